@@ -1,0 +1,176 @@
+"""From a list of cases and peers to a result: what every command that runs rounds has in common."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from bench import schema
+from bench.cases import Case
+from bench.child import ROOT
+from bench.environment import environment, git_state
+from bench.peers import all_peers
+from bench.peers.base import Peer
+from bench.progress import Progress, seconds_text
+from bench.runner import FAIL, OVERHEAD_S, Entry, Plan, run_plan
+from bench.tables import missing_text
+
+RESULTS = ROOT / "bench" / "results"
+ROUNDS_MIN = 3
+
+
+@dataclass(slots=True)
+class Request:
+    """What a command asks for.
+
+    Args:
+        command: "quick", "latency", ...; part of the file name.
+        work: each case with the names of those who run it, "name@again" for an A/A pair.
+        fit: take fewer rounds, never less than three, where the estimate is over the budget.
+    """
+
+    command: str
+    work: list[tuple[Case, list[str]]]
+    rounds: int
+    seconds: float
+    warmup: float
+    seed: int
+    budget_s: float | None = None
+    preview: bool = False
+    fit: bool = False
+
+
+@dataclass(slots=True)
+class Campaign:
+    """A run under way: collects, so that a break loses nothing that was measured."""
+
+    request: Request
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    bars: list[dict[str, Any]] = field(default_factory=list)
+    probes: dict[str, Any] = field(default_factory=dict)
+    missing: list[tuple[Peer, str]] = field(default_factory=list)
+    why_incomplete: str | None = None
+    started: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
+    _began: float = field(default_factory=monotonic)
+    _git: dict[str, Any] = field(default_factory=git_state)
+    _environment: dict[str, Any] = field(default_factory=environment)
+
+    def available(self) -> list[tuple[Case, list[Entry]]]:
+        """The work that can be done here; peers that are not installed go to `missing`."""
+        known = all_peers()
+        gone: dict[str, str] = {}
+        work = []
+        for case, names in self.request.work:
+            entries = []
+            for name in names:
+                peer = known[name.partition("@")[0]]
+                install = peer.missing()
+                if install:
+                    gone[peer.name] = install
+                elif peer.supports(case):
+                    entries.append(Entry(name, peer))
+            if entries:
+                work.append((case, entries))
+        self.missing = [(known[name], install) for name, install in gone.items()]
+        return work
+
+    def plan(self) -> Plan:
+        """What will be run, fitted to the budget where the request allows it."""
+        request = self.request
+        plan = Plan(self.available(), request.rounds, request.seconds, request.warmup, request.seed, request.budget_s)
+        while request.fit and plan.budget_s and plan.rounds > ROUNDS_MIN and plan.estimate_s > plan.budget_s:
+            plan.rounds -= 1
+        if plan.rounds < request.rounds:
+            self.why_incomplete = f"{plan.rounds} of {request.rounds} rounds, to fit in {plan.budget_s:.0f} s"
+        return plan
+
+    def run(self) -> None:
+        """Runs every round under a progress bar. A break (Ctrl-C) is noted, then raised."""
+        plan = self.plan()
+        with Progress(self.request.command, plan.round_count) as progress:
+            for line in missing_text(self.missing_entries()):
+                progress.say(line)
+            progress.say(f"{plan.round_count} rounds, about {seconds_text(plan.estimate_s)}")
+
+            def report(item: dict[str, Any], done: int, _total: int) -> None:
+                if item["status"] == FAIL:
+                    progress.say(f"FAIL {item['peer']} at {item['case']}: {item['why']}")
+                progress.update(done, f"{item['peer']} {item['case']}")
+
+            try:
+                self.why_incomplete = run_plan(plan, self.rounds, report) or self.why_incomplete
+            except KeyboardInterrupt:
+                self.why_incomplete = f"interrupted after {len(self.rounds)} of {plan.round_count} rounds"
+                raise
+
+    def result(self) -> dict[str, Any]:
+        """The result file's content."""
+        request = self.request
+        seen = {(item["case"], item["peer"]) for item in self.rounds}
+        names = dict.fromkeys(item["peer"].partition("@")[0] for item in self.rounds)
+        known = all_peers()
+        return {
+            "schema": schema.VERSION,
+            "tool": {"command": command_line(sys.argv[1:]), "version": package_version()} | self._git,
+            "started": self.started.isoformat(timespec="seconds"),
+            "seconds": round(monotonic() - self._began, 1),
+            "preview": request.preview,
+            "complete": self.why_incomplete is None,
+            "why_incomplete": self.why_incomplete,
+            "environment": self._environment,
+            "config": {
+                "rounds": request.rounds,
+                "seconds": request.seconds,
+                "warmup": request.warmup,
+                "seed": request.seed,
+            },
+            "peers": [peer.describe() for name, peer in known.items() if name in names],
+            "missing": self.missing_entries(),
+            "cases": [
+                case.as_dict() | {"peers": [name for name in peers if (case.id, name) in seen]}
+                for case, peers in request.work
+                if any((case.id, name) in seen for name in peers)
+            ],
+            "rounds": self.rounds,
+            "bars": self.bars,
+            "probes": self.probes,
+        }
+
+    def missing_entries(self) -> list[dict[str, Any]]:
+        """Peers that are not installed, as in the result file."""
+        return [{"id": peer.name, "install": install} for peer, install in self.missing]
+
+    def default_path(self) -> Path:
+        """bench/results/<UTC time>-<command>.json."""
+        return RESULTS / f"{self.started:%Y%m%d-%H%M%S}-{self.request.command}.json"
+
+
+def command_line(arguments: list[str]) -> str:
+    """What was typed, without where the result went: a path says nothing about a figure and much about a machine."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--json":
+            next(words, None)
+        elif not word.startswith("--json="):
+            kept.append(word)
+    return shlex.join(["python", "-m", "bench", *kept])
+
+
+def package_version() -> str | None:
+    """Of the package measured, where it is installed."""
+    try:
+        return importlib.metadata.version("transport")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def rounds_within(seconds: float, cells: int, round_s: float) -> int:
+    """How many rounds of `cells` measurements fit in `seconds`."""
+    return max(1, int(seconds / (cells * (round_s + OVERHEAD_S))))

@@ -1,0 +1,105 @@
+"""What is measured: one `Case` is one configuration, the same for every peer that runs it.
+
+Exists so that "the same work" is a value that both processes of a round and the result file share. It must never know
+a peer by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LATENCY = "latency"
+THROUGHPUT = "throughput"
+SAME = "same"  # both ends on one core
+EACH = "each"  # one core each
+FREE = "free"  # wherever the scheduler puts them
+
+HEADER_BYTES = 16
+PAYLOAD_MIN = HEADER_BYTES
+PAYLOAD_MAX = 16 * 1024 * 1024
+MIXED_BYTES_MAX = 1200
+BURST_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One configuration.
+
+    Args:
+        id: short unique name, used in files and on the command line.
+        mode: `LATENCY` (closed loop, one message in flight) or `THROUGHPUT` (one way, as fast as back-pressure lets).
+        payload: bytes of one message; the largest one when `mixed`.
+        mixed: sizes drawn evenly from 16 to `payload` bytes, the same seeded sequence for every peer.
+        codec: "raw" (bytes) or "msgpack" (a small dict; `payload` then says how many bytes it packs to).
+        fanout: one sending socket and this many receiving sockets, served in turn.
+        placement: `SAME`, `EACH` or `FREE`.
+        burst: bytes that a datagram sender queues before it lets its loop turn; decides how much there is to merge.
+    """
+
+    id: str
+    mode: str
+    payload: int
+    mixed: bool = False
+    codec: str = "raw"
+    fanout: int = 1
+    placement: str = SAME
+    burst: int = BURST_BYTES
+
+    @property
+    def title(self) -> str:
+        """How the configuration is called in tables."""
+        size = f"16 to {self.payload} B" if self.mixed else bytes_text(self.payload)
+        what = "round trip, one message in flight" if self.mode == LATENCY else "throughput, one way"
+        extra = f", to {self.fanout} sockets in turn" if self.fanout > 1 else ""
+        laps = self.burst // (self.payload * self.fanout) if self.fanout > 1 else 1
+        extra += f", {laps} laps a turn of the loop" if laps > 1 else ""
+        codec = ", msgpack dict" if self.codec == "msgpack" else ""
+        return f"{what}, {size}{codec}{extra}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the result file and for the worker processes."""
+        return asdict(self) | {"title": self.title}
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Case:
+        """The inverse of `as_dict`."""
+        return Case(**{name: value for name, value in data.items() if name != "title"})
+
+
+def bytes_text(size: int) -> str:
+    """64 -> "64 B", 1024 -> "1 KB", 65536 -> "64 KB"."""
+    for unit, name in ((1024 * 1024, "MB"), (1024, "KB")):
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
+def latency(payload: int, placement: str = SAME, codec: str = "raw") -> Case:
+    """A closed-loop case."""
+    suffix = "" if codec == "raw" else f"-{codec}"
+    where = "" if placement == SAME else f"-{placement}"
+    return Case(f"latency-{payload}{suffix}{where}", LATENCY, payload, codec=codec, placement=placement)
+
+
+def throughput(payload: int, placement: str = EACH, codec: str = "raw") -> Case:
+    """A one-way case."""
+    suffix = "" if codec == "raw" else f"-{codec}"
+    where = "" if placement == EACH else f"-{placement}"
+    return Case(f"throughput-{payload}{suffix}{where}", THROUGHPUT, payload, codec=codec, placement=placement)
+
+
+def mixed_sizes() -> Case:
+    """Throughput of messages whose sizes differ: nothing can be merged into equal segments."""
+    return Case("throughput-mixed", THROUGHPUT, MIXED_BYTES_MAX, mixed=True, placement=EACH)
+
+
+def fan_out(payload: int = 64, sockets: int = 100, laps: int = 1) -> Case:
+    """Throughput of one sending socket to many receiving ones in turn.
+
+    With one lap the loop turns after one message to everybody, so no two datagrams to one peer can be merged. With more
+    a sender may merge them, and it is another question that is asked.
+    """
+    name = f"throughput-{payload}-to-{sockets}" + (f"-laps-{laps}" if laps > 1 else "")
+    burst = payload * sockets * laps
+    return Case(name, THROUGHPUT, payload, fanout=sockets, placement=EACH, burst=burst)

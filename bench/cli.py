@@ -1,0 +1,371 @@
+"""The commands of `python -m bench`: what each measures by default, and what it prints and writes.
+
+Exit status: 0 all is well, 1 a bar or a round of ours failed, 2 wrong usage, 130 interrupted (what was measured is
+kept).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import bars, report, schema, tables
+from bench.campaign import Campaign, Request
+from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, Case, latency, throughput
+from bench.peers import all_peers, select
+from bench.probes import connections, imports, slow_reader
+from bench.progress import Progress
+
+SEED = 1
+QUICK_LATENCY = (
+    "c-tcp",
+    "blocking-tcp",
+    "blocking-unix",
+    "blocking-udp",
+    "uvloop-streams",
+    "asyncio-protocol",
+    "uvloop-protocol",
+    "uvloop-udp",
+    "pyzmq",
+    "websockets",
+    "picows",
+    "tcp",
+    "tcp-coro",
+    "unix",
+    "udp",
+    "tls",
+    "memory",
+)
+QUICK_THROUGHPUT = (
+    "blocking-tcp",
+    "blocking-unix",
+    "blocking-udp",
+    "uvloop-streams",
+    "uvloop-protocol",
+    "uvloop-udp",
+    "pyzmq",
+    "websockets",
+    "picows",
+    "tcp",
+    "unix",
+    "udp",
+    "memory",
+)
+QUICK_BUDGET_S = 175.0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    top = argparse.ArgumentParser(prog="python -m bench", description="Compares message transports on real sockets.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, rounds: int, seconds: float, warmup: float) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--rounds", type=positive_int, default=rounds, help=f"blocks of each case (default {rounds})")
+        sub.add_argument("--seconds", type=positive, default=seconds, help=f"measured in a round (default {seconds:g})")
+        sub.add_argument("--warmup", type=positive, default=warmup, help=f"seconds before that (default {warmup:g})")
+        sub.add_argument("--seed", type=int, default=SEED, help="of the order and of the messages")
+        sub.add_argument("--budget", type=positive, metavar="S", help="seconds after which no new block is begun")
+        sub.add_argument(
+            "--json", type=Path, metavar="FILE", help="result file (default bench/results/<time>-<command>.json)"
+        )
+        sub.add_argument("--no-html", action="store_true", help="write no HTML report beside it")
+        return sub
+
+    def compare(sub: argparse.ArgumentParser, payload: str, placement: str) -> None:
+        sub.add_argument("--peers", default=None, help="names, separated by commas; a trailing * matches")
+        sub.add_argument(
+            "--payload",
+            type=payload_list,
+            default=payload_list(payload),
+            metavar="BYTES",
+            help=f"sizes, separated by commas (default {payload})",
+        )
+        sub.add_argument(
+            "--placement",
+            choices=("same", "each", "free"),
+            default=placement,
+            help=f"both ends on one core, one core each, or free (default {placement})",
+        )
+
+    quick = command("quick", "a first look, under three minutes (what `make bench` runs)", 5, 0.5, 0.1)
+    quick.add_argument("--peers", default=None, help="names, separated by commas; a trailing * matches")
+    quick.add_argument(
+        "--payload", type=payload_list, default=None, metavar="BYTES", help="throughput sizes (default 64,65536)"
+    )
+    compare(command("latency", "closed loop, one message in flight", 10, 1.0, 0.3), "64,1024,16384", "same")
+    compare(command("throughput", "one way, as fast as back-pressure lets", 10, 1.0, 0.3), "64,1024,65536", "each")
+    accept = command("accept", "every acceptance figure, paired in one run, PASS or FAIL", 9, 1.0, 0.3)
+    accept.add_argument(
+        "--only", default=None, metavar="IDS", help="bars by id, separated by commas; a trailing * matches"
+    )
+    accept.add_argument(
+        "--slow-seconds", type=positive, default=slow_reader.SECONDS, help="length of the slow-reader probe"
+    )
+    accept.add_argument("--connections", type=positive_int, default=connections.CONNECTIONS)
+    command("codec", "msgpack of a small dict against raw + packb + unpackb", 9, 1.0, 0.3)
+    memory = command("memory", "5,000 connections, and a reader slower than its sender", 1, 60.0, 0.0001)
+    memory.add_argument("--connections", type=positive_int, default=connections.CONNECTIONS)
+    command("import-time", "`import transport` on top of `import asyncio`", imports.RUNS, 1.0, 0.1)
+    commands.add_parser("peers", help="what can be compared, and what is installed")
+    again = commands.add_parser("report", help="tables, HTML and README block of a result file")
+    again.add_argument("file", type=Path)
+    again.add_argument("--html", type=Path, help="where to write the HTML report (default: beside the file)")
+    again.add_argument("--readme", type=Path, help="rewrite the block between bench:begin and bench:end in this file")
+    return top
+
+
+def positive(text: str) -> float:
+    """A number above zero."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """A whole number above zero."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def payload_list(text: str) -> list[int]:
+    """Sizes separated by commas: 64,1024 -> [64, 1024]."""
+    sizes = [int(part) for part in text.split(",")]
+    for size in sizes:
+        if not PAYLOAD_MIN <= size <= PAYLOAD_MAX:
+            raise argparse.ArgumentTypeError(f"{size} is not from {PAYLOAD_MIN} to {PAYLOAD_MAX}")
+    return list(dict.fromkeys(sizes))
+
+
+def chosen(names: str | None, default: Sequence[str]) -> list[str]:
+    """The peers of `--peers`, or the command's own. Raises KeyError."""
+    return [peer.name for peer in select(names.split(","))] if names else list(default)
+
+
+def request_of(options: argparse.Namespace, work: list[tuple[Case, list[str]]], **more: Any) -> Request:
+    """The part that all commands with rounds share."""
+    return Request(
+        options.command,
+        work,
+        options.rounds,
+        options.seconds,
+        options.warmup,
+        options.seed,
+        options.budget if "budget_s" not in more else more.pop("budget_s"),
+        **more,
+    )
+
+
+def run_quick(options: argparse.Namespace) -> int:
+    """`quick`."""
+    work = [(latency(64), chosen(options.peers, QUICK_LATENCY))]
+    work += [(throughput(size), chosen(options.peers, QUICK_THROUGHPUT)) for size in options.payload or (64, 65536)]
+    return measure(
+        options, request_of(options, work, preview=True, fit=True, budget_s=options.budget or QUICK_BUDGET_S)
+    )
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """`latency` and `throughput`."""
+    make = latency if options.command == "latency" else throughput
+    names = chosen(options.peers, [name for name in all_peers() if name != bars.CODEC_FLOOR])
+    return measure(options, request_of(options, [(make(size, options.placement), names) for size in options.payload]))
+
+
+def run_codec(options: argparse.Namespace) -> int:
+    """`codec`."""
+    wanted = bars.codec_bars()
+    return measure(options, request_of(options, bars.work_for(wanted)), wanted)
+
+
+PROBES = ("memory", "slow-reader", "import-time")
+
+
+def run_accept(options: argparse.Namespace) -> int:
+    """`accept`."""
+    ratios = bars.acceptance_bars()
+    names = [bar.id for bar in ratios] + list(PROBES)
+    wanted = set(names)
+    if options.only:
+        wanted = {
+            name
+            for part in options.only.split(",")
+            for name in names
+            if name == part or (part.endswith("*") and name.startswith(part[:-1]))
+        }
+        if not wanted:
+            raise KeyError(f"no bar {options.only!r}; there are: {', '.join(names)}")
+    kept = [bar for bar in ratios if bar.id in wanted]
+    runs: list[tuple[str, int, Probe]] = []
+    if "memory" in wanted:
+        runs.append(("connections", 3, lambda tick: connections.run(tick, options.connections)))
+    if "slow-reader" in wanted:
+        runs.append(
+            ("slow reader", ticks_of(options.slow_seconds), lambda tick: slow_reader.run(tick, options.slow_seconds))
+        )
+    if "import-time" in wanted:
+        runs.append(("import", imports.RUNS, imports.run))
+    return measure(options, request_of(options, bars.work_for(kept)), kept, runs)
+
+
+def run_memory(options: argparse.Namespace) -> int:
+    """`memory`."""
+    runs: list[tuple[str, int, Probe]] = [
+        ("connections", 3, lambda tick: connections.run(tick, options.connections)),
+        ("slow reader", ticks_of(options.seconds), lambda tick: slow_reader.run(tick, options.seconds)),
+    ]
+    return measure(options, request_of(options, []), [], runs)
+
+
+def run_import_time(options: argparse.Namespace) -> int:
+    """`import-time`."""
+    return measure(
+        options,
+        request_of(options, []),
+        [],
+        [("import", options.rounds, lambda tick: imports.run(tick, options.rounds))],
+    )
+
+
+def ticks_of(seconds: float) -> int:
+    """How often the slow-reader probe looks."""
+    return max(1, round(seconds / slow_reader.SAMPLE_S))
+
+
+Probe = Callable[[Callable[[str], None]], tuple[list[dict[str, Any]], dict[str, Any]]]
+
+
+def run_probe(campaign: Campaign, name: str, total: int, probe: Probe) -> None:
+    """One probe under its own progress bar."""
+    done = 0
+    with Progress(name, total) as progress:
+
+        def tick(what: str) -> None:
+            nonlocal done
+            done = min(done + 1, total)
+            progress.update(done, what)
+
+        found, seen = probe(tick)
+    campaign.bars += found
+    campaign.probes[name] = seen
+
+
+def measure(
+    options: argparse.Namespace,
+    request: Request,
+    wanted: Sequence[bars.Bar] = (),
+    probes: Sequence[tuple[str, int, Probe]] = (),
+) -> int:
+    """Runs, judges, prints, writes; keeps what there is when interrupted."""
+    campaign = Campaign(request)
+    interrupted = False
+    try:
+        if request.work:
+            campaign.run()
+        campaign.bars += [bars.judge(bar, campaign.rounds) for bar in wanted]
+        for name, total, probe in probes:
+            run_probe(campaign, name, total, probe)
+    except KeyboardInterrupt:
+        interrupted = True
+        campaign.why_incomplete = campaign.why_incomplete or "interrupted"
+        if not campaign.bars:
+            campaign.bars = [bars.judge(bar, campaign.rounds) for bar in wanted]
+    if interrupted and not campaign.rounds:
+        print("interrupted before anything was measured", file=sys.stderr)
+        return 130
+    data = campaign.result()
+    path = options.json or campaign.default_path()
+    schema.save(data, path)
+    print(tables.report_text(data))
+    print(f"\nresult  {shown(path)}")
+    if not options.no_html:
+        html = path.with_suffix(".html")
+        html.write_text(report.html(data), encoding="utf-8")
+        print(f"report  {shown(html)}")
+    return 130 if interrupted else status_of(data)
+
+
+def status_of(data: dict[str, Any]) -> int:
+    """1 when a bar, or a round of ours, failed."""
+    ours = {peer["id"] for peer in data["peers"] if peer["kind"] == "ours"}
+    failed = any(item["status"] == "FAIL" and item["peer"] in ours for item in data["rounds"])
+    return int(failed or any(bar["verdict"] in (bars.FAIL, bars.NOT_MEASURED) for bar in data["bars"]))
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """`report`."""
+    data = schema.load(options.file)
+    print(tables.report_text(data))
+    html = options.html or options.file.with_suffix(".html")
+    html.write_text(report.html(data), encoding="utf-8")
+    print(f"\nreport  {shown(html)}")
+    if options.readme:
+        report.rewrite_readme(options.readme, data)
+        print(f"readme  {shown(options.readme)}")
+    return 0
+
+
+def run_peers(_options: argparse.Namespace) -> int:
+    """`peers`."""
+    rows = [
+        [
+            peer.name,
+            peer.title,
+            peer.missing() or ", ".join(f"{name} {version}" for name, version in peer.versions().items()),
+        ]
+        for peer in all_peers().values()
+    ]
+    print(tables.table(["name", "what", "version, or how to have it"], rows, left=3))
+    return 0
+
+
+COMMANDS = {
+    "quick": run_quick,
+    "latency": run_compare,
+    "throughput": run_compare,
+    "accept": run_accept,
+    "codec": run_codec,
+    "memory": run_memory,
+    "import-time": run_import_time,
+    "report": run_report,
+    "peers": run_peers,
+}
+
+
+def interrupt(_number: int, _frame: object) -> None:
+    """A request to end is treated like Ctrl-C, even where that one is ignored (background jobs)."""
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses and runs one command."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
+        given.insert(0, "quick")  # what `make bench` runs
+    options = parser().parse_args(given)
+    if sys.platform != "linux":
+        print("bench: pins processes and reads /proc, so it needs Linux", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        return COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        return 130
+    except (KeyError, schema.SchemaError, FileNotFoundError, report.ReadmeError) as error:
+        print(f"bench: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,183 @@
+"""What a peer gets in its own process: the case, its loads, and the way back to whoever started it.
+
+The line protocol: the parent writes JSON lines to our standard input (the job, for a client the address, later
+`finish`), we write JSON lines to a private copy of standard output. The end of standard input means that the parent is
+gone. It must never print anything else there: libraries' own prints go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from time import monotonic, sleep
+from typing import IO, Any, NoReturn
+
+from bench.cases import THROUGHPUT, Case
+from bench.load import ClosedLoop, Counter, Sender
+from bench.message import Pool
+from bench.procstat import Window, memory_bytes
+from bench.statistics import summarize_samples
+
+SETTLE_S = 0.1  # a datagram receiver that hears nothing for so long has heard all
+STALL_S = 1.0  # a reliable receiver that gets nothing for so long and is not done has lost something
+FINISH_S = 5.0  # a reliable receiver gets so long to drain what was sent
+
+
+class Job:
+    """One side of one round.
+
+    Attributes:
+        case: what to do.
+        role: "server", "client" or "both" (peers that live in one process).
+        scratch: a folder of this round, for Unix sockets.
+        address: where the server listens (clients only); whatever the server passed to `ready`.
+        seed: of the message pool.
+        seconds, warmup: length of the measured stretch and of what comes before it.
+    """
+
+    def __init__(self, config: dict[str, Any], commands: IO[str], replies: IO[str]) -> None:
+        self.case = Case.from_dict(config["case"])
+        self.role: str = config["role"]
+        self.peer_name: str = config["peer"]
+        self.scratch: str = config["scratch"]
+        self.seed: int = config["seed"]
+        self.settings: dict[str, Any] = config.get("settings", {})
+        self.address: Any = config.get("address")
+        self.seconds: float = config["seconds"]
+        self.warmup: float = config["warmup"]
+        self._pids: dict[str, int] = config["pids"] or {"both": os.getpid()}
+        self._cores = set(config["cores"]) or set(os.sched_getaffinity(0))
+        self._commands = commands
+        self._replies = replies
+        self._lock = threading.Lock()
+        self._pool: Pool | None = None
+        self._counter: Counter | None = None
+
+    @property
+    def pool(self) -> Pool:
+        """The messages of this run."""
+        if self._pool is None:
+            self._pool = Pool(self.case, self.seed)
+        return self._pool
+
+    def window(self) -> Window:
+        """The measured stretch, watching both processes."""
+        return Window(self._pids, self._cores)
+
+    # Loads -----------------------------------------------------------------------------------------------------
+    def closed_loop(self) -> ClosedLoop:
+        """The load of a latency client; give it back to `report_latency`."""
+        return ClosedLoop(self.pool, self.seconds, self.warmup, self.window(), self.fail)
+
+    def sender(self) -> Sender:
+        """The load of a sending side; give it back to `report_sent`."""
+        return Sender(self.pool, self.seconds, self.warmup, self.window())
+
+    def counter(self, reliable: bool) -> Counter:
+        """The receiving side. Its result is collected by the control thread when the parent asks for it."""
+        self._counter = Counter(self.pool, reliable, self.fail)
+        return self._counter
+
+    # Answers ---------------------------------------------------------------------------------------------------
+    def ready(self, address: Any) -> None:
+        """The server listens."""
+        self._say({"ready": address})
+
+    def report_latency(self, load: ClosedLoop) -> None:
+        """The closed loop is over."""
+        self._say(
+            {
+                "result": {
+                    "latency": summarize_samples(load.samples),
+                    "window": load.window.result(),
+                    "memory": memory_bytes(),
+                }
+            }
+        )
+
+    def report_sent(self, load: Sender) -> None:
+        """The sender has handed over everything; the process must go on running so that buffers drain."""
+        self._say(
+            {
+                "result": {
+                    "sent": load.sent,
+                    "bytes_sent": load.bytes_sent,
+                    "window_messages": load.window_messages,
+                    "window": load.window.result(),
+                    "memory": memory_bytes(),
+                }
+            }
+        )
+
+    def report(self, result: dict[str, Any]) -> None:
+        """Any other result."""
+        self._say({"result": result})
+
+    def fail(self, why: str) -> NoReturn:
+        """Ends this process; the round is kept as FAIL with this text."""
+        self._say({"error": why})
+        os._exit(1)
+
+    def idle(self) -> NoReturn:
+        """Keeps a blocking peer's process until the parent ends it."""
+        while True:
+            threading.Event().wait(3600)
+
+    def loop_failed(self, loop: Any, context: dict[str, Any]) -> None:
+        """An event loop's exception handler: nothing is swallowed."""
+        error = context.get("exception")
+        text = "".join(traceback.format_exception(error)) if error else ""
+        print(text or context, file=sys.stderr, flush=True)
+        self.fail(f"{context.get('message')}: {error!r}")
+
+    # Control ---------------------------------------------------------------------------------------------------
+    def watch(self) -> None:
+        """Starts the thread that serves `finish` and ends the process with its parent. It sleeps during the run."""
+        threading.Thread(target=self._control, name="bench-control", daemon=True).start()
+
+    def _control(self) -> None:
+        for line in self._commands:
+            command = json.loads(line)
+            if command["do"] == "finish":
+                self._finish(command.get("expected"))
+        os._exit(0)
+
+    def _finish(self, expected: int | None) -> None:
+        counter = self._counter
+        if counter is None:
+            self._say({"finished": {"memory": memory_bytes()}})
+            return
+        seen, deadline, since = -1, monotonic() + FINISH_S, monotonic()
+        while monotonic() < deadline:
+            if expected is not None and counter.count >= expected:
+                sleep(0.01)  # whatever comes now would be one too many
+                break
+            if counter.count != seen:
+                seen, since = counter.count, monotonic()
+            elif monotonic() - since > (SETTLE_S if expected is None else STALL_S):
+                break
+            sleep(0.005)
+        self._say(
+            {
+                "finished": {
+                    "received": counter.count,
+                    "bytes_received": counter.bytes,
+                    "checked": counter.checked,
+                    "marks": counter.marks,
+                    "memory": memory_bytes(),
+                }
+            }
+        )
+
+    def _say(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            self._replies.write(json.dumps(message) + "\n")
+            self._replies.flush()
+
+    @property
+    def is_throughput(self) -> bool:
+        """Whether this round counts messages instead of timing round trips."""
+        return self.case.mode == THROUGHPUT

@@ -1,0 +1,41 @@
+"""The peers, by name. A new one is a file here and a line in `MODULES`; see `bench/README.md`."""
+
+from __future__ import annotations
+
+import importlib
+
+from bench.peers.base import Peer
+
+MODULES = ("native", "blocking", "streams", "protocols", "datagrams", "zeromq", "websocket", "picows", "ours", "codec")
+
+
+def all_peers() -> dict[str, Peer]:
+    """Every peer by name, in the order of the tables; nothing but our own modules is imported."""
+    found: dict[str, Peer] = {}
+    for module in MODULES:
+        for peer in importlib.import_module(f"bench.peers.{module}").PEERS:
+            assert peer.name not in found, f"two peers are called {peer.name}"
+            found[peer.name] = peer
+    return found
+
+
+def load_peer(name: str, module: str) -> Peer:
+    """The peer called `name` out of one module; nothing else is imported, so that a worker starts fast."""
+    peers: list[Peer] = importlib.import_module(module).PEERS
+    return next(peer for peer in peers if peer.name == name)
+
+
+def select(names: list[str]) -> list[Peer]:
+    """Peers by exact name or by prefix ending in "*", in the order of the tables.
+
+    Raises:
+        KeyError: a name that matches nothing; the text lists the known ones.
+    """
+    found = all_peers()
+    chosen = set()
+    for name in names:
+        matches = [peer for peer in found if peer == name or (name.endswith("*") and peer.startswith(name[:-1]))]
+        if not matches:
+            raise KeyError(f"no peer {name!r}; there are: {', '.join(found)}")
+        chosen.update(matches)
+    return [peer for name, peer in found.items() if name in chosen]

@@ -1,0 +1,1 @@
+"""Figures that are no rounds: memory of many connections, a slow reader, import time. Each gives bars for a result."""

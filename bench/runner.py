@@ -1,0 +1,235 @@
+"""Runs rounds: fresh processes, interleaved in blocks, each round with a status that is kept whatever it is.
+
+A block is a random permutation of all peers at one configuration; only rounds of one block are ever compared. It must
+never drop a round silently, and never work while a round is measured: it sleeps on a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from bench.cases import EACH, FREE, THROUGHPUT, Case
+from bench.child import Child, ChildFailed
+from bench.peers.base import Peer
+from bench.statistics import rate_in_window
+
+STARTUP_S = 20.0  # importing, listening, connecting, on a busy machine
+STEAL_PERCENT_MAX = 4.0  # a round above it is flagged
+OVERHEAD_S = 0.25  # starting and ending two processes, for the estimate only
+
+OK = "OK"
+FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which cores the two sides may use; empty sets leave them free."""
+
+    client: frozenset[int]
+    server: frozenset[int]
+
+    @property
+    def cores(self) -> frozenset[int]:
+        """Both together."""
+        return self.client | self.server
+
+
+def place(case: Case, available: list[int] | None = None) -> Placement:
+    """The cores of a case: the last one for both, or the last two, one each."""
+    cores = sorted(os.sched_getaffinity(0)) if available is None else available
+    if case.placement == FREE:
+        return Placement(frozenset(), frozenset())
+    if case.placement == EACH and len(cores) > 1:
+        return Placement(frozenset(cores[-2:-1]), frozenset(cores[-1:]))
+    return Placement(frozenset(cores[-1:]), frozenset(cores[-1:]))
+
+
+@dataclass(slots=True)
+class Entry:
+    """One peer in a plan; `label` differs from the peer's name only for A/A pairs ("uvloop-bare@again")."""
+
+    label: str
+    peer: Peer
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to measure.
+
+    Args:
+        work: each case with those who run it.
+        rounds: blocks of every case.
+        seconds: measured stretch of a round; `warmup` comes before it.
+        seed: of the order and of the messages.
+        budget_s: no new block starts after so much time; None for no limit.
+    """
+
+    work: list[tuple[Case, list[Entry]]]
+    rounds: int
+    seconds: float
+    warmup: float
+    seed: int
+    budget_s: float | None = None
+
+    @property
+    def round_count(self) -> int:
+        """How many rounds all blocks hold."""
+        return self.rounds * sum(len(entries) for _, entries in self.work)
+
+    @property
+    def estimate_s(self) -> float:
+        """Roughly how long it takes."""
+        return self.round_count * (self.seconds + self.warmup + OVERHEAD_S)
+
+    def blocks(self) -> Iterator[tuple[int, Case, list[Entry]]]:
+        """(block number, case, its entries in the order to run). Cases come in random order within each pass."""
+        rng = random.Random(self.seed)
+        for number in range(self.rounds):
+            passes = list(self.work)
+            rng.shuffle(passes)
+            for case, entries in passes:
+                order = list(entries)
+                rng.shuffle(order)
+                yield number, case, order
+
+
+Report = Callable[[dict[str, Any], int, int], None]
+
+
+def run_plan(plan: Plan, rounds: list[dict[str, Any]], report: Report) -> str | None:
+    """Runs all blocks, appending to `rounds`; `report(round, done, total)` after each.
+
+    Returns:
+        Why fewer than planned were run; None when all were.
+    """
+    started = monotonic()
+    for block, case, order in plan.blocks():
+        if plan.budget_s is not None and rounds:
+            spent = monotonic() - started
+            if spent + len(order) * spent / len(rounds) > plan.budget_s:
+                return f"time budget of {plan.budget_s:.0f} s reached after {len(rounds)} of {plan.round_count} rounds"
+        for position, entry in enumerate(order):
+            rounds.append(run_round(plan, case, entry, block, position))
+            report(rounds[-1], len(rounds), plan.round_count)
+    return None
+
+
+def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -> dict[str, Any]:
+    """One round, never raises for what a peer did."""
+    began = monotonic()
+    result: dict[str, Any] = {
+        "case": case.id,
+        "peer": entry.label,
+        "block": block,
+        "order": position,
+        "status": OK,
+        "why": None,
+    }
+    placement = place(case)
+    result["placement"] = {"client": sorted(placement.client), "server": sorted(placement.server)}
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            result |= measure(plan, case, entry.peer, placement, scratch)
+    except ChildFailed as failure:
+        result["status"] = FAIL
+        result["why"] = str(failure)
+    steal = result.get("steal_percent", 0.0)
+    result["flagged"] = bool(steal > STEAL_PERCENT_MAX)
+    result["wall_s"] = round(monotonic() - began, 3)
+    return result
+
+
+def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: str) -> dict[str, Any]:
+    """Starts the processes of one round and collects what they say. Raises ChildFailed."""
+    deadline = monotonic() + STARTUP_S + plan.warmup + plan.seconds * 2
+    roles = ["both"] if peer.one_process else ["server", "client"]
+    with contextlib.ExitStack() as stack:
+        children = {role: stack.enter_context(Child(role)) for role in roles}
+        pids = {role: child.pid for role, child in children.items()}
+        for role, child in children.items():
+            side = placement.server if role == "server" else placement.client
+            child.tell(
+                {
+                    "peer": peer.name,
+                    "module": type(peer).__module__,
+                    "case": case.as_dict(),
+                    "role": role,
+                    "scratch": scratch,
+                    "seed": plan.seed,
+                    "seconds": plan.seconds,
+                    "warmup": plan.warmup,
+                    "pids": pids,
+                    "cores": sorted(placement.cores),
+                    "pin": sorted(side),
+                }
+            )
+        if peer.one_process:
+            sending = receiving = children["both"]
+        else:
+            address = children["server"].hear("ready", deadline)
+            children["client"].tell({"address": address})
+            fan_out = case.fanout > 1
+            sending = children["server" if fan_out else "client"]
+            receiving = children["client" if fan_out else "server"]
+        said = sending.hear("result", deadline)
+        if case.mode != THROUGHPUT:
+            return latency_result(said)
+        receiving.tell({"do": "finish", "expected": said["sent"] if peer.reliable else None})
+        got = receiving.hear("finished", monotonic() + STARTUP_S)
+        return throughput_result(said, got, peer.reliable)
+
+
+def window_result(said: dict[str, Any]) -> dict[str, Any]:
+    """The part of a result that every mode has."""
+    window = said["window"]
+    return {
+        "measured_s": (window["end_ns"] - window["begin_ns"]) / 1e9,
+        "steal_ms": window["steal_ms"],
+        "steal_percent": window["steal_percent"],
+        "pressure_us": window["pressure_us"],
+        "processes": window["processes"],
+    }
+
+
+def latency_result(said: dict[str, Any]) -> dict[str, Any]:
+    """What a closed loop leaves in the result file. Raises ChildFailed when it holds no sample."""
+    if not said["latency"]["n"]:
+        raise ChildFailed("client: not one round trip in the measured stretch")
+    return {
+        "latency": said["latency"],
+        "messages": said["latency"]["n"],
+        "memory": {"sender": said["memory"]},
+    } | window_result(said)
+
+
+def throughput_result(said: dict[str, Any], got: dict[str, Any], reliable: bool) -> dict[str, Any]:
+    """What a throughput round leaves in the result file. Raises ChildFailed when messages are missing."""
+    sent, received = said["sent"], got["received"]
+    if reliable and (received != sent or got["bytes_received"] != said["bytes_sent"]):
+        raise ChildFailed(
+            f"server: got {received} messages and {got['bytes_received']} bytes of {sent} and {said['bytes_sent']}"
+        )
+    if received > sent:
+        raise ChildFailed(f"receiver: got {received} messages, {sent} were sent")
+    window = said["window"]
+    rate = rate_in_window(got["marks"], window["begin_ns"], window["end_ns"])
+    if rate is None:
+        raise ChildFailed(f"receiver: too little arrived to give a rate ({received} of {sent})")
+    return {
+        "throughput": rate
+        | {
+            "sent": sent,
+            "received": received,
+            "checked": got["checked"],
+            "lost_percent": round(100 * (sent - received) / sent, 3) if sent else 0.0,
+        },
+        "messages": rate["messages"],
+        "memory": {"sender": said["memory"], "receiver": got["memory"]},
+    } | window_result(said)

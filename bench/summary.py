@@ -1,0 +1,125 @@
+"""From rounds to the figures of a table: one `Cell` per case and peer.
+
+Works on the result file alone, so that anybody can recompute every figure. Medians over rounds, never over messages;
+rounds with much steal are in the headline figure and left out of the one beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.statistics import QUANTILES, median, merge_histograms
+
+Result = dict[str, Any]
+FLOOR_OF = {"tcp": "blocking-tcp", "tls": "blocking-tcp", "unix": "blocking-unix", "udp": "blocking-udp"}
+
+
+@dataclass(slots=True)
+class Cell:
+    """One peer at one configuration.
+
+    Attributes:
+        rounds: that count, in block order; failed: that do not; flagged: among `rounds`, with too much steal.
+        value: the headline figure: p50 in ns, or messages a second. quiet: the same without flagged rounds.
+        low, high: range of that figure over rounds.
+        x_floor: how many times the floor's figure (for throughput: what share of it), or None without a floor.
+    """
+
+    case: dict[str, Any]
+    peer: dict[str, Any]
+    rounds: list[Result] = field(default_factory=list)
+    failed: list[Result] = field(default_factory=list)
+    value: float | None = None
+    quiet: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    x_floor: float | None = None
+    percentiles: dict[str, float | None] = field(default_factory=dict)
+    messages: int = 0
+    cpu_ns: float = 0.0
+    switches: float = 0.0
+    lost_percent: float = 0.0
+
+    @property
+    def flagged(self) -> list[Result]:
+        """Rounds whose steal was above the limit."""
+        return [item for item in self.rounds if item["flagged"]]
+
+    @property
+    def is_latency(self) -> bool:
+        """Whether less is better."""
+        return bool(self.case["mode"] == "latency")
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Median over rounds (throughput only)."""
+        return median(item["throughput"]["bytes_per_second"] for item in self.rounds)
+
+    @property
+    def histogram(self) -> list[tuple[int, int]]:
+        """All rounds' samples (latency only)."""
+        return merge_histograms(item["latency"]["hist"] for item in self.rounds)
+
+
+def figure(item: Result) -> float:
+    """A round's headline figure: p50 in ns, or messages received a second."""
+    if "latency" in item:
+        return float(item["latency"]["p50_ns"] or item["latency"]["mean_ns"])
+    return float(item["throughput"]["per_second"])
+
+
+def cell_of(case: dict[str, Any], peer: dict[str, Any], rounds: list[Result]) -> Cell:
+    """Sums up the rounds of one peer at one case."""
+    cell = Cell(case, peer)
+    for item in sorted(rounds, key=lambda one: one["block"]):
+        (cell.rounds if item["status"] == "OK" else cell.failed).append(item)
+    if not cell.rounds:
+        return cell
+    figures = [figure(item) for item in cell.rounds]
+    calm = [figure(item) for item in cell.rounds if not item["flagged"]]
+    cell.value, cell.low, cell.high = median(figures), min(figures), max(figures)
+    cell.quiet = median(calm) if calm else None
+    cell.messages = sum(item["messages"] for item in cell.rounds)
+    cell.cpu_ns = median(
+        sum(use["cpu_ns"] for use in item["processes"].values()) / max(1, item["messages"]) for item in cell.rounds
+    )
+    cell.switches = median(
+        sum(use["voluntary_switches"] + use["involuntary_switches"] for use in item["processes"].values())
+        / max(1, item["messages"])
+        for item in cell.rounds
+    )
+    if cell.is_latency:
+        for name in QUANTILES:
+            values = [item["latency"][f"{name}_ns"] for item in cell.rounds]
+            cell.percentiles[name] = None if None in values else median(values)
+    else:
+        cell.lost_percent = median(item["throughput"]["lost_percent"] for item in cell.rounds)
+    return cell
+
+
+def summarize(data: Result) -> dict[str, list[Cell]]:
+    """Cells by case, those of a case in the peers' order of the file, with `x_floor` filled in."""
+    peers = {peer["id"]: peer for peer in data["peers"]}
+    result: dict[str, list[Cell]] = {}
+    for case in data["cases"]:
+        cells = {}
+        for name in case["peers"]:
+            rounds = [item for item in data["rounds"] if item["case"] == case["id"] and item["peer"] == name]
+            if rounds:
+                cells[name] = cell_of(case, peers[name.partition("@")[0]] | {"id": name}, rounds)
+        for cell in cells.values():
+            floor = cells.get(FLOOR_OF.get(cell.peer["scheme"], ""))
+            if floor is not None and floor.value and cell.value:
+                cell.x_floor = cell.value / floor.value
+        result[case["id"]] = list(cells.values())
+    return result
+
+
+def by_block(rounds: list[Result], case_id: str, peer: str) -> dict[int, float]:
+    """A peer's figure in every block in which it succeeded."""
+    return {
+        item["block"]: figure(item)
+        for item in rounds
+        if item["case"] == case_id and item["peer"] == peer and item["status"] == "OK"
+    }

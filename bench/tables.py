@@ -1,0 +1,211 @@
+"""Tables for a terminal of 100 columns: aligned, plain text, figures with the unit in the head."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from bench.environment import build_text, congestion_control, one_line
+from bench.summary import Cell, summarize
+
+WIDTH = 100
+NAME_WIDTH = 34
+Row = list[str]
+
+
+def table(head: Row, rows: list[Row], left: int = 1) -> str:
+    """Columns as wide as they need to be; the first `left` aligned left, the others right."""
+    widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
+
+    def line(row: Row) -> str:
+        cells = [cell.ljust(widths[at]) if at < left else cell.rjust(widths[at]) for at, cell in enumerate(row)]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(head), "  ".join("-" * width for width in widths), *map(line, rows)])
+
+
+def microseconds(value: float | None) -> str:
+    """17312.0 -> "17.3"."""
+    return "-" if value is None else f"{value / 1000:.1f}" if value < 1e6 else f"{value / 1000:.0f}"
+
+
+def rate_text(per_second: float) -> str:
+    """Thousands a second, three figures: "4.21 M", "563 k", "38.2 k"."""
+    if per_second >= 999_500:
+        return f"{per_second / 1e6:.2f} M" if per_second < 9.995e6 else f"{per_second / 1e6:.1f} M"
+    return f"{per_second / 1e3:.0f} k" if per_second >= 99_950 else f"{per_second / 1e3:.1f} k"
+
+
+def volume_text(per_second: float) -> str:
+    """Bytes a second: "1.86 GB/s", "24 MB/s"."""
+    return f"{per_second / 1e9:.2f} GB/s" if per_second >= 999.5e6 else f"{per_second / 1e6:.0f} MB/s"
+
+
+def ratio_text(value: float | None) -> str:
+    """How many times the floor."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value < 9.995 else f"{value:.0f}"
+
+
+def name_of(cell: Cell) -> str:
+    """The peer's title, marked when rounds are flagged (*) or failed (!)."""
+    marks = (
+        (" (A/A)" if "@" in cell.peer["id"] else "") + (" *" if cell.flagged else "") + (" !" if cell.failed else "")
+    )
+    return str(cell.peer["title"])[: NAME_WIDTH - len(marks)] + marks
+
+
+def ordered(cells: list[Cell]) -> list[Cell]:
+    """Best first, those without a figure last."""
+    with_value = [cell for cell in cells if cell.value is not None]
+    with_value.sort(key=lambda cell: cell.value or 0.0, reverse=not cells[0].is_latency)
+    return with_value + [cell for cell in cells if cell.value is None]
+
+
+LATENCY_HEAD = ["one message in flight", "p50 us", "range", "p90", "p99", "x floor", "cpu us", "ctx", "n"]
+THROUGHPUT_HEAD = ["messages received a second", "median", "range", "volume", "x floor", "cpu us", "lost %"]
+BARS_HEAD = ["paired in one run", "median", "range", "quiet", "n", "bar", ""]
+
+
+def latency_row(cell: Cell) -> Row:
+    """One peer in a closed loop."""
+    if cell.value is None:
+        return [name_of(cell), "FAIL", *[""] * (len(LATENCY_HEAD) - 2)]
+    return [
+        name_of(cell),
+        microseconds(cell.value),
+        f"{microseconds(cell.low)}-{microseconds(cell.high)}",
+        microseconds(cell.percentiles["p90"]),
+        microseconds(cell.percentiles["p99"]),
+        ratio_text(cell.x_floor),
+        microseconds(cell.cpu_ns),
+        f"{cell.switches:.1f}",
+        rate_text(cell.messages) if cell.messages >= 1000 else str(cell.messages),
+    ]
+
+
+def throughput_row(cell: Cell) -> Row:
+    """One peer's one-way throughput."""
+    if cell.value is None:
+        return [name_of(cell), "FAIL", *[""] * (len(THROUGHPUT_HEAD) - 2)]
+    return [
+        name_of(cell),
+        rate_text(cell.value),
+        f"{rate_text(cell.low)} - {rate_text(cell.high)}",
+        volume_text(cell.bytes_per_second),
+        ratio_text(cell.x_floor),
+        f"{cell.cpu_ns / 1000:.2f}",
+        "-" if cell.peer["reliable"] else f"{cell.lost_percent:.1f}",
+    ]
+
+
+def case_rows(cells: list[Cell]) -> tuple[Row, list[Row]]:
+    """Head and rows of a case, best first; the rows are in the order of `ordered(cells)`."""
+    if cells[0].is_latency:
+        return LATENCY_HEAD, [latency_row(cell) for cell in ordered(cells)]
+    return THROUGHPUT_HEAD, [throughput_row(cell) for cell in ordered(cells)]
+
+
+def placement_text(data: dict[str, Any], case: dict[str, Any]) -> str:
+    """Where both ends ran, as the rounds say."""
+    rounds = [item for item in data["rounds"] if item["case"] == case["id"]]
+    if not rounds or not rounds[0]["placement"]["client"]:
+        return "cores left to the scheduler"
+    where = rounds[0]["placement"]
+    if where["client"] == where["server"]:
+        return f"both ends on core {where['client'][0]}"
+    return f"one core each ({where['client'][0]}, {where['server'][0]})"
+
+
+def case_text(data: dict[str, Any], case: dict[str, Any], cells: list[Cell]) -> str:
+    """A case's heading, table and footnotes."""
+    config = data["config"]
+    rounds = max(len(cell.rounds) + len(cell.failed) for cell in cells)
+    heading = f"{case['title']}: {placement_text(data, case)}, {rounds} rounds x {config['seconds']:g} s"
+    return "\n".join([heading, "", table(*case_rows(cells)), *map(wrapped, footnotes(cells))])
+
+
+def footnotes(cells: list[Cell]) -> list[str]:
+    """What the marks in a table mean, for the peers that carry them."""
+    notes = []
+    for cell in cells:
+        if cell.flagged and cell.rounds:
+            if cell.quiet is None:
+                without = "none without"
+            else:
+                without = "without them " + (microseconds(cell.quiet) if cell.is_latency else rate_text(cell.quiet))
+            share = f"{len(cell.flagged)} of {len(cell.rounds)} rounds over 4 % steal"
+            notes.append(f"  * {cell.peer['title']}: {share}; {without}")
+        if cell.failed:
+            why = str(cell.failed[0]["why"]).splitlines()[0]
+            notes.append(f"  ! {cell.peer['title']}: {len(cell.failed)} rounds FAILED: {why}")
+    return notes
+
+
+def wrapped(text: str) -> str:
+    """A paragraph that fits; what is indented stays so."""
+    indent = " " * (len(text) - len(text.lstrip()))
+    return textwrap.fill(text.strip(), WIDTH, initial_indent=indent, subsequent_indent=indent + "  " * bool(indent))
+
+
+def figure_text(value: float | None, unit: str) -> str:
+    """A bar's figure."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if unit == "ratio" else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def bar_row(bar: dict[str, Any]) -> Row:
+    """One acceptance figure."""
+    unit = bar.get("unit", "ratio")
+    shown = "" if unit == "ratio" else f" {unit}"
+    return [
+        bar["title"],
+        figure_text(bar["value"], unit) + (shown if bar["value"] is not None else ""),
+        f"{figure_text(bar['low'], unit)}-{figure_text(bar['high'], unit)}" if bar["value"] is not None else "",
+        figure_text(bar["quiet"], unit),
+        str(bar["n"]),
+        "" if bar["verdict"] == "INFORMATION" else f"{bar['direction']} {bar['bar']:g}",
+        {"INFORMATION": "info", "NOT MEASURED": "no data"}.get(bar["verdict"], bar["verdict"]),
+    ]
+
+
+def bars_text(bars: list[dict[str, Any]]) -> str:
+    """The acceptance table."""
+    notes = [wrapped(f"  {bar['id']}: {bar['why'].splitlines()[0]}") for bar in bars if bar["why"]]
+    return "\n".join([table(BARS_HEAD, [bar_row(bar) for bar in bars]), *notes])
+
+
+def missing_text(missing: list[dict[str, Any]]) -> list[str]:
+    """A line for each command that would bring peers in."""
+    names: dict[str, list[str]] = {}
+    for item in missing:
+        names.setdefault(item["install"], []).append(item["id"])
+    return [f"left out: {', '.join(found)}; to have: {install}" for install, found in names.items()]
+
+
+def report_text(data: dict[str, Any]) -> str:
+    """The whole result file as text."""
+    parts = []
+    if data["preview"]:
+        parts.append("PREVIEW: short rounds, for a first look; no verdicts follow from these figures.")
+    if not data["complete"]:
+        parts.append(f"INCOMPLETE: {data['why_incomplete']}")
+    cells = summarize(data)
+    parts += [case_text(data, case, cells[case["id"]]) for case in data["cases"] if cells[case["id"]]]
+    if data["bars"]:
+        parts.append(bars_text(data["bars"]))
+    if data["missing"]:
+        parts.append("\n".join(map(wrapped, missing_text(data["missing"]))))
+    env = data["environment"]
+    if not data["rounds"]:
+        return "\n\n".join([*parts, wrapped(one_line(env))])
+    build = build_text(data["peers"])
+    legend = (f"transport runs {build}. " if build else "") + (
+        "x floor: times blocking Python sockets of the same family (throughput: share of their rate). cpu: both ends, "
+        f"per message; ctx: context switches, likewise. "
+        f"TCP_NODELAY everywhere; {congestion_control(env)} congestion control; "
+        "* rounds over 4 % steal; ! failed rounds."
+    )
+    return "\n\n".join([*parts, f"{wrapped(one_line(env))}\n{wrapped(legend)}"])

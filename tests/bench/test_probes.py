@@ -1,0 +1,67 @@
+"""The probes, short: they start, measure, and say why when they can't."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench import bars
+from bench.probes import connections, imports, slow_reader
+
+
+def nothing(_what: str) -> None:
+    pass
+
+
+def by_id(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {bar["id"]: bar for bar in found}
+
+
+def test_import_time() -> None:
+    ticks: list[str] = []
+    found, seen = imports.run(ticks.append, runs=2)
+    assert set(by_id(found)) == {"import-time", "import-time-used"}
+    assert all(bar["n"] == 2 and bar["value"] > 0 for bar in found)
+    assert len(seen["milliseconds"]) == len(ticks) == 2
+
+
+def test_import_time_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "CODE", "import no_such_module_anywhere")
+    found, _ = imports.run(nothing, runs=1)
+    assert {bar["verdict"] for bar in found} == {bars.NOT_MEASURED}
+    assert "no_such_module_anywhere" in found[0]["why"]
+
+
+@pytest.mark.slow  # three pairs of processes, one second of rest each
+def test_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "WARM", 10)
+    monkeypatch.setattr(connections, "SETTLE_S", 0.05)
+    found, seen = connections.run(nothing, count=30)
+    for style in connections.STYLES:
+        bar = by_id(found)[f"memory-{style}"]
+        assert bar["value"] is not None, bar["why"]
+        assert seen[style]["full"]["connections"] == 30
+
+
+def test_connections_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "raise_descriptors", lambda _count: 10)
+    found, _ = connections.run(nothing, count=30)
+    assert {bar["verdict"] for bar in found} == {bars.NOT_MEASURED, bars.INFORMATION}
+    assert "only 10 descriptors" in found[0]["why"]
+
+
+@pytest.mark.slow  # it has to run for a while to see anything
+def test_slow_reader() -> None:
+    found, seen = slow_reader.run(nothing, seconds=2.0)
+    for style in slow_reader.STYLES:
+        bar = by_id(found)[f"slow-reader-{style}"]
+        assert bar["value"] is not None, bar["why"]
+        assert seen[f"{style}/sender"]["messages"] > seen[f"{style}/reader"]["messages"] > 0
+
+
+def test_a_slow_reader_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_reader, "__name__", "tests.bench.no_such_worker")
+    found, seen = slow_reader.run(nothing, seconds=1.0)
+    assert {bar["verdict"] for bar in found} == {bars.NOT_MEASURED}
+    assert seen == {}

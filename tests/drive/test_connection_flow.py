@@ -1,0 +1,526 @@
+"""Back pressure of one connection in both directions: marks, waiting senders, paused readers, flush."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+from typing import Any
+
+import pytest
+
+from tests.drive.linked import Noted, done, linked, peered, turns, until
+from transport import limits
+from transport.delivery import Delivery
+from transport.drive.connection import Connection
+from transport.drive.inbox import FutureWaiter, Waiter
+from transport.drive.protocol import Protocol
+from transport.errors import ConnectionClosed, ConnectionLost, WouldBlock
+
+KIB = 1024
+OPEN_WIDE = {"channel_window": 1 << 30, "connection_window": 1 << 30}
+DEBUG = pytest.mark.parametrize("debug", [False, True], ids=["waiter", "future"])
+
+
+def queued(conn: Connection) -> int:
+    statistics = conn.statistics()
+    return statistics.queued_bytes + statistics.unsent_bytes + statistics.blocked_bytes
+
+
+async def full(conn: Connection, size: int = 10_000, **options: Any) -> int:
+    """Sends until the connection takes no more, with the pipe full; how many messages that took."""
+    count = 0
+    quiet = 0
+    while quiet < 3:
+        try:
+            conn.send_nowait(bytes(size), **options)
+            count += 1
+            quiet = 0
+        except WouldBlock:
+            quiet += 1
+            await turns(2)
+    return count
+
+
+async def choke(conn: Connection) -> None:
+    """Sends until the kernel takes no more, and hardly beyond."""
+    quiet = 0
+    while quiet < 10:
+        if not conn.statistics().unsent_bytes:
+            conn.send_nowait(bytes(10_000))
+            quiet = 0
+        quiet += 1
+        await turns(2)
+
+
+# Sending
+
+
+@pytest.mark.asyncio
+@DEBUG
+async def test_a_sender_waits_above_high_water_and_goes_on_when_there_is_room(debug: bool) -> None:
+    asyncio.get_running_loop().set_debug(debug)
+    conn, peer = await peered(hello=OPEN_WIDE, high_water=100_000, low_water=20_000)
+    sent = 0
+
+    async def produce() -> None:
+        nonlocal sent
+        for _ in range(2000):
+            await conn.send(bytes(10_000))
+            sent += 1
+            assert queued(conn) <= 100_000 + 10_004
+
+    producing = asyncio.create_task(produce())
+    before = -1
+    while before != sent or not sent:
+        before = sent
+        await turns(50)
+    assert 0 < sent < 2000
+    assert queued(conn) > 20_000
+    total = 0
+    while total < 2000 * 10_003:
+        total += len(await peer.loop.sock_recv(peer.sock, 1 << 20))
+    await producing
+    assert total == 2000 * 10_003
+    await done(conn)
+    peer.close()
+
+
+@pytest.mark.asyncio
+@DEBUG
+async def test_many_waiting_senders_all_have_their_turn(debug: bool) -> None:
+    asyncio.get_running_loop().set_debug(debug)
+    one, two = await linked(high_water=20_000, low_water=5000, sndbuf=8192)
+    count = 60
+    tasks = [asyncio.create_task(one.send(bytes([number]) * 3000)) for number in range(count)]
+    got = [(await two.recv())[0] for _ in range(count)]
+    assert got == list(range(count))
+    await asyncio.gather(*tasks)
+    await done(one, two)
+
+
+@pytest.mark.asyncio
+async def test_send_is_a_coroutine_wherever_one_is_taken() -> None:
+    """Compiled, it is an object of ours; nothing may take it for a future."""
+    one, two = await linked()
+    assert asyncio.iscoroutine(one.send(b"never started"))
+    assert not asyncio.isfuture(one.send(b"never started"))
+    await asyncio.gather(one.send(b"1"), one.send(b"2"))
+    await asyncio.wait_for(one.send(b"3"), 10)
+    await asyncio.ensure_future(one.send(b"4"))
+    await asyncio.create_task(one.send(b"5"))
+    await asyncio.shield(one.send(b"6"))
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(one.send(b"7"))
+    coroutine = one.send(b"not sent")
+    coroutine.close()
+    assert [await two.recv() for _ in range(7)] == [b"%d" % number for number in range(1, 8)]
+    await done(one, two)
+
+
+@pytest.mark.asyncio
+async def test_send_nowait_is_refused_at_twice_high_water() -> None:
+    conn, peer = await peered(hello=OPEN_WIDE, high_water=50_000)
+    await full(conn)
+    assert 100_000 <= queued(conn) < 110_010
+    with pytest.raises(WouldBlock):
+        conn.send_nowait(b"x")
+    await done(conn)
+    peer.close()
+
+
+@pytest.mark.asyncio
+async def test_an_unreliable_message_never_waits() -> None:
+    conn, peer = await peered(hello=OPEN_WIDE, high_water=50_000)
+    await full(conn)
+    for number in range(300):
+        conn.send_nowait(bytes(2000), delivery=Delivery(2 + number % 2))
+    counters = conn.statistics().counters
+    assert counters["dropped"] > 0
+    assert queued(conn) < 110_010 + limits.UNRELIABLE_QUEUE_BYTES
+    await done(conn)
+    peer.close()
+
+
+@pytest.mark.asyncio
+@DEBUG
+async def test_a_channel_without_credit_stops_its_own_senders_only(debug: bool) -> None:
+    asyncio.get_running_loop().set_debug(debug)
+    one, two = await linked(channel_window=10_000, high_water=64 * KIB)
+    two.channel(1)  # nobody reads it
+    other = two.channel(2)
+    stuck = asyncio.create_task(flood(one, 1))
+    await until(lambda: one.statistics().blocked_bytes > 64 * KIB)
+    for _ in range(65):
+        one.send_nowait(bytes(1000), channel=1)
+    with pytest.raises(WouldBlock, match="channel 1"):
+        one.send_nowait(bytes(1000), channel=1)
+    for number in range(200):
+        await one.send(b"%d" % number + bytes(1000), channel=2)
+        assert (await other.recv()).startswith(b"%d" % number)
+    assert not stuck.done()
+    stuck.cancel()
+    await asyncio.wait([stuck])
+    await done(one, two)
+
+
+async def flood(conn: Connection, channel: int) -> None:
+    while True:
+        await conn.send(bytes(1000), channel=channel)
+
+
+@pytest.mark.asyncio
+@DEBUG
+async def test_senders_that_give_up_leave_nothing_behind(debug: bool) -> None:
+    """A program that retries with a time-out against a stuck peer must not grow."""
+    asyncio.get_running_loop().set_debug(debug)
+    conn, peer = await peered(hello=OPEN_WIDE, high_water=20_000)
+    await full(conn, 1000)
+    sent = conn.statistics().messages_sent
+
+    async def give_up() -> None:
+        for operation in (conn.send(b"x"), conn.flush()):
+            task = asyncio.create_task(operation)  # type: ignore[arg-type]
+            await turns(2)
+            assert not task.done()
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    def waiters() -> int:
+        gc.collect()
+        return sum(isinstance(each, Waiter | FutureWaiter) for each in gc.get_objects())
+
+    await give_up()
+    before = waiters()
+    for _ in range(50):
+        await give_up()
+    assert waiters() <= before + 2
+    assert conn.statistics().messages_sent == sent
+    await done(conn)
+    peer.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("end", ["abort", "peer", "close"])
+async def test_waiting_senders_are_told_of_the_end(end: str) -> None:
+    conn, peer = await peered(hello=OPEN_WIDE, high_water=20_000)
+    await full(conn)
+    tasks = [asyncio.create_task(conn.send(b"x")) for _ in range(3)] + [asyncio.create_task(conn.flush())]
+    await turns()
+    assert not any(task.done() for task in tasks)
+    closing: list[asyncio.Task[None]] = []
+    if end == "abort":
+        conn.abort()
+    elif end == "close":
+        closing.append(asyncio.create_task(conn.close(grace=0.01)))
+    peer.close()
+    for task in tasks:
+        with pytest.raises(ConnectionClosed):
+            await task
+    await asyncio.gather(*closing)
+    await conn.wait_closed()
+
+
+# Callbacks
+
+
+@pytest.mark.asyncio
+async def test_callbacks_hear_of_the_marks() -> None:
+    noted = Noted()
+    conn, peer = await peered(protocol=noted, hello=OPEN_WIDE, high_water=50_000, low_water=10_000)
+    await choke(conn)
+    noted.log.clear()
+    await full(conn)
+    assert noted.log == ["pause"]
+    while queued(conn):
+        await peer.hear_more()
+    assert noted.log == ["pause", "resume"]
+    await done(conn)
+    peer.close()
+
+
+class Echo(Protocol):
+    """Answers everything, and lets the default hold it back."""
+
+    def connection_made(self, conn: Any) -> None:
+        self.conn = conn
+        self.failed: list[Exception] = []
+
+    def message_received(self, message: Any, channel: int) -> None:
+        self.conn.send_nowait(message, channel=channel)
+
+
+@pytest.mark.asyncio
+async def test_an_echo_against_a_slow_reader_stays_bounded_and_loses_nothing(rng: random.Random) -> None:
+    one, two = await linked(
+        protocols=(None, Echo()), sndbuf=8192, high_water=60_000, low_water=20_000,
+        channel_window=100_000, connection_window=300_000,
+    )  # fmt: skip
+    total = 3000
+    most = 0
+
+    async def produce() -> None:
+        for number in range(total):
+            await one.send(number.to_bytes(4, "big") + bytes(rng.choice((0, 500, 4000))), channel=number % 3)
+
+    producing = asyncio.create_task(produce())
+    latest = [-1, -1, -1]
+    for _ in range(total):
+        if rng.random() < 0.2:
+            await turns(5)
+        received = await one.receive()
+        statistics = two.statistics()
+        most = max(most, queued(two) + statistics.inbox_bytes)
+        number = int.from_bytes(received.message[:4], "big")
+        assert latest[received.channel] < number
+        latest[received.channel] = number
+    await producing
+    assert not two.is_closed
+    assert most < 60_000 * 2 + 300_000 + 100_000
+    await done(one, two)
+
+
+@pytest.mark.asyncio
+async def test_without_auto_pause_delivery_goes_on_above_high_water() -> None:
+    noted = Noted()
+    conn, peer = await peered(protocol=noted, hello=OPEN_WIDE, high_water=20_000, auto_pause=False)
+    await choke(conn)
+    noted.log.clear()
+    await full(conn)
+    await peer.say(b"\x00\x01a" * 3)
+    await until(lambda: len(noted.messages) == 3)
+    assert noted.log == ["pause", "message", "message", "message"]
+    await done(conn)
+    peer.close()
+
+
+@pytest.mark.asyncio
+async def test_with_auto_pause_messages_wait_for_the_outbound_buffer() -> None:
+    noted = Noted()
+    conn, peer = await peered(protocol=noted, hello=OPEN_WIDE, high_water=20_000)
+    await full(conn)
+    await peer.say(b"\x00\x01a\x00\x01b" + b"\x40\x08" + bytes(8))
+    await until(lambda: conn.statistics().inbox_bytes)
+    await turns()
+    assert noted.messages == []
+    while queued(conn):
+        await peer.hear_more()
+    await until(lambda: len(noted.messages) == 2)
+    assert noted.messages == [(b"a", 0), (b"b", 0)]
+    assert conn.statistics().inbox_bytes == 0
+    await done(conn)
+    peer.close()
+
+
+@pytest.mark.asyncio
+async def test_reading_paused_by_hand() -> None:
+    class Slow(Noted):
+        def message_received(self, message: Any, channel: int) -> None:
+            super().message_received(message, channel)
+            self.conn.pause_reading()
+
+    noted = Slow()
+    one, two = await linked(protocols=(None, noted), channel_window=5000)
+    for number in range(20):
+        await one.send(b"%02d" % number + bytes(1000))
+    for count in range(1, 21):
+        await until(lambda count=count: len(noted.messages) == count)
+        await turns(5)
+        assert len(noted.messages) == count
+        two.resume_reading()
+    assert [int(message[:2]) for message, _ in noted.messages] == list(range(20))
+    assert await one.ping() > 0
+    await done(one, two)
+
+
+@pytest.mark.asyncio
+async def test_pausing_and_resuming_within_a_callback_keeps_the_order() -> None:
+    class Nervous(Noted):
+        def message_received(self, message: Any, channel: int) -> None:
+            super().message_received(message, channel)
+            self.conn.pause_reading()
+            if len(self.messages) % 3:
+                self.conn.resume_reading()
+            else:
+                self.conn.loop.call_soon(self.conn.resume_reading)
+
+    noted = Nervous()
+    one, two = await linked(protocols=(None, noted))
+    for number in range(100):
+        one.send_nowait(b"%d" % number, channel=number % 2)
+    await until(lambda: len(noted.messages) == 100)
+    assert [int(message) for message, _ in noted.messages] == list(range(100))
+    await done(one, two)
+
+
+@pytest.mark.asyncio
+async def test_the_peer_is_slowed_down_while_reading_is_paused() -> None:
+    noted = Noted()
+    one, two = await linked(protocols=(None, noted), channel_window=10_000, high_water=30_000)
+    two.pause_reading()
+    sending = asyncio.create_task(flood(one, 3))
+    await until(lambda: one.statistics().blocked_bytes > 30_000)
+    await turns()
+    assert two.statistics().inbox_bytes < 12_000
+    assert noted.messages == []
+    two.resume_reading()
+    await until(lambda: len(noted.messages) > 100)
+    sending.cancel()
+    await asyncio.wait([sending])
+    await done(one, two)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [0, 1000])
+async def test_a_flood_of_unreliable_messages_while_reading_is_paused_is_bounded(size: int) -> None:
+    noted = Noted()
+    conn, peer = await peered(protocol=noted)
+    conn.pause_reading()
+    await peer.say(b"\x00\x08reliable")
+    frame = b"\x03" + (b"\x00" if not size else b"\x43\xe8" + bytes(size))
+    other = b"\x0b\x01" + frame[1:]
+    cost = size + limits.MESSAGE_COST_BYTES
+    total = 2 * (limits.UDP_INBOX_BYTES // cost)
+    for _ in range(0, total, 100):
+        await peer.say((frame + other) * 50)
+    await until(lambda: conn.statistics().messages_received > total)
+    statistics = conn.statistics()
+    assert statistics.inbox_bytes <= limits.UDP_INBOX_BYTES + 200 * cost
+    assert statistics.inbox_dropped > total // 4
+    conn.resume_reading()
+    await until(lambda: conn.statistics().inbox_bytes == 0)
+    assert noted.messages[0] == (b"reliable", 0)
+    assert len(noted.messages) + statistics.inbox_dropped == statistics.messages_received
+    await done(conn)
+    peer.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", [0, 5])
+async def test_what_was_held_back_comes_before_the_end(code: int) -> None:
+    noted = Noted()
+    one, two = await linked(protocols=(None, noted))
+    two.pause_reading()
+    for number in range(5):
+        one.send_nowait(b"%d" % number)
+    await one.close(code)
+    await two.wait_closed()
+    assert [message for message, _ in noted.messages] == [b"%d" % number for number in range(5)]
+    assert noted.log[-1][0] == "lost"
+
+
+@pytest.mark.asyncio
+async def test_after_an_own_close_nothing_held_back_comes() -> None:
+    noted = Noted()
+    one, two = await linked(protocols=(None, noted))
+    two.pause_reading()
+    for number in range(5):
+        one.send_nowait(b"%d" % number)
+    await until(lambda: two.statistics().inbox_bytes)
+    await two.close()
+    assert noted.messages == []
+    await one.wait_closed()
+
+
+# Flush
+
+
+@pytest.mark.asyncio
+@DEBUG
+async def test_flush_returns_when_the_kernel_has_it(debug: bool) -> None:
+    asyncio.get_running_loop().set_debug(debug)
+    conn, peer = await peered(hello=OPEN_WIDE)
+    await conn.flush()
+    await conn.send(b"x")
+    await conn.flush()
+    assert queued(conn) == 0
+    sent = await full(conn)
+    flushing = [asyncio.create_task(conn.flush()) for _ in range(3)]
+    await turns()
+    assert not any(task.done() for task in flushing)
+    later = asyncio.create_task(conn.send(b"later"))
+    heard = 0
+    while not flushing[2].done():
+        heard += len(await peer.loop.sock_recv(peer.sock, 1 << 20))
+    assert heard < sent * 10_003 + 8
+    await asyncio.gather(*flushing)
+    while not later.done():
+        await peer.loop.sock_recv(peer.sock, 1 << 20)
+    await done(conn)
+    peer.close()
+
+
+@pytest.mark.asyncio
+async def test_flush_waits_for_a_channel_that_waits_for_credit() -> None:
+    """What overtakes on other channels must not be counted in its place."""
+    one, two = await linked(channel_window=2000)
+    stuck, free = two.channel(1), two.channel(2)
+    for _ in range(5):
+        await one.send(bytes(1000), channel=1)
+    flushing = asyncio.create_task(one.flush())
+    for _ in range(50):
+        await one.send(bytes(1000), channel=2)
+        await free.recv()
+    await turns()
+    assert not flushing.done()
+    for _ in range(5):
+        await stuck.recv()
+    await flushing
+    assert one.statistics().blocked_bytes == 0
+    await done(one, two)
+
+
+@pytest.mark.asyncio
+async def test_flush_waits_for_what_was_overtaken() -> None:
+    conn, peer = await peered(hello=OPEN_WIDE)
+    await choke(conn)
+    conn.send_nowait(b"low" + bytes(1000), channel=1, priority=-8)
+    flushing = asyncio.create_task(conn.flush())
+    await turns(2)
+    for _ in range(30):
+        conn.send_nowait(bytes(20_000), channel=2, priority=7)
+    heard = bytearray()
+    while b"low" not in heard:
+        heard += await peer.loop.sock_recv(peer.sock, 1 << 16)
+        assert not flushing.done() or not queued(conn)
+    while not flushing.done():
+        await peer.loop.sock_recv(peer.sock, 1 << 16)
+    await flushing
+    await done(conn)
+    peer.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", [0, 9])
+async def test_flush_raises_when_the_end_took_what_was_queued(code: int) -> None:
+    """Also when the end was clean: what was to leave has not."""
+    conn, peer = await peered(hello={"channel_window": 100})
+    await conn.send(bytes(200))
+    await conn.send(b"waits for credit")
+    flushing = asyncio.create_task(conn.flush())
+    await turns()
+    assert not flushing.done()
+    await peer.say(b"\x50\x01" + bytes([code]))
+    with pytest.raises(ConnectionClosed) as caught:
+        await flushing
+    assert isinstance(caught.value, ConnectionLost) == (code != 0)
+    with pytest.raises(ConnectionClosed):
+        await conn.flush()
+    peer.close()
+    await conn.wait_closed()
+
+
+@pytest.mark.asyncio
+async def test_flush_after_a_clean_end_that_took_nothing_is_content() -> None:
+    one, two = await linked()
+    await one.send(b"x")
+    assert await two.recv() == b"x"
+    await two.close()
+    await one.wait_closed()
+    await one.flush()
+    one, two = await linked()
+    await done(one)
+    with pytest.raises(ConnectionLost):
+        await one.flush()
+    await done(two)

@@ -1,0 +1,1 @@
+"""Presentation: messages to bytes and back (codecs), and bytes cut into messages (framings)."""

@@ -1,0 +1,30 @@
+# inline: not a module to build; compiled modules cimport these in place of memory.py
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memcpy
+
+
+cdef inline bytes cut(bytes data, Py_ssize_t start, Py_ssize_t end):
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
+
+
+cdef inline Py_ssize_t append_frame(bytearray run, int head, bytes payload) except -1:
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+    cdef Py_ssize_t old = PyByteArray_GET_SIZE(run)
+    cdef Py_ssize_t head_bytes = 2 if size < 0x40 else 3 if size < 0x4000 else 5
+    cdef unsigned char *out
+    PyByteArray_Resize(run, old + head_bytes + size)
+    out = <unsigned char *> PyByteArray_AS_STRING(run) + old
+    out[0] = <unsigned char> head
+    if size < 0x40:
+        out[1] = <unsigned char> size
+    elif size < 0x4000:
+        out[1] = <unsigned char> (0x40 | (size >> 8))
+        out[2] = <unsigned char> (size & 0xFF)
+    else:
+        out[1] = <unsigned char> (0x80 | (size >> 24))
+        out[2] = <unsigned char> ((size >> 16) & 0xFF)
+        out[3] = <unsigned char> ((size >> 8) & 0xFF)
+        out[4] = <unsigned char> (size & 0xFF)
+    memcpy(out + head_bytes, PyBytes_AS_STRING(payload), size)
+    return head_bytes + size

@@ -1,0 +1,50 @@
+cimport cython
+from transport.machine cimport Transmit
+from transport.session cimport MessageSession
+
+cdef int OPEN_OR_OPENING
+
+
+cdef class PeerSession(MessageSession):
+    cdef public object path
+    cdef public long long stamp
+    cdef public object seat
+    cdef public bint is_ready
+    cdef public bint is_flushed
+    cdef public PeerSession next_ready
+    cdef public PeerSession next_flushed
+
+
+cdef class Endpoint:
+    cdef public bint pressing
+    cdef public long long stamp
+    cdef public bint is_exclusive
+    cdef public list fresh_sessions
+    cdef PeerSession _first_ready
+    cdef PeerSession _last_ready
+    cdef PeerSession _first_flushed
+    cdef PeerSession _last_flushed
+
+    @cython.locals(fresh=list, session=PeerSession)
+    cpdef list take_fresh(self)
+    @cython.locals(first=PeerSession)
+    cpdef PeerSession take_ready(self)
+    @cython.locals(following=PeerSession)
+    cpdef PeerSession after_ready(self, PeerSession session)
+    @cython.locals(first=PeerSession)
+    cpdef PeerSession take_flushed(self)
+    @cython.locals(following=PeerSession)
+    cpdef PeerSession after_flushed(self, PeerSession session)
+    cpdef ready(self, PeerSession session)
+    cpdef flushed(self, PeerSession session)
+    cpdef forget(self, PeerSession session)
+    cpdef receive(self, data, path, int ecn, long long now)
+    cpdef receive_many(self, list payloads, path, int ecn, long long now)
+    cpdef error(self, path, int errno, long long now)
+    cpdef bint fill(self, Transmit item, room, long long now)
+    @cython.locals(item=Transmit)
+    cpdef transmit(self, room, long long now)
+    cpdef events(self)
+    cpdef long long due(self)
+    cpdef deadline(self)
+    cpdef expire(self, long long now)

@@ -1,0 +1,90 @@
+cimport cython
+from transport.datagram.base cimport Endpoint, PeerSession
+from transport.drive.base cimport Driver, Owner
+from transport.net cimport clock
+from transport.net.datagram_base cimport DatagramSocket, Entry, Outgoing
+
+cdef Py_ssize_t ROOM_BYTES, STRIDE, ROOMS, BATCH, DATAGRAMS_PER_TICK, READ_BYTES, CALLS_PER_FLUSH
+cdef long long TICK_NS
+
+
+cdef class Rooms:
+    cdef public Outgoing batch
+    cdef public list views
+
+
+cdef class Seat:
+    cdef public Owner owner
+    cdef public PeerSession session
+    cdef public bint is_paused
+    cdef public bint has_missed
+    cdef public bint is_gone
+
+
+cdef class DatagramDriver(Driver):
+    cdef readonly DatagramSocket sock
+    cdef readonly object machine
+    cdef readonly Endpoint endpoint
+    cdef public object accept
+    cdef readonly long long refused
+    cdef public object granted
+    cdef public long long armed_at
+    cdef public long long busy_poll_ns
+    cdef bint _is_shared
+    cdef object _timers
+    cdef object _clock
+    cdef Outgoing _batch
+    cdef list _views
+    cdef dict _seats
+    cdef list _resumed
+    cdef int _fd
+    cdef Outgoing _held
+    cdef readonly bint _is_blocked
+    cdef bint _has_cleared
+    cdef bint _is_scheduled
+    cdef bint _is_inside
+    cdef bint _is_pumping
+    cdef readonly bint _is_reading
+    cdef readonly bint _has_ended
+    cdef bint _is_started
+
+    cpdef start(self)
+    @cython.locals(seat=Seat)
+    cpdef Seat _seat(self, Owner owner)
+    cpdef _release(self)
+    cpdef bint _is_over(self)
+    cpdef _lose(self, Seat seat, error)
+    cpdef long long now(self)
+    cpdef wake(self)
+    cpdef _schedule(self)
+    cpdef _finish(self, Seat seat)
+    @cython.locals(now=cython.longlong)
+    cpdef _on_readable(self)
+    @cython.locals(limit=cython.longlong, until=cython.longlong)
+    cpdef _busy_poll(self, long long now)
+    @cython.locals(sock=DatagramSocket, began=cython.longlong, count=Py_ssize_t, size=Py_ssize_t)
+    cpdef bint _take_in(self, long long now)
+    cpdef _attend(self, long long now)
+    cpdef _watch_again(self)
+    @cython.locals(endpoint=Endpoint, session=PeerSession, following=PeerSession, fresh=PeerSession)
+    cpdef _deliver(self)
+    cpdef _welcome(self, PeerSession session)
+    cpdef _deliver_to(self, Seat seat)
+    @cython.locals(seat=Seat, resumed=list)
+    cpdef _tick(self)
+    @cython.locals(more=bint, due=cython.longlong)
+    cpdef _flush(self, long long now)
+    @cython.locals(session=PeerSession, following=PeerSession, seat=Seat)
+    cpdef _tell_flushed(self)
+    cpdef _flushed(self, Seat seat)
+    @cython.locals(batch=Outgoing, done=bint)
+    cpdef bint _pump(self, long long now)
+    @cython.locals(slot=Py_ssize_t, item=Entry)
+    cpdef bint _collect(self, Outgoing batch, long long now)
+    @cython.locals(done=bint)
+    cpdef bint _hand_over(self, Outgoing batch, long long now)
+    cpdef _hold(self, Outgoing batch)
+    @cython.locals(held=Outgoing, now=cython.longlong)
+    cpdef _on_writable(self)
+    cpdef timer_fired(self, now)
+    cpdef _broken(self, str what, error)

@@ -1,0 +1,5 @@
+from transport.drive.stream cimport SocketDriver
+
+
+cdef class LocalDriver(SocketDriver):
+    pass

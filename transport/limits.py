@@ -1,0 +1,171 @@
+"""Every bound of the package, named once. Sizes in bytes, times in nanoseconds (`_ns`) or seconds (`_s`).
+
+A limit lives here or nowhere; each has a test that reaches it.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * 1024
+MS_NS = 1_000_000
+SECOND_NS = 1_000_000_000
+
+# URLs and options
+URL_CHARS_MAX = 8192
+URL_OPTIONS_MAX = 64
+OPTION_CHARS_MAX = 4096  # one textual value
+HOST_CHARS_MAX = 320  # 253 of a name (RFC 1035), or an address with its scope
+PORT_MAX = 65_535
+TIME_S_MAX = 366 * 86_400.0
+WATER_BYTES_MAX = 1024 * MIB  # what high_water, low_water and inbox may be set to
+WINDOW_BYTES_MIN = 4 * KIB
+WINDOW_BYTES_MAX = 1024 * MIB
+SOCKET_BUFFER_BYTES_MAX = 1024 * MIB
+DSCP_MAX = 63
+BUSY_POLL_US_MAX = 1_000_000
+BACKLOG_MAX = 65_535
+
+# Messages
+MESSAGE_BYTES_DEFAULT = 1 * MIB
+MESSAGE_BYTES_MAX = 16 * MIB
+UDP_MESSAGE_BYTES_MAX = 65_507  # 65,535 less the IPv4 and UDP headers
+REASON_BYTES_MAX = 256
+
+# Channels and streams of one connection
+CHANNELS_MAX = 256
+CHANNEL_WINDOW_BYTES = 2 * MIB
+CONNECTION_WINDOW_BYTES = 8 * MIB
+MESSAGE_COST_BYTES = 32  # of credit beside its payload, or messages of no bytes would fill a memory for nothing
+STREAMS_MAX = 64  # open at once, each way
+STREAM_WINDOW_BYTES = 1 * MIB
+STREAM_CHUNK_BYTES = 64 * KIB
+STREAM_MERGE_BYTES = 4 * KIB  # smaller pieces of a stream that wait for their reader are merged
+PINGS_OUTSTANDING_MAX = 64
+PONGS_QUEUED_MAX = 64
+
+# Outbound buffer of one connection: send() waits above high water, send_nowait() raises at twice that
+HIGH_WATER_BYTES = 1 * MIB
+LOW_WATER_BYTES = 256 * KIB
+BLOCKED_HIGH_BYTES = 64 * KIB  # waiting for the peer's credit: kept short, for these messages can't be merged
+HARD_LIMIT_FACTOR = 2
+UNRELIABLE_QUEUE_BYTES = 256 * KIB  # oldest unsent unreliable message is dropped above it
+REDUNDANCY_MAX = 8  # extra copies of a message, where a transport sends any
+PRIORITY_MIN = -8
+PRIORITY_MAX = 7  # larger goes first
+QUEUED_MESSAGES_MAX = 262_144  # queue entries that are not merged into a byte run
+
+# Inbox of a connection whose framing has no credit
+INBOX_HIGH_BYTES = 1 * MIB
+INBOX_LOW_BYTES = 256 * KIB
+
+# Stream pipes
+READ_BYTES_MAX = 256 * KIB  # one read
+RECEIVE_BEFORE_TRANSMIT_BYTES = 128 * KIB  # acks that wait for a whole window starve the sender
+ALLOCATOR_BLOCK_BYTES = 1 * MIB  # freed memory kept for the next buffers is at most twice this
+WRITE_BUFFERS_MAX = 64  # buffers in one writev
+EVENTS_HIGH = 4096  # events of a user machine that wait for its reader; reading pauses above
+EVENTS_LOW = 1024
+STOPPED_POLL_CHECK_NS = 250 * MS_NS  # after a read, on uvloop: does the loop still watch the socket
+READS_AFTER_FAILURE = 16  # reads of what a vanished peer had said before
+PREFACE_BYTES_MAX = 1024
+LINE_BYTES_MAX = 64 * KIB
+ACCEPTS_PER_TICK = 64
+ACCEPT_BACKOFF_S = 0.1
+ACCEPT_BACKLOG = 4096
+ACCEPT_QUEUE_MAX = 1024  # connections waiting for Server.accept()
+CONNECTIONS_MAX = 65_536  # per server
+
+# Datagram pipes
+DATAGRAMS_PER_TICK = 1024
+TICK_NS = 1 * MS_NS
+DATAGRAM_BYTES_MAX = 65_535
+GSO_SEGMENTS_MAX = 64
+GSO_BYTES_MAX = 65_000
+SOCKET_BUFFER_BYTES = 2 * MIB
+UDP_PEERS_MAX = 4096
+UDP_PEERS_LIMIT = 1_048_576  # what max_peers may be set to
+UDP_IDLE_NS = 60 * SECOND_NS
+UDP_INBOX_BYTES = 1 * MIB  # per peer, oldest dropped
+UDP_INBOX_MESSAGES = 32_768  # the same for messages of hardly any bytes
+UDP_QUEUED_MESSAGES = 32_768  # unsent of one peer, oldest dropped
+UDP_FLUSH_BYTES = 60 * KIB  # queued on one socket, above which a send does not wait for the end of the tick
+UDP_FLUSH_MESSAGES = 1024
+SENDS_PER_FLUSH = 64  # system calls before the loop has its turn
+DATAGRAMS_PER_CALL = 64  # in one system call; trains count as one
+DATAGRAM_BATCH_BYTES = 256 * KIB  # taken from a machine before the kernel is asked to send
+PATHS_CACHED_MAX = 8192  # pairs of addresses that one socket keeps ready-made
+SOCKET_ERRORS_PER_CALL = 64  # ICMP errors taken off a socket at once
+LOOP_DATAGRAMS_QUEUED = 4096  # by a loop's own datagram transport, oldest dropped
+LOOP_WRITE_BUFFER_BYTES = 64 * KIB  # in a loop's own datagram transport, above which we wait
+
+# Codecs
+MSGPACK_DEPTH_MAX = 32
+MSGPACK_ELEMENTS_MAX = 1_000_000
+MSGPACK_MAP_ENTRIES_MAX = 65_536
+JSON_DEPTH_MAX = 32
+JSON_ELEMENTS_MAX = 1_000_000
+EXPLAIN_PARTS_MAX = 1_000_000  # parts looked at to say which one of a message can't be encoded
+CODEC_BUFFER_BYTES = 1 * MIB  # an encoder that has grown beyond it is not kept
+
+# Times
+CONNECT_TIMEOUT_S = 10.0
+HANDSHAKE_NS = 10 * SECOND_NS
+KEEPALIVE_NS = 15 * SECOND_NS
+IDLE_NS = 30 * SECOND_NS
+CLOSE_GRACE_S = 5.0
+HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 section 5
+ADDRESSES_MAX = 32  # tried per connect
+BIND_TRIES = 8  # for a port that is free for every address of a name
+
+# Unix sockets
+UNIX_PATH_BYTES_MAX = 107  # sun_path less its NUL
+UNIX_LOCK_TRIES = 100  # for the folder, while somebody else is binding in it
+UNIX_RETRY_S = 0.02  # between those, and between connects while the server's queue is full
+
+# TLS
+HANDSHAKES_MAX = 1024  # half-open on one listener; accepting waits above
+HANDSHAKE_CROWDED_S = 1.0  # how old the oldest may get while others wait for room
+TLS_SHUTDOWN_S = 2.0  # for the peer's close_notify
+ALPN_NAMES_MAX = 32
+ALPN_NAME_BYTES_MAX = 255  # RFC 7301 section 3.1
+
+# Connections that come back
+BACKOFF_S_MAX = 86_400.0
+RECONNECT_UNREAD_MAX = 8  # lost connections whose messages still wait for their reader, oldest dropped
+RECONNECT_STATES_MAX = 64  # changes that wait for one reader of `states()`, oldest dropped
+RECONNECT_RESET_S = 5.0  # a connection that lasted so long starts the back-off afresh
+
+# Workers
+WORKERS_MAX = 256
+WORKER_START_S = 30.0  # until a new process reports that it serves
+WORKER_REPORT_S = 1.0  # between two reports of its statistics
+WORKER_CRASHES_MAX = 10  # in a row, none of which lasted; then it is given up
+WORKER_LASTED_S = 10.0  # a worker that ran so long did not crash at once
+WORKER_EXIT_S = 2.0  # from the end of its grace to the end of its process
+WORKER_MESSAGE_BYTES = 4 * MIB  # on the line between parent and worker
+
+# Simulated network
+SIM_QUEUE_BYTES = 16 * MIB  # largest (and default) queue before a link's rate
+SIM_EVENTS_MAX = 1_000_000  # datagrams in the air, or waiting in one inbox; events and timers kept for one side or loop
+SIM_FLIGHT_BYTES = 256 * MIB  # in the air, all links of a network together
+SIM_ADDRESSES_MAX = 65_536
+SIM_LINKS_MAX = 65_536
+SIM_CHANGES_MAX = 4096  # scheduled changes and blackouts of one link
+SIM_TRACE_LINES_MAX = 100_000  # readable lines that a trace keeps
+SIM_PIPE_BYTES = 256 * KIB  # in the air each way on a byte link; more waits in the machine
+SIM_RUN_NS = 3600 * SECOND_NS  # virtual time that one run() may take
+SIM_STEPS_MAX = 100_000_000  # instants that one run() may visit
+SIM_STILL_MAX = 100_000  # wake-ups at one and the same instant
+SIM_FLUSH_MAX = 100_000  # transmit() calls of one flush
+SIM_LOOP_TICKS_MAX = 1_000_000  # turns of a simulated event loop at one and the same instant
+SIM_EXECUTOR_TURN_S = 1.0  # real time that a later executor job waits for an earlier one
+SIM_EXECUTOR_TICKS = 1000  # turns of a busy simulated loop before it waits for its executor
+SIM_ENTROPY_BYTES_MAX = 1 * MIB  # one call
+
+# Memory pipes
+MEMORY_PIPE_BYTES = 256 * KIB  # written and not yet read by the peer, each way; the writer waits above it
+MEMORY_WINDOW_BYTES = 4 * MIB  # the same where the link has a delay or a rate: what is on its way counts
+MEMORY_SEGMENT_BYTES = 1448  # pieces into which a rate cuts a byte pipe
+MEMORY_INBOX_BYTES = 2 * MIB  # datagrams not yet read from one socket; more are dropped, as by a full kernel buffer
+MEMORY_RETRY_NS = 10 * MS_NS  # between looks at a link that is down without a known end
+MEMORY_ROUTES_MAX = 65_536  # datagram clients of one name

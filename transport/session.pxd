@@ -1,0 +1,43 @@
+cimport cython
+
+
+cdef class Batch:
+    cdef public int channel
+    cdef public int delivery
+    cdef public list payloads
+    cdef public Py_ssize_t size
+
+
+cdef class MessageSession:
+    cdef public int state
+    cdef public Py_ssize_t queued_bytes
+    cdef public Py_ssize_t blocked_bytes
+    cdef public long long sent_total
+    cdef public bint overtaking
+    cdef public Py_ssize_t cut_bytes
+    cdef public Py_ssize_t send_max
+    cdef public bint uses_credit
+    cdef public list batches
+
+    cpdef send(self, bytes payload, int channel, int delivery, int priority, long long expires_at, long long now)
+    @cython.locals(batches=list)
+    cpdef list take(self)
+    cpdef consumed(self, int channel, Py_ssize_t size, Py_ssize_t messages)
+    cpdef Py_ssize_t channel_queued(self, int channel)
+    cpdef int channels_max(self)
+    cpdef bint credit_waiting(self)
+    cpdef ping(self, long long token, long long now)
+    cpdef close(self, int code, str reason, long long now)
+    cpdef abort(self, int code, str reason, long long now)
+    cpdef events(self)
+    cpdef deadline(self)
+    cpdef expire(self, long long now)
+
+
+cdef class ByteSession(MessageSession):
+    cpdef receive(self, bytes data, long long now)
+    cpdef list transmit(self, long long now)
+    cpdef bint pending(self)
+    cpdef long long due(self)
+    @cython.locals(due=cython.longlong)
+    cpdef deadline(self)

@@ -1,0 +1,1 @@
+"""The simulated network: links, virtual time, machines in pairs, and an event loop on virtual time."""

@@ -1,0 +1,28 @@
+cimport cython
+
+from transport.sim.clock cimport SimClock
+from transport.sim.network cimport SimNetwork
+from transport.sim.side cimport ByteSide, DatagramSide, Side
+
+
+cdef class World:
+    cdef public SimNetwork network
+    cdef public list sides
+    cdef public long long steps
+    cdef readonly long long _steps_max
+    cdef long long _still
+    cdef bint _stirred
+
+    @cython.locals(side=Side)
+    cpdef flush(self)
+    @cython.locals(first="long long", due="long long", side=Side)
+    cpdef long long next_time(self)
+    cpdef bint step(self, until_ns=*) except -1
+    @cython.locals(first="long long", clock=SimClock, side=Side, acted="long long")
+    cpdef bint _advance(self, until_ns) except -1
+    cpdef _check_steps(self, long long first)
+
+
+cdef class Pair(World):
+    cdef public Side a
+    cdef public Side b
