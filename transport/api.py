@@ -259,7 +259,9 @@ async def _serve(
         machine is not None,
     )  # fmt: skip
     request.owner = server.own
-    server.attach(await transport.listen(request))
+    listener = await transport.listen(request)
+    in_query = getattr(transport, "options_in_query", True)
+    server.attach(listener, listener.url.without_query() if in_query else listener.url)
     return server
 
 

@@ -15,6 +15,7 @@ from transport.drive.connection import Connection
 from transport.drive.records import Settings
 from transport.errors import CloseCode, CodecError, ConnectionClosed, LocalProtocolError
 from transport.transports.base import Listener, PipeInfo
+from transport.url import Url
 
 log = logging.getLogger("transport")
 
@@ -35,7 +36,7 @@ class Server:
     """What `serve` gives. Made by it, never by hand.
 
     Attributes:
-        url: with the real port.
+        url: what to connect to: with the real port, and without the options that were meant for this side.
     """
 
     def __init__(
@@ -66,10 +67,10 @@ class Server:
         self._refused = 0
         self._failed = 0
 
-    def attach(self, listener: Listener) -> None:
-        """Called once, with the bound listener."""
+    def attach(self, listener: Listener, url: Url) -> None:
+        """Called once, with the bound listener and the address to publish."""
         self._listener = listener
-        self.url = listener.url
+        self.url = url
 
     def own(self, session: Any, driver: Driver, info: PipeInfo) -> Owner:
         """A new pipe for this server, or ConnectionRefusedError."""

@@ -117,6 +117,10 @@ class Url:
         """The same URL with another port: a listener's with the one that the system chose."""
         return self.replace(port=port)
 
+    def without_query(self) -> Url:
+        """The same URL without its options: what the other side connects to."""
+        return dataclasses.replace(self, query_text="")
+
     def endpoint(self) -> tuple[str, int]:
         """Host and port of a scheme that needs both.
 

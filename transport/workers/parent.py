@@ -137,12 +137,12 @@ class WorkerServer:
     drain and end by themselves.
 
     Attributes:
-        url: with the real port.
+        url: what to connect to: with the real port, and without the options that were meant for this side.
         restarts: how often a worker had to be started again.
     """
 
     def __init__(self, shared: Any, job: line.Job) -> None:
-        self.url: Url = shared.url
+        self.url: Url = shared.url.without_query()
         self.restarts = 0
         self.job = job
         self.closing = False
