@@ -154,7 +154,8 @@ class Job:
         while monotonic() < deadline:
             if expected is not None and counter.count >= expected:
                 sleep(0.01)  # whatever comes now would be one too many
-                break
+                if counter.count >= expected:  # again, for the other thread may have been in the middle of counting
+                    break
             if counter.count != seen:
                 seen, since = counter.count, monotonic()
             elif monotonic() - since > (SETTLE_S if expected is None else STALL_S):

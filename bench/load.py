@@ -135,44 +135,75 @@ class Counter:
     """
 
     def __init__(self, pool: Pool, reliable: bool, fail: Fail) -> None:
-        self.count = 0
-        self.bytes = 0
+        self.take, self._unread = self._taker()
+        self._count = 0
+        self._bytes = 0
         self.checked = 0
         self.marks: list[tuple[int, int, int]] = []
         self._pool = pool
         self._reliable = reliable
         self._fail = fail
         self._stride = pool.stride
-        self._look_at = 1
         self._mark_at = 0
 
-    def take(self, message: Any, channel: int = 0) -> None:
-        """One message has arrived. Fits as a callback of ours, hence `channel`."""
-        self.count += 1
-        self.bytes += len(message)
-        if self.count == self._look_at:
-            self._look(message)
+    def _taker(self) -> tuple[Callable[..., None], Callable[[], tuple[int, int]]]:
+        """`take`, called with every message, and what tells how many it took since it last looked at one.
+
+        Local variables count down between two looks: the counting must cost little beside what is measured.
+        """
+        due = left = 1
+        size = 0
+
+        def take(message: Any, channel: int = 0) -> None:
+            nonlocal due, left, size
+            left -= 1
+            size += len(message)
+            if not left:
+                due, left, size = self._look(message, due, size)
+
+        def unread() -> tuple[int, int]:
+            return due - left, size
+
+        return take, unread
+
+    @property
+    def count(self) -> int:
+        """Messages so far."""
+        return self._count + self._unread()[0]
+
+    @count.setter
+    def count(self, number: int) -> None:
+        self._count = number
+
+    @property
+    def bytes(self) -> int:
+        """The sum of their lengths."""
+        return self._bytes + self._unread()[1]
 
     def take_bytes(self, size: int) -> None:
         """`size` bytes have arrived on a floor that knows no messages; `count` is set by the caller's arithmetic."""
-        self.bytes += size
+        self._bytes += size
         now = perf_counter_ns()
         if now >= self._mark_at:
             self._mark_at = now + MARK_NS
-            self.marks.append((now, self.count, self.bytes))
+            self.marks.append((now, self.count, self._bytes))
 
-    def _look(self, message: Any) -> None:
-        self._look_at += self._stride
+    def _look(self, message: Any, taken: int, size: int) -> tuple[int, int, int]:
+        """Books what was taken and compares the last of it; returns when to look again and how `take` begins anew."""
+        self._count += taken
+        self._bytes += size
         self.checked += 1
+        number = self._count - 1
         if self._reliable:
-            if message != self._pool.at(self.count - 1):
-                self._fail(f"message {self.count - 1} is not the one that was due: lost, doubled, swapped or damaged")
+            if message != self._pool.at(number):
+                self._fail(f"message {number} is not the one that was due: lost, doubled, swapped or damaged")
         elif not self._pool.knows(message):
-            self._fail(f"datagram {self.count - 1} is damaged")
+            self._fail(f"datagram {number} is damaged")
         now = perf_counter_ns()
         if now >= self._mark_at:
             self._mark_at = now + MARK_NS
-            self.marks.append((now, self.count, self.bytes))
+            self.marks.append((now, self._count, self._bytes))
+        return self._stride, self._stride, 0
 
 
 class Pump:

@@ -33,8 +33,8 @@ REASON_BYTES_MAX = 256
 
 # Channels and streams of one connection
 CHANNELS_MAX = 256
-CHANNEL_WINDOW_BYTES = 2 * MIB
-CONNECTION_WINDOW_BYTES = 8 * MIB
+CHANNEL_WINDOW_BYTES = 4 * MIB
+CONNECTION_WINDOW_BYTES = 16 * MIB
 MESSAGE_COST_BYTES = 32  # of credit beside its payload, or messages of no bytes would fill a memory for nothing
 STREAMS_MAX = 64  # open at once, each way
 STREAM_WINDOW_BYTES = 1 * MIB
@@ -46,7 +46,7 @@ PONGS_QUEUED_MAX = 64
 # Outbound buffer of one connection: send() waits above high water, send_nowait() raises at twice that
 HIGH_WATER_BYTES = 1 * MIB
 LOW_WATER_BYTES = 256 * KIB
-BLOCKED_HIGH_BYTES = 64 * KIB  # waiting for the peer's credit: kept short, for these messages can't be merged
+BLOCKED_HIGH_BYTES = 16 * KIB  # waiting for the peer's credit: kept short, for these messages can't be merged
 HARD_LIMIT_FACTOR = 2
 UNRELIABLE_QUEUE_BYTES = 256 * KIB  # oldest unsent unreliable message is dropped above it
 REDUNDANCY_MAX = 8  # extra copies of a message, where a transport sends any

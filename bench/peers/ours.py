@@ -7,6 +7,7 @@ bytes ("msgpack" in the cases that are about it).
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 from typing import Any
 
@@ -197,15 +198,14 @@ class OursByCallbacks(Ours, CallbackPeer):
         import transport
 
         def send_many(messages: list[Any]) -> int:
-            taken = 0
             send = self.conn.send_nowait
+            left = iter(messages)
             try:
-                for message in messages:
+                for message in left:
                     send(message)
-                    taken += 1
             except transport.WouldBlock:
-                pass
-            return taken
+                return len(messages) - operator.length_hint(left) - 1
+            return len(messages)
 
         later = None if self.reliable else asyncio.get_running_loop().call_soon
         pump = Pump(sender, send_many, lambda: finish(done), later, job.case.burst)

@@ -12,8 +12,8 @@ PARAMETERS = {1: "max_message", 2: "channels", 3: "channel_window", 4: "connecti
 DEFAULTS = {
     "max_message": 1_048_576,
     "channels": 256,
-    "channel_window": 2_097_152,
-    "connection_window": 8_388_608,
+    "channel_window": 4_194_304,
+    "connection_window": 16_777_216,
     "stream_window": 1_048_576,
     "codec": "",
 }

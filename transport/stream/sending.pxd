@@ -5,7 +5,7 @@ from transport.stream.channel cimport ChannelState
 from transport.stream.outbox cimport Entry, Outbox
 
 cdef int CLOSING
-cdef Py_ssize_t COST
+cdef Py_ssize_t COST, BY_REFERENCE_BYTES, RUN_BYTES
 
 
 cdef class SendingHalf(ByteSession):

@@ -6,6 +6,7 @@ from transport.stream.outbox cimport Outbox
 from transport.stream.sending cimport SendingHalf
 
 cdef int OPENING, OPEN, CLOSING, CLOSED
+cdef int HAS_CHANNEL, DELIVERY_MASK
 cdef Py_ssize_t COST
 cdef long long UNBOUNDED
 

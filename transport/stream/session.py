@@ -26,6 +26,7 @@ CLEAN = (CloseCode.NORMAL, CloseCode.GOING_AWAY)
 CHUNK_MERGE_BYTES = 4 * limits.KIB  # smaller pieces of a large message are merged, or tiny reads would amplify memory
 CONTROL_QUEUE_BYTES = 64 * limits.KIB  # pings and answers that wait for a peer that does not read
 UNBOUNDED = 1 << 62
+HAS_CHANNEL, DELIVERY_MASK = frames.HAS_CHANNEL, frames.DELIVERY_MASK  # as plain numbers, asked for every frame
 COST = limits.MESSAGE_COST_BYTES  # of credit, for every message beside its payload
 
 
@@ -190,7 +191,7 @@ class StreamSession(SendingHalf):
             head = data[position]
             position += 1
             channel = 0
-            if head & frames.HAS_CHANNEL:
+            if head & HAS_CHANNEL:
                 channel = self._varint(data, position, end)
                 position = self._varint_end
                 if channel < 0:
@@ -205,7 +206,7 @@ class StreamSession(SendingHalf):
                 if size < 0:
                     self._tail = memory.cut(data, start, end)
                     return
-            if head > frames.DELIVERY_MASK or size > self._receive_max:
+            if head > DELIVERY_MASK or size > self._receive_max:
                 self._check_header(head, channel, size)
             if end - position < size:
                 self._head = head
