@@ -284,6 +284,31 @@ async def test_handlers_that_go_on_are_cancelled_after_the_grace() -> None:
         assert await end_of(conn) == (CloseCode.GOING_AWAY, "the server is closing")
 
 
+async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "CANCELLED_HANDLER_S", 0.05)
+    release = asyncio.Event()
+    ended: list[bool] = []
+
+    async def stubborn(conn: Any) -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                pass
+        ended.append(True)
+
+    server = await serve(URL, stubborn)
+    async with connect(server.url) as conn:
+        await conn.ping()
+        await server.close(grace=0.05)
+        assert not ended
+        assert "1 handlers go on though they were cancelled" in caplog.text
+    release.set()
+    await until(lambda: ended)
+
+
 async def test_a_cancelled_close_still_ends_everything() -> None:
     async def busy(conn: Any) -> None:
         await asyncio.get_running_loop().create_future()

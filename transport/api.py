@@ -212,7 +212,7 @@ def serve(
     workers: int | None = None,
     **options: Any,
 ) -> Opening[Any]:
-    """Starts a server. Await it, or use it with `async with`; the result is a `Server`.
+    """Starts a server: await it, or use it with `async with`. Gives a `Server`, or with `workers` a `WorkerServer`.
 
     Args:
         url: where to listen; port 0 takes any, `server.url` then carries the real one.

@@ -78,7 +78,9 @@ class ConnectionClosed(TransportError):
 
 
 class ConnectionLost(ConnectionClosed):
-    """The connection ended in another way than a clean close: reset, time-out, error, or a code other than 0."""
+    """The connection ended in another way than a clean close: reset, time-out, error, or a
+    code other than 0 (normal) and 1001 (going away).
+    """
 
 
 class ConnectFailed(TransportError, OSError):

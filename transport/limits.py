@@ -113,6 +113,7 @@ HANDSHAKE_NS = 10 * SECOND_NS
 KEEPALIVE_NS = 15 * SECOND_NS
 IDLE_NS = 30 * SECOND_NS
 CLOSE_GRACE_S = 5.0
+CANCELLED_HANDLER_S = 5.0  # how long a closing server waits for handlers that it has cancelled
 HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 section 5
 ADDRESSES_MAX = 32  # tried per connect
 BIND_TRIES = 8  # for a port that is free for every address of a name

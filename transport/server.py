@@ -190,6 +190,7 @@ class Server:
     async def close(self, grace: float = limits.CLOSE_GRACE_S) -> None:
         """Stops accepting, says goodbye to every peer, flushes, and cuts what is left after `grace` seconds.
 
+        A handler that does not end when it is cancelled is left to itself after 5 more seconds, and logged.
         Idempotent; a second call waits for the first.
         """
         if self._closing:
@@ -217,7 +218,11 @@ class Server:
                     task.cancel()
             for conn in list(self._conns):
                 conn.abort()
-            await self._settled()
+            try:
+                async with asyncio.timeout(limits.CANCELLED_HANDLER_S):
+                    await self._settled()
+            except TimeoutError:
+                log.warning("%s: %d handlers go on though they were cancelled", self.url, len(self._tasks))
             await self._listener.close()
             if not self._closed.done():
                 self._closed.set_result(None)
