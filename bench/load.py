@@ -125,8 +125,8 @@ class Sender:
 class Counter:
     """A receiver. Every message is counted and its length added; every 61st (7th when large) is compared whole.
 
-    On a reliable, ordered peer the compared message must be exactly the one due at that place, so a lost, doubled or
-    swapped message anywhere before shows up there or in the final count. On datagrams, where any may be missing, it
+    On a reliable, ordered peer the compared message must be exactly the one due at that place, so a lost or
+    doubled message anywhere before shows up there or in the final count. On datagrams, where any may be missing, it
     must carry a right checksum and equal the message of its own number.
 
     Attributes:

@@ -190,6 +190,20 @@ async def test_more_than_the_accept_queue_holds_are_told_to_go_away(monkeypatch:
             await conn.close()
 
 
+async def test_those_that_have_left_keep_nobody_out_of_the_accept_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ACCEPT_QUEUE_MAX", 2)
+    async with serve(URL) as server:
+        for _ in range(2):
+            async with connect(server.url):
+                pass
+        await until(lambda: not server.connections)
+        async with connect(server.url) as conn:
+            await conn.ping()
+            accepted = await server.accept()
+            await accepted.send("welcome")
+            assert await conn.recv() == "welcome"
+
+
 async def test_a_full_server_refuses_and_says_so_in_its_statistics() -> None:
     async with serve(URL, echo, max_connections=2) as server:
         async with connect(server.url), connect(server.url):

@@ -206,7 +206,7 @@ COMMON: Mapping[str, Option] = table(
            default=limits.HANDSHAKE_NS / limits.SECOND_NS),
     Option("connect_timeout", _TIME_OR_NONE, "time for connect() as a whole, or none", keyword_only=True,
            default=limits.CONNECT_TIMEOUT_S),
-    Option("auto_pause", boolean, "whether reading pauses while more than high_water is queued for sending",
+    Option("auto_pause", boolean, "whether message_received waits while its answers fill the outbound buffer",
            default=True),
     Option("channels", integer(1, limits.CHANNELS_MAX), "channels that the peer may use", default=limits.CHANNELS_MAX),
     Option("channel_window", _WINDOW, "bytes of one channel received and not yet taken",

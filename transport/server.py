@@ -103,6 +103,8 @@ class Server:
             self._queue(conn)
 
     def _queue(self, conn: Any) -> None:
+        if len(self._arrived) >= limits.ACCEPT_QUEUE_MAX:  # those that have left must not keep others out
+            self._arrived = deque([waiting for waiting in self._arrived if waiting in self._conns])
         if len(self._arrived) >= limits.ACCEPT_QUEUE_MAX:
             self._refused += 1
             conn.close_soon(CloseCode.OVERLOADED, "too many connections wait to be accepted")

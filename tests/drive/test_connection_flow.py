@@ -103,8 +103,10 @@ async def test_many_waiting_senders_all_have_their_turn(debug: bool) -> None:
 async def test_send_is_a_coroutine_wherever_one_is_taken() -> None:
     """Compiled, it is an object of ours; nothing may take it for a future."""
     one, two = await linked()
-    assert asyncio.iscoroutine(one.send(b"never started"))
-    assert not asyncio.isfuture(one.send(b"never started"))
+    sending = one.send(b"never started")
+    assert asyncio.iscoroutine(sending)
+    assert not asyncio.isfuture(sending)
+    sending.close()  # and that is no message forgotten
     await asyncio.gather(one.send(b"1"), one.send(b"2"))
     await asyncio.wait_for(one.send(b"3"), 10)
     await asyncio.ensure_future(one.send(b"4"))
@@ -295,22 +297,81 @@ async def test_without_auto_pause_delivery_goes_on_above_high_water() -> None:
     peer.close()
 
 
+class Wordy(Noted):
+    """Answers a message with 40 KB, as a protocol that needs no code for back-pressure may."""
+
+    def message_received(self, message: Any, channel: int) -> None:
+        super().message_received(message, channel)
+        for _ in range(40):
+            self.conn.send_nowait(bytes(1000))
+
+
 @pytest.mark.asyncio
-async def test_with_auto_pause_messages_wait_for_the_outbound_buffer() -> None:
-    noted = Noted()
-    conn, peer = await peered(protocol=noted, hello=OPEN_WIDE, high_water=20_000)
-    await full(conn)
+async def test_with_auto_pause_messages_wait_for_room_for_their_answers() -> None:
+    noted = Wordy()
+    conn, peer = await peered(protocol=noted, hello=OPEN_WIDE, high_water=30_000)
+    await choke(conn)
+    noted.log.clear()
     await peer.say(b"\x00\x01a\x00\x01b" + b"\x40\x08" + bytes(8))
-    await until(lambda: conn.statistics().inbox_bytes)
+    await until(lambda: noted.messages)
     await turns()
-    assert noted.messages == []
-    while queued(conn):
+    assert noted.messages == [(b"a", 0)]
+    assert conn.statistics().inbox_bytes
+    while len(noted.messages) < 2:
         await peer.hear_more()
-    await until(lambda: len(noted.messages) == 2)
     assert noted.messages == [(b"a", 0), (b"b", 0)]
     assert conn.statistics().inbox_bytes == 0
-    await done(conn)
+    conn.abort()
     peer.close()
+
+
+@pytest.mark.asyncio
+async def test_answers_of_a_full_side_wait_too() -> None:
+    """Full by its own doing a side goes on taking what comes, but not without a bound for what it answers."""
+    noted = Wordy()
+    conn, peer = await peered(protocol=noted, hello=OPEN_WIDE, high_water=100_000)
+    await choke(conn)
+    while queued(conn) <= 100_000:
+        conn.send_nowait(bytes(10_000))
+    await peer.say(b"\x00\x01a" * 10)
+    await until(lambda: noted.messages)
+    await turns()
+    assert noted.messages == [(b"a", 0)]
+    assert conn.exception is None
+    conn.abort()
+    peer.close()
+
+
+class Answering(Noted):
+    def message_received(self, message: Any, channel: int) -> None:
+        super().message_received(message, channel)
+        self.conn.send_nowait(message, channel=channel)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [100, 10_000])
+async def test_a_side_that_sends_of_its_own_accord_goes_on_taking_what_comes(size: int) -> None:
+    """Both ends with the defaults: one sends as fast as it may, the other echoes. Neither may wait for the other."""
+    noted = Noted()
+    one, two = await linked(protocols=(noted, Answering()), channel_window=50_000, high_water=60_000)
+    for _ in range(3_000_000 // (size + 1000)):
+        await one.send(bytes(size))
+    await until(lambda: len(noted.messages) == 3_000_000 // (size + 1000))
+    await done(one, two)
+
+
+@pytest.mark.asyncio
+async def test_a_channel_that_nobody_reads_does_not_stop_delivery_of_others() -> None:
+    noted = Noted()
+    one, two = await linked(protocols=(noted, None), channel_window=20_000)
+    two.channel(5)  # nobody reads it
+    while one.statistics().blocked_bytes <= limits.BLOCKED_HIGH_BYTES:
+        one.send_nowait(bytes(1000), channel=5)
+    await two.send(b"still there?")
+    await until(lambda: noted.messages)
+    assert noted.messages == [(b"still there?", 0)]
+    one.abort()
+    await done(two)
 
 
 @pytest.mark.asyncio

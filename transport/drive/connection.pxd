@@ -18,6 +18,7 @@ cdef class Connection(Outbound):
     cdef readonly bint made
     cdef bint _input_ended
     cdef bint _reading_paused
+    cdef bint _auto_held
     cdef bint _hold
     cdef bint _leaving
     cdef bint _pipe_paused

@@ -71,6 +71,7 @@ class Connection(Outbound):
         self.made = False
         self._input_ended = False
         self._reading_paused = False  # by hand
+        self._auto_held = False
         self._hold = False  # no delivery: paused by hand, by auto_pause, or over
         self._leaving = False  # this side has ended it, and wants to hear no more
         self._pipe_paused = False
@@ -86,13 +87,19 @@ class Connection(Outbound):
     def writing_paused(self) -> None:
         """From the sending half: it is above high water."""
         if self._protocol is not None:
-            if self._auto_pause:
-                self._hold_delivery()
+            self.hold_answers()
             self._call(self._protocol.pause_writing)
+
+    def hold_answers(self) -> None:
+        """From the sending half: delivery waits for room if its answers are what fills the buffer."""
+        if self._auto_pause and not self._auto_held and self.answers_pile_up():
+            self._auto_held = True
+            self._hold_delivery()
 
     def writing_resumed(self) -> None:
         """From the sending half: it is below low water again."""
         if self._protocol is not None:
+            self._auto_held = False
             self._call(self._protocol.resume_writing)
             if not self._writing_paused and not self._reading_paused:
                 self._release_delivery()
@@ -171,6 +178,7 @@ class Connection(Outbound):
         size = 0
         message: Any = None
         decoding = False
+        self._delivering = True
         while index < count:
             try:
                 while index < count:
@@ -189,13 +197,14 @@ class Connection(Outbound):
                 break
             except Exception as error:
                 if decoding and isinstance(error, CodecError):
-                    self._bad_body(error)
+                    self._end(CloseCode.INVALID_BODY, f"undecodable body: {error}")
                     return
                 if not self._harmless(error):
                     self._application_failed(error)
                     return
                 if self._hold:
                     break
+        self._delivering = False
         if index < count and self._closed is None and not self._leaving:
             self._held.appendleft((batch, index))
             if batch.delivery >= 2:
@@ -246,7 +255,7 @@ class Connection(Outbound):
         """Lets messages come again."""
         self._need_protocol("resume_reading")
         self._reading_paused = False
-        if not (self._writing_paused and self._auto_pause):
+        if not self._auto_held:
             self._release_delivery()
 
     def _need_protocol(self, what: str) -> None:
@@ -333,7 +342,7 @@ class Connection(Outbound):
         try:
             return self._decode(payload)
         except CodecError as error:
-            self._bad_body(error)
+            self._end(CloseCode.INVALID_BODY, f"undecodable body: {error}")
             raise
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -505,9 +514,8 @@ class Connection(Outbound):
 
     def close_soon(self, code: int = 0, reason: str = "") -> None:
         """The first half of `close`: says goodbye without waiting."""
+        self.check_end(code, reason)
         if self._closed is None and not self._lost:
-            if not 0 <= code <= 999 and code not in CloseCode.__members__.values():
-                raise LocalProtocolError(f"close code {code} is neither 0, nor 1-999, nor a CloseCode")
             self._session.close(code, reason, self._driver.now())
             self._leaving = True
             self._on_events(self._session.events())  # a session whose peer has ended already is over at once
@@ -525,9 +533,11 @@ class Connection(Outbound):
             self._driver.wake()
 
     def abort(self, code: int = CloseCode.LOST, reason: str = "aborted") -> None:
-        """Ends the connection at once; queued data is dropped."""
+        """Ends the connection at once; queued data is dropped. The code is told to this side only."""
         if self._lost:
             return
+        if code != CloseCode.LOST:
+            self.check_end(code, reason)
         self._leaving = True
         if self._closed is None:
             self._session.abort(code, reason, self._driver.now())
@@ -541,9 +551,6 @@ class Connection(Outbound):
         if self._gone is None:
             self._gone = self.loop.create_future()
         await asyncio.shield(self._gone)
-
-    def _bad_body(self, error: CodecError) -> None:
-        self._end(CloseCode.INVALID_BODY, f"undecodable body: {error}")
 
     def _application_failed(self, error: Exception) -> None:
         self.loop.call_exception_handler(
@@ -579,21 +586,10 @@ class Connection(Outbound):
 
     def statistics(self) -> Statistics:
         """A snapshot; see `Statistics`."""
-        session = self._session
-        counters = session.statistics()
         inboxes = [self._inbox, *(lane.inbox for lane in self._lanes.values())]
-        held = sum([batch.size for batch, _ in self._held])
-        return Statistics(
-            counters.get("messages_sent", 0),
-            counters.get("messages_received", 0),
-            session.queued_bytes,
-            self._driver.unsent_bytes,
-            session.blocked_bytes,
-            sum(inbox.size for inbox in inboxes) + held,
-            sum(inbox.dropped for inbox in inboxes),
-            self._rtt,
-            counters,
-        )
+        unread = sum([batch.size for batch, _ in self._held]) + sum([inbox.size for inbox in inboxes])
+        dropped = sum([inbox.dropped for inbox in inboxes])
+        return Statistics.of(self._session, self._driver.unsent_bytes, unread, dropped, self._rtt)
 
     def __repr__(self) -> str:
         state = "closed" if self._lost else "closing" if self.is_closed else "open" if self.made else "opening"

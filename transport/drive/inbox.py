@@ -127,9 +127,13 @@ class Waiter:
             return
         if self._context is None or _task_running(self._loop):
             self._loop.call_soon(self._callback, self, context=self._context)
-        else:
+            return
+        self.direct = True
+        try:
             self._context.run(self._callback, self)
-            self.direct = True
+        except RuntimeError:  # this callback runs in the task's own context, which can't be entered twice
+            self.direct = False
+            self._loop.call_soon(self._callback, self, context=self._context)
 
 
 class FutureWaiter:

@@ -25,6 +25,9 @@ cdef class Outbound(Source):
     cdef object _closed
     cdef bint _lost
     cdef bint _writing_paused
+    cdef bint _delivering
+    cdef long long _sent_since
+    cdef long long _answered_since
     cdef dict _writers
     cdef object _flushers
     cdef bint _mixed
@@ -47,6 +50,9 @@ cdef class Outbound(Source):
     cpdef drop_writer(self, waiter)
     @cython.locals(sending=Send)
     cdef _sending(self, message, delivery, int channel, expires, priority, redundancy)
+    cdef int _promise(self, delivery) except? -1
+    cpdef bint answers_pile_up(self)
+    cpdef hold_answers(self)
     cpdef writing_paused(self)
     cpdef writing_resumed(self)
     cpdef end_error(self)

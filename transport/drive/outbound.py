@@ -17,6 +17,8 @@ from transport.drive.inbox import make_waiter
 from transport.drive.records import Settings
 from transport.drive.waiting import Send, Source
 from transport.errors import (
+    CloseCode,
+    CodecError,
     ConnectionClosed,
     LocalProtocolError,
     MessageTooLarge,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from transport.drive.connection import Connection
 
 CLOSING = 2  # SessionState.CLOSING as a plain number
+SENT_CODES = frozenset(CloseCode) - {CloseCode.LOST}  # that one says that nobody said goodbye
 
 
 class Outbound(Source):
@@ -56,6 +59,9 @@ class Outbound(Source):
         self._closed: Closed | None = None
         self._lost = False
         self._writing_paused = False
+        self._delivering = False  # a callback of the application runs
+        self._sent_since = 0  # bytes since writing last resumed, and those of them sent by such a callback
+        self._answered_since = 0
         self._writers: dict[Any, int] = {}  # those that wait, in the order they came, with their channels
         self._flushers: deque[tuple[int, Any]] = deque()
         self._mixed = False  # what has left need not be what came first
@@ -149,13 +155,16 @@ class Outbound(Source):
         session = self._session
         if session.state >= CLOSING:
             raise self.end_error()
-        payload: bytes = message if self._raw and type(message) is bytes else self._encode(message)
+        encoded = message if self._raw and type(message) is bytes else self._encode(message)
+        if type(encoded) is not bytes:
+            encoded = self._as_bytes(encoded)
+        payload: bytes = encoded
         size = len(payload)
         if size > session.send_max:
             raise MessageTooLarge(size, session.send_max)
         promise = self._default
         if delivery is not None:
-            promise = int(delivery)
+            promise = self._promise(delivery)
             if not 0 <= promise <= 3 or not self._supported >> promise & 1:
                 self.traits.check(Delivery(delivery), self.url.scheme)
         if channel and not 0 <= channel < session.channels_max():
@@ -174,10 +183,27 @@ class Outbound(Source):
         if redundancy is not None and not 0 <= redundancy <= limits.REDUNDANCY_MAX:
             raise LocalProtocolError(f"redundancy {redundancy} is not within 0 to {limits.REDUNDANCY_MAX}")
         session.send(payload, channel, promise, rank, expires_at, 0)
+        self._sent_since += size
+        if self._delivering:
+            self._answered_since += size
+            if self._writing_paused:
+                self.hold_answers()
         if not self._writing_paused and self._above_high():
             self._pause_writing()
         if not self._driver.busy:
             self._driver.wake()
+
+    def _as_bytes(self, encoded: Any) -> bytes:
+        """What a codec gave, if it is some other kind of bytes."""
+        if isinstance(encoded, (bytes, bytearray, memoryview)):
+            return bytes(encoded)
+        name = getattr(self.codec, "name", type(self.codec).__name__)
+        raise CodecError(f"codec {name!r} encodes to {type(encoded).__name__}, not to bytes")
+
+    def _promise(self, delivery: Any) -> int:
+        if not isinstance(delivery, int):
+            raise LocalProtocolError(f"delivery is a transport.Delivery, not {delivery!r}")
+        return int(delivery)
 
     def _expiry(self, expires: float) -> int:
         if not expires > 0:
@@ -232,7 +258,27 @@ class Outbound(Source):
 
     def _resume_writing(self) -> None:
         self._writing_paused = False
+        self._sent_since = 0
+        self._answered_since = 0
         self.writing_resumed()
+
+    def answers_pile_up(self) -> bool:
+        """Whether what this side answers to what comes in is why its outbound buffer is full.
+
+        Only then may delivery wait for room: an end that sends of its own accord must go on taking what comes, or two
+        such ends wait for each other for ever.
+        """
+        return self._answered_since >= min(self._sent_since // 2, self._high // 4)
+
+    def hold_answers(self) -> None:
+        """Delivery waits if answers pile up."""
+
+    def check_end(self, code: Any, reason: Any) -> None:
+        """Arguments of `close` and `abort`, before anything happens."""
+        if not isinstance(code, int) or (not 0 <= code <= 999 and code not in SENT_CODES):
+            raise LocalProtocolError(f"close code {code!r} is neither 0, nor 1-999, nor a CloseCode that can be sent")
+        if not isinstance(reason, str):
+            raise LocalProtocolError(f"the reason of a close is text, not {reason!r}")
 
     def writing_paused(self) -> None:
         """The outbound buffer is above its high-water mark."""

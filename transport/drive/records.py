@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from transport import limits
 from transport.delivery import Delivery
+from transport.session import MessageSession
 
 
 class Received(NamedTuple):
@@ -40,3 +41,12 @@ class Statistics:
     inbox_dropped: int
     rtt: float | None
     counters: dict[str, int]
+
+    @classmethod
+    def of(cls, session: MessageSession, unsent: int, unread: int, dropped: int, rtt: float | None) -> Statistics:
+        """A snapshot of `session`, with what its connection and its driver know."""
+        counters = session.statistics()
+        sent, received = counters.get("messages_sent", 0), counters.get("messages_received", 0)
+        return cls(
+            sent, received, session.queued_bytes, unsent, session.blocked_bytes, unread, dropped, rtt, counters
+        )  # fmt: skip

@@ -11,6 +11,8 @@ cdef class Source(Owner):
 
 
 cdef class Send:
+    cdef bint _is_fresh
+    cdef bint _is_done
     cdef object _loop
     cdef Source _source
     cdef Waiter _waiter

@@ -8,6 +8,7 @@ first step. It must never queue its message in a step that ends in a wait.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from typing import Any
 
 from transport.drive.base import Owner
@@ -51,6 +52,8 @@ class Send:
         priority: Any,
         redundancy: Any,
     ) -> None:
+        self._is_fresh = True
+        self._is_done = False
         self._loop = loop
         self._source = source
         self._waiter: Waiter | None = None
@@ -69,12 +72,16 @@ class Send:
 
     def __next__(self) -> Any:
         """Queues the message, or waits for room."""
+        if self._is_done:
+            raise RuntimeError("cannot reuse already awaited send()")
+        self._is_fresh = False
         source = self._source
         if source.must_wait(self._channel):
             waiter = self._waiter = Waiter(self._loop)
             waiter._asyncio_future_blocking = True
             source.add_writer(waiter, self._channel)
             return waiter
+        self._is_done = True
         source.queue(self._body, self._delivery, self._channel, self._expires, self._priority, self._redundancy)
         raise StopIteration
 
@@ -90,7 +97,14 @@ class Send:
 
     def close(self) -> None:
         """Part of the coroutine interface: nobody waits any more."""
+        self._is_fresh = False
+        self._is_done = True
         if self._waiter is not None:
             self._waiter.close()
             self._source.drop_writer(self._waiter)
             self._waiter = None
+
+    def __del__(self) -> None:
+        """Warns as a coroutine does: nothing was sent."""
+        if self._is_fresh:
+            warnings.warn("send() was never awaited, its message was not sent", RuntimeWarning, stacklevel=2)

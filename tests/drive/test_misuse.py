@@ -1,0 +1,124 @@
+"""Mistakes in a call are named at the call, and nothing is lost or half done by them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+import pytest
+
+from tests.drive.linked import done, linked, on_socket, pipe, turns
+from transport.errors import CloseCode, CodecError, ConnectionClosed, LocalProtocolError
+
+pytestmark = pytest.mark.asyncio
+
+
+class Given:
+    """Encodes every message to what it was told to."""
+
+    name = "given"
+    result: Any = b""
+
+    def encode(self, message: Any) -> Any:
+        return self.result
+
+    def decode(self, payload: bytes) -> bytes:
+        return payload
+
+
+@pytest.mark.parametrize("result", ["text", ["list"], None, 7])
+async def test_a_codec_that_gives_no_bytes_is_the_callers_error(result: Any) -> None:
+    codec = Given()
+    left, right = pipe()
+    one, two = on_socket(left, codec=codec), on_socket(right)
+    await one.wait_open()
+    codec.result = result
+    with pytest.raises(CodecError, match="'given' encodes to"):
+        await one.send("x")
+    codec.result = b"sound"
+    await one.send("x")
+    assert await two.recv() == b"sound"
+    await done(one, two)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview, type("Mine", (bytes,), {})])
+async def test_any_kind_of_bytes_will_do(kind: Any) -> None:
+    codec = Given()
+    left, right = pipe()
+    one, two = on_socket(left, codec=codec), on_socket(right)
+    await one.wait_open()
+    codec.result = kind(b"sound")
+    await one.send("x")
+    assert await two.recv() == b"sound"
+    await done(one, two)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(0, None), (0, b"bytes"), (0, 7), (1.5, ""), ("1", ""), (-1, ""), (1000, ""), (CloseCode.LOST, ""), (None, "")],
+)
+async def test_a_close_that_cannot_be_said_says_nothing(code: Any, reason: Any) -> None:
+    one, two = await linked()
+    for number in range(50):
+        await one.send(b"%d" % number)
+    with pytest.raises(LocalProtocolError):
+        await one.close(code, reason)
+    assert not one.is_closed
+    closing = asyncio.create_task(one.close(3, "enough"))
+    assert [int(await two.recv()) for _ in range(50)] == list(range(50))
+    with pytest.raises(ConnectionClosed) as caught:
+        await two.recv()
+    assert (caught.value.code, caught.value.reason) == (3, "enough")
+    await closing
+
+
+@pytest.mark.parametrize(("code", "reason"), [(5, None), (10**9, "x"), ("x", "y")])
+async def test_an_abort_that_makes_no_sense_does_nothing(code: Any, reason: Any) -> None:
+    one, two = await linked()
+    with pytest.raises(LocalProtocolError):
+        one.abort(code, reason)
+    await one.send(b"still open")
+    assert await two.recv() == b"still open"
+    await done(one, two)
+
+
+@pytest.mark.parametrize("delivery", ["reliable", 1.5, object()])
+async def test_a_delivery_that_is_none(delivery: Any) -> None:
+    one, two = await linked()
+    with pytest.raises(LocalProtocolError, match="delivery is a transport.Delivery"):
+        await one.send(b"x", delivery=delivery)
+    await done(one, two)
+
+
+async def test_a_reader_may_be_woken_from_its_own_context() -> None:
+    """A callback and a task in one context: the task can't be stepped from within, so it is stepped by the loop."""
+    one, two = await linked()
+    context = contextvars.copy_context()
+    loop = asyncio.get_running_loop()
+    reading = loop.create_task(one.recv(), context=context)
+    await turns()
+    loop.call_soon(one.close_soon, context=context)
+    with pytest.raises(ConnectionClosed):
+        await reading
+    await done(one, two)
+
+
+async def test_a_send_that_is_not_awaited_warns() -> None:
+    one, two = await linked()
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        one.send(b"lost")  # type: ignore[unused-coroutine]
+    await one.send(b"kept")
+    assert await two.recv() == b"kept"
+    await done(one, two)
+
+
+async def test_a_send_is_awaited_once() -> None:
+    one, two = await linked()
+    sending = one.send(b"x")
+    await sending
+    with pytest.raises(RuntimeError, match="already awaited"):
+        await sending
+    await one.send(b"y")
+    assert [await two.recv(), await two.recv()] == [b"x", b"y"]
+    await done(one, two)
