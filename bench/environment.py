@@ -131,6 +131,6 @@ def one_line(env: dict[str, Any]) -> str:
     cpu = env["cpu"]
     where = " in a virtual machine" if cpu["hypervisor"] else ""
     return (
-        f"{env['system']} {env['kernel']}, {cpu['model']} x {len(cpu['usable'])}{where}, "
+        f"{env['system']} {env['kernel'].partition('-')[0]}, {cpu['model']} x {len(cpu['usable'])}{where}, "
         f"{env['implementation']} {env['python']}, TCP congestion control {congestion_control(env)}"
     )
