@@ -342,6 +342,7 @@ async def test_an_address_that_is_taken() -> None:
         ("tcp://127.0.0.1:1", {"connect_timeout": -1}, InvalidURL, "connect_timeout"),
         ("tcp://127.0.0.1:1", {"connect_timeout": "soon"}, InvalidURL, "connect_timeout"),
         ("tcp://127.0.0.1:1", {"codec": "nope"}, LocalProtocolError, "msgpack"),
+        ("tcp://127.0.0.1:1", {"framing": "nope"}, LocalProtocolError, "netstring"),
         ("tcp://127.0.0.1:1", {"codec": object()}, LocalProtocolError, "encode"),
     ],
 )

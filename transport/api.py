@@ -75,6 +75,10 @@ def _request(
     transport = (registry or _DEFAULT_REGISTRY).find(parsed.scheme)
     known = {**COMMON, **transport.options}
     given = parse_options(parsed, options, known, use_query=getattr(transport, "options_in_query", True))
+    if machine is None and framing != "message":
+        from transport.codec.framing.base import resolve_framing
+
+        resolve_framing(framing, limits.MESSAGE_BYTES_DEFAULT)  # a mistake is told before a pipe opens
     request = Request(
         url=parsed,
         owner=_unset_owner,

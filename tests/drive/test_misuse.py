@@ -122,3 +122,13 @@ async def test_a_send_is_awaited_once() -> None:
     await one.send(b"y")
     assert [await two.recv(), await two.recv()] == [b"x", b"y"]
     await done(one, two)
+
+
+@pytest.mark.parametrize("grace", [float("nan"), -1, "1", None])
+async def test_a_grace_that_is_no_time_says_nothing(grace: Any) -> None:
+    one, two = await linked()
+    with pytest.raises(LocalProtocolError, match="grace is a number of seconds"):
+        await one.close(grace=grace)
+    await one.send(b"still open")
+    assert await two.recv() == b"still open"
+    await done(one, two)

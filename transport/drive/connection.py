@@ -501,6 +501,7 @@ class Connection(Outbound):
         Raises:
             LocalProtocolError: `code` is neither 0 nor an application code (1-999) nor one of `CloseCode`.
         """
+        self.check_end(code, reason, grace)
         self.close_soon(code, reason)
         try:
             async with asyncio.timeout(grace):

@@ -273,12 +273,14 @@ class Outbound(Source):
     def hold_answers(self) -> None:
         """Delivery waits if answers pile up."""
 
-    def check_end(self, code: Any, reason: Any) -> None:
+    def check_end(self, code: Any, reason: Any, grace: Any = 0.0) -> None:
         """Arguments of `close` and `abort`, before anything happens."""
         if not isinstance(code, int) or (not 0 <= code <= 999 and code not in SENT_CODES):
             raise LocalProtocolError(f"close code {code!r} is neither 0, nor 1-999, nor a CloseCode that can be sent")
         if not isinstance(reason, str):
             raise LocalProtocolError(f"the reason of a close is text, not {reason!r}")
+        if not isinstance(grace, (int, float)) or not grace >= 0:
+            raise LocalProtocolError(f"grace is a number of seconds, not {grace!r}")
 
     def writing_paused(self) -> None:
         """The outbound buffer is above its high-water mark."""
