@@ -361,6 +361,26 @@ async def test_a_side_that_sends_of_its_own_accord_goes_on_taking_what_comes(siz
 
 
 @pytest.mark.asyncio
+async def test_answers_that_left_long_ago_hold_nothing_up() -> None:
+    """What was answered before the buffer was last empty is not what fills it now."""
+    noted = Answering()
+    conn, peer = await peered(protocol=noted, hello=OPEN_WIDE, high_water=1_000_000)
+    for count in range(1, 31):
+        await peer.say(b"\x00\x67\x10" + bytes(10_000))
+        await until(lambda count=count: len(noted.messages) == count)
+        while queued(conn):
+            await peer.hear_more()
+        await peer.hear_more()
+    for _ in range(180):
+        conn.send_nowait(bytes(10_000))
+    await peer.say(b"\x00\x01a")
+    await until(lambda: len(noted.messages) == 31)
+    assert queued(conn) > 1_000_000
+    conn.abort()
+    peer.close()
+
+
+@pytest.mark.asyncio
 async def test_a_channel_that_nobody_reads_does_not_stop_delivery_of_others() -> None:
     noted = Noted()
     one, two = await linked(protocols=(noted, None), channel_window=20_000)

@@ -60,7 +60,7 @@ class Outbound(Source):
         self._lost = False
         self._writing_paused = False
         self._delivering = False  # a callback of the application runs
-        self._sent_since = 0  # bytes since writing last resumed, and those of them sent by such a callback
+        self._sent_since = 0  # bytes since the buffer last had room, and those of them sent by such a callback
         self._answered_since = 0
         self._writers: dict[Any, int] = {}  # those that wait, in the order they came, with their channels
         self._flushers: deque[tuple[int, Any]] = deque()
@@ -296,6 +296,9 @@ class Outbound(Source):
         """From the driver: the outbound buffer may have become smaller."""
         session = self._session
         outbound = session.queued_bytes + self._driver.unsent_bytes
+        if not outbound and not session.blocked_bytes:
+            self._sent_since = 0
+            self._answered_since = 0
         if self._writing_paused and outbound <= self._low and session.blocked_bytes <= self._blocked_high // 4:
             self._resume_writing()
         if self._writers and outbound <= self._low:
