@@ -371,8 +371,9 @@ async def test_answers_that_left_long_ago_hold_nothing_up() -> None:
         while queued(conn):
             await peer.hear_more()
         await peer.hear_more()
-    for _ in range(180):
+    while queued(conn) <= 1_000_000:  # until the kernel takes no more either
         conn.send_nowait(bytes(10_000))
+        await asyncio.sleep(0)
     await peer.say(b"\x00\x01a")
     await until(lambda: len(noted.messages) == 31)
     assert queued(conn) > 1_000_000
