@@ -37,6 +37,8 @@ cdef class MessageSession:
 cdef class ByteSession(MessageSession):
     cpdef receive(self, bytes data, long long now)
     cpdef list transmit(self, long long now)
+    cpdef bytearray transmit_run(self)
+    cpdef recycle(self, bytearray run)
     cpdef bint pending(self)
     cpdef long long due(self)
     @cython.locals(due=cython.longlong)

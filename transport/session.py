@@ -126,6 +126,16 @@ class ByteSession(MessageSession):
         """Buffers for one write, `EOF` last when nothing will follow."""
         raise NotImplementedError
 
+    def transmit_run(self) -> bytearray | None:
+        """All that `transmit` would give, if it is one run of messages; else None, and nothing is taken.
+
+        Who has written it gives it back by `recycle`.
+        """
+        return None
+
+    def recycle(self, run: bytearray) -> None:
+        """`run` is written, and its memory free for the next one."""
+
     def pending(self) -> bool:
         """Whether `transmit` would give anything: spares the driver the call that only finds out there is nothing."""
         raise NotImplementedError

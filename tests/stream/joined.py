@@ -79,12 +79,17 @@ class End:
         self.events: list[Any] = []
         self._unparsed = b""
         self._prefaced = False
+        self._by_run = False
 
     def transmit(self, now: int, calls: int = 1_000_000) -> bool:
         """Puts what the session gives onto the wire; True if it gave anything."""
         gave = False
         for _ in range(calls):
-            buffers = self.session.transmit(now)
+            self._by_run = not self._by_run
+            run = self.session.transmit_run() if self._by_run else None  # as a driver asks; both have to give the same
+            buffers = self.session.transmit(now) if run is None else [bytes(run)]
+            if run is not None:
+                self.session.recycle(run)
             if not buffers:
                 break
             gave = True

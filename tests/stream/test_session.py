@@ -423,3 +423,35 @@ def test_an_unreliable_message_is_dropped_not_refused(monkeypatch: pytest.Monkey
     pair.settle()
     assert [p[0] for _, _, p in pair.two.messages] == list(range(10, 20))
     assert pair.one.session.statistics()["dropped"] == 10
+
+
+# Straight from the run
+
+
+def test_ordinary_messages_are_one_run_that_is_used_again() -> None:
+    session = opened()
+    for text in (b"a", b"bc", b"d" * 100, b"e"):
+        send(session, text)
+        run = session.transmit_run()
+        assert run == message(text)
+        assert (session.queued_bytes, session.pending()) == (0, False)
+        session.recycle(run)
+    assert session.transmit_run() is None
+
+
+def test_what_is_more_than_a_run_is_left_to_transmit() -> None:
+    session = StreamSession(StreamConfig(**QUIET), 0)
+    session.receive(HELLO, 0)
+    send(session, b"before the preface")
+    assert session.transmit_run() is None
+    assert len(session.transmit(0)) == 2
+    send(session, b"large" * 10_000)
+    assert session.transmit_run() is None
+    assert len(session.transmit(0)) == 2
+    send(session, b"loose", 0, UNRELIABLE)
+    assert session.transmit_run() is None
+    session.transmit(0)
+    send(session, b"last words")
+    session.close(0, "", 0)
+    assert session.transmit_run() is None
+    assert len(session.transmit(0)) == 2

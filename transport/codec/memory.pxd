@@ -6,6 +6,7 @@ from libc.string cimport memcpy
 cdef extern from "Python.h":
     ctypedef struct PyByteArrayObject:
         Py_ssize_t ob_alloc
+        Py_ssize_t ob_exports
     void Py_SET_SIZE(object, Py_ssize_t)
 
 cdef enum:
@@ -23,6 +24,15 @@ cdef inline int grow(bytearray run, Py_ssize_t old, Py_ssize_t new) except -1:
     Py_SET_SIZE(run, new)
     PyByteArray_AS_STRING(run)[new] = 0
     return 0
+
+
+cdef inline bint empty(bytearray run, Py_ssize_t most) except -1:
+    # The memory stays: CPython would give it back, and the next message would ask for it anew.
+    if (<PyByteArrayObject *> run).ob_alloc > most or (<PyByteArrayObject *> run).ob_exports:
+        return False
+    Py_SET_SIZE(run, 0)
+    PyByteArray_AS_STRING(run)[0] = 0
+    return True
 
 
 cdef inline Py_ssize_t append_frame(bytearray run, int head, bytes payload) except -1:

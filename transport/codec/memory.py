@@ -30,3 +30,17 @@ def append_frame(run: bytearray, head: int, payload: bytes) -> int:
         head_bytes = 5
     run += payload
     return head_bytes + size
+
+
+def empty(run: bytearray, most: int) -> bool:
+    """Empties `run` for its next use; False if it has more memory than `most` bytes, and then leaves it alone.
+
+    Compiled, its memory stays with it, and one that somebody still looks at is left alone, too.
+    """
+    if len(run) > most:
+        return False
+    try:
+        run.clear()
+    except BufferError:
+        return False
+    return True

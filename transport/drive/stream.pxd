@@ -1,9 +1,11 @@
 cimport cython
 from transport.drive.base cimport Driver, Owner
 from transport.net cimport clock
+from transport.net.stream_base cimport StreamSocket
 from transport.session cimport ByteSession
 
 cdef int BEGINNING, INPUT, DEADLINE
+cdef Py_ssize_t READ_BYTES
 cdef long long CHECK_NS
 
 
@@ -33,10 +35,11 @@ cdef class StreamDriver(Driver):
     cpdef _tick(self)
     @cython.locals(due=cython.longlong)
     cpdef flush(self)
-    @cython.locals(total=Py_ssize_t, buffers=list, session=ByteSession)
+    @cython.locals(total=Py_ssize_t, buffers=list, session=ByteSession, run=bytearray)
     cpdef _pump(self)
     @cython.locals(index=Py_ssize_t, pending=list)
     cpdef bint _sent(self, Py_ssize_t count)
+    cpdef bint _write_run(self, bytearray run)
     cpdef writable(self)
     cpdef timer_fired(self, now)
     cpdef discard(self)
@@ -55,9 +58,7 @@ cdef class StreamDriver(Driver):
 cdef class SocketDriver(StreamDriver):
     cdef readonly object sock
     cdef int _fd
-    cdef object _handle
-    cdef object _recv
-    cdef object _send
+    cdef StreamSocket _pipe
     cdef bint _suspicious
     cdef long long _check_at
 
@@ -66,6 +67,8 @@ cdef class SocketDriver(StreamDriver):
     cpdef _on_writable(self)
     @cython.locals(sent=Py_ssize_t)
     cpdef bint _write(self)
+    @cython.locals(sent=Py_ssize_t)
+    cpdef bint _write_run(self, bytearray run)
     cpdef _write_failed(self, error)
     cpdef _half_close(self)
     cpdef _read_on(self)

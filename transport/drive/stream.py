@@ -15,6 +15,7 @@ from transport.drive.base import Driver, Owner
 from transport.drive.timers import timers_of
 from transport.net import clock
 from transport.net import stream as net
+from transport.net.stream_base import StreamSocket
 from transport.session import ByteSession
 
 READ_BYTES = limits.RECEIVE_BEFORE_TRANSMIT_BYTES
@@ -159,10 +160,13 @@ class StreamDriver(Driver):
             session = self._session
             if session is None:
                 buffers = self.machine.transmit(self.now())
-            elif session.pending():
-                buffers = session.transmit(self.now())
             else:
-                buffers = None
+                run = session.transmit_run()
+                if run is not None:
+                    if self._write_run(run):
+                        session.recycle(run)
+                    continue
+                buffers = session.transmit(self.now()) if session.pending() else None
             if not buffers:
                 if not self._finish_by:
                     return
@@ -179,6 +183,13 @@ class StreamDriver(Driver):
             self._pending = buffers
             self._offset = 0
             self.unsent_bytes = total
+
+    def _write_run(self, run: bytearray) -> bool:
+        """Writes a run from a session at once; False if it now waits in `_pending`, or the pipe broke."""
+        self._pending = [run]
+        self._offset = 0
+        self.unsent_bytes = len(run)
+        return False
 
     def _sent(self, count: int) -> bool:
         """Books `count` bytes of `_pending` as written; True when nothing is left."""
@@ -305,9 +316,7 @@ class SocketDriver(StreamDriver):
         StreamDriver.__init__(self, loop, machine)
         self.sock = sock
         self._fd = sock.fileno()
-        self._handle = net.handle(sock)
-        self._recv = net.recv
-        self._send = net.send
+        self._pipe: StreamSocket = net.stream_socket(sock)
         # libuv stops to watch a descriptor at its first error and calls back once: data read then hides a reset
         # behind it for good. So on uvloop one more read follows a little after the last one.
         self._suspicious = type(loop).__module__.startswith("uvloop")
@@ -328,7 +337,7 @@ class SocketDriver(StreamDriver):
 
     def _on_readable(self) -> None:
         try:
-            data = self._recv(self._handle, READ_BYTES)
+            data = self._pipe.recv(READ_BYTES)
         except OSError as error:
             self.fail(error)
             return
@@ -355,7 +364,7 @@ class SocketDriver(StreamDriver):
     def _write(self) -> bool:
         while True:
             try:
-                sent = self._send(self._handle, self._pending, self._offset)
+                sent = self._pipe.send(self._pending, self._offset)
             except OSError as error:
                 self._write_failed(error)
                 return False
@@ -366,11 +375,25 @@ class SocketDriver(StreamDriver):
             if self._sent(sent):
                 return True
 
+    def _write_run(self, run: bytearray) -> bool:
+        try:
+            sent = self._pipe.send_run(run)
+        except OSError as error:
+            StreamDriver._write_run(self, run)
+            self._write_failed(error)
+            return False
+        if sent == len(run):
+            return True
+        StreamDriver._write_run(self, run)
+        if sent > 0:
+            self._sent(sent)
+        return False
+
     def _write_failed(self, error: OSError) -> None:
         """The peer is gone; what it said before may still be there to read."""
         for _ in range(limits.READS_AFTER_FAILURE):
             try:
-                data = self._recv(self._handle, limits.READ_BYTES_MAX)
+                data = self._pipe.recv(limits.READ_BYTES_MAX)
             except OSError:
                 break
             if not data:

@@ -11,6 +11,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINTR, errno
 
+from transport.net cimport stream_base
 from transport.net._datagram import DatagramSocket, fail_sends
 
 cdef long long SECOND = 1_000_000_000
@@ -29,7 +30,7 @@ cpdef long long monotonic_ns():
     return value.tv_sec * SECOND + value.tv_nsec
 
 
-def recv(int fd, Py_ssize_t size):
+cpdef recv(int fd, Py_ssize_t size):
     """What has arrived on a stream socket, at most `size` bytes.
 
     Returns None when nothing has, b"" at the end of the stream. Raises OSError as the system gave it.
@@ -73,7 +74,7 @@ cdef object hand_out(Py_ssize_t size):
     return result
 
 
-def send(int fd, buffers, Py_ssize_t offset=0):
+cpdef Py_ssize_t send(int fd, buffers, Py_ssize_t offset=0) except? -2:
     """Writes as much of `buffers` as the kernel takes in one call (of the first 64), without its first `offset` bytes.
 
     Args:
@@ -121,6 +122,25 @@ def send(int fd, buffers, Py_ssize_t offset=0):
     finally:
         for i in range(held):
             PyBuffer_Release(&views[i])
+
+
+cdef class StreamSocket(stream_base.StreamSocket):
+    """The contract of `transport.net.stream_base.StreamSocket`, a system call each."""
+
+    cdef int fd
+
+    def __init__(self, sock):
+        stream_base.StreamSocket.__init__(self, sock)
+        self.fd = sock.fileno()
+
+    cpdef recv(self, Py_ssize_t size):
+        return recv(self.fd, size)
+
+    cpdef Py_ssize_t send(self, list buffers, Py_ssize_t offset) except? -2:
+        return send(self.fd, buffers, offset)
+
+    cpdef Py_ssize_t send_run(self, bytearray run) except? -2:
+        return send_one(self.fd, PyByteArray_AS_STRING(run), PyByteArray_GET_SIZE(run))
 
 
 cdef Py_ssize_t send_one(int fd, const char *data, size_t size) except -2:

@@ -1,17 +1,17 @@
 """Reads and writes on stream sockets: the native calls where they were built, else the same by the standard library.
 
-`handle(sock)` gives what `recv` and `send` take. Both return instead of waiting; errors come as the system gave them.
+`stream_socket(sock)` gives the one or the other; `transport.net.stream_base` says what both do.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from transport import limits
 from transport.machine import Buffer
+from transport.net.stream_base import StreamSocket
 
 try:
     from transport.net import _native
@@ -19,33 +19,25 @@ except ImportError:  # portable build
     _native = None  # type: ignore[assignment]
 
 
-def portable_recv(sock: socket.socket, size: int) -> bytes | None:
-    """What has arrived, at most `size` bytes; None when nothing has, b"" at the end."""
-    try:
-        return sock.recv(size)
-    except (BlockingIOError, InterruptedError):
-        return None
+class PortableStreamSocket(StreamSocket):
+    """The contract by the standard library."""
 
+    def recv(self, size: int) -> bytes | None:
+        """See `StreamSocket`."""
+        try:
+            return self.sock.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return None
 
-def portable_send(sock: socket.socket, buffers: Sequence[Buffer], offset: int = 0) -> int:
-    """Writes what the kernel takes of `buffers` (the first 64), without the first `offset` bytes; -1 for none now."""
-    first: Buffer = memoryview(buffers[0])[offset:] if offset else buffers[0]
-    try:
-        if len(buffers) == 1 or not hasattr(sock, "sendmsg"):
-            return sock.send(first)
-        return sock.sendmsg([first, *buffers[1 : limits.WRITE_BUFFERS_MAX]])
-    except (BlockingIOError, InterruptedError):
-        return -1
-
-
-def portable_handle(sock: socket.socket) -> socket.socket:
-    """The socket itself."""
-    return sock
-
-
-def native_handle(sock: socket.socket) -> int:
-    """The descriptor."""
-    return sock.fileno()
+    def send(self, buffers: list[Buffer], offset: int) -> int:
+        """See `StreamSocket`."""
+        first: Buffer = memoryview(buffers[0])[offset:] if offset else buffers[0]
+        try:
+            if len(buffers) == 1 or not hasattr(self.sock, "sendmsg"):
+                return self.sock.send(first)
+            return self.sock.sendmsg([first, *buffers[1 : limits.WRITE_BUFFERS_MAX]])
+        except (BlockingIOError, InterruptedError):
+            return -1
 
 
 class PeerCredentials(NamedTuple):
@@ -69,11 +61,9 @@ def peer_credentials(sock: Any) -> PeerCredentials | None:
 
 
 if _native is not None:
-    recv: Any = _native.recv
-    send: Any = _native.send
-    handle: Any = native_handle
+    stream_socket: Any = _native.StreamSocket
 else:
-    recv, send, handle = portable_recv, portable_send, portable_handle
+    stream_socket = PortableStreamSocket
 
 
 def settle_allocator() -> None:

@@ -1,4 +1,7 @@
 cimport cython
+from transport.codec cimport memory
+
+cdef Py_ssize_t SPARE_BYTES
 
 
 @cython.final
@@ -21,6 +24,7 @@ cdef class Outbox:
     cdef public list lapsed
     cdef public Py_ssize_t held
     cdef public long long floor
+    cdef bytearray _spare
     cdef object _sealed
     cdef dict _classes
     cdef dict _loose
@@ -43,6 +47,8 @@ cdef class Outbox:
     cpdef _add_loose(self, Entry entry)
     cpdef _forget(self, Entry entry)
     cpdef list take(self, long long now, Py_ssize_t room)
+    cpdef bytearray take_run(self)
+    cpdef recycle(self, bytearray run)
     cpdef Py_ssize_t _take_runs(self, long long now, Py_ssize_t room, list out)
     cpdef Py_ssize_t _take_class(self, queue, counts, long long now, Py_ssize_t room, list out)
     cpdef Py_ssize_t _emit(self, Entry entry, long long now, list out)

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import deque
 
 from transport import limits
+from transport.codec import memory
 
 TAKE_BYTES = 64 * limits.KIB  # taken at once while messages may still be dropped or overtaken
 RUN_BYTES = 64 * limits.KIB  # a run is sealed at this size
 SEQUENCED, UNRELIABLE = 2, 2  # Delivery values: sequenced is the first of the unreliable ones
+SPARE_BYTES = 2 * limits.KIB  # memory that a written run may keep until the next one
 BY_REFERENCE_BYTES = 16 * limits.KIB  # payloads from here on are not copied into a run
 
 
@@ -54,6 +56,7 @@ class Outbox:
         self.expired = 0
         self.lapsed: list[Entry] = []
         self.held = 0
+        self._spare: bytearray | None = None  # a run that was written, for the next one
         self._sealed: deque[bytes | bytearray | Entry] = deque()
         self._classes: dict[int, deque[Entry]] = {}
         self._loose: dict[int, deque[Entry]] = {}  # unreliable, by priority
@@ -193,6 +196,26 @@ class Outbox:
             else:
                 taken += self._take_runs(now, room - taken, out)
         return out
+
+    def take_run(self) -> bytearray | None:
+        """The open run, where nothing else waits: what `take` would give, without a list."""
+        if self.held or self._sealed:
+            return None
+        run = self.run
+        if self._spare is None:
+            self.run = bytearray()
+        else:
+            self.run = self._spare
+            self._spare = None
+        self._appended += 1
+        self._taken += 1
+        self.size = 0
+        return run
+
+    def recycle(self, run: bytearray) -> None:
+        """Takes a run back that was written."""
+        if self._spare is None and memory.empty(run, SPARE_BYTES):
+            self._spare = run
 
     def _take_runs(self, now: int, room: int, out: list[bytes | bytearray]) -> int:
         taken = 0

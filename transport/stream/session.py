@@ -200,6 +200,9 @@ class StreamSession(SendingHalf):
             if position < end and data[position] < 64:
                 size = data[position]
                 position += 1
+            elif end - position > 1 and data[position] < 128:
+                size = (data[position] & 0x3F) << 8 | data[position + 1]
+                position += 2
             else:
                 size = self._varint(data, position, end)
                 position = self._varint_end
@@ -217,7 +220,7 @@ class StreamSession(SendingHalf):
             if head < 16:  # MESSAGE
                 self._on_message(memory.cut(data, position, position + size), size, channel, head & 3)
                 position += size
-                if self._batch is not None and not channel:
+                if position < end and self._batch is not None and not channel:
                     position = self._take_run(data, position, end, head)
             else:
                 self._on_control(head >> 4, memory.cut(data, position, position + size), channel, now)
@@ -321,7 +324,9 @@ class StreamSession(SendingHalf):
         batch = self._batch
         state = self._batch_state
         if batch is None or batch.channel != channel or state is None:
-            state = self._channel(channel)
+            state = self._channels[channel]
+            if state is None:
+                state = self._channel(channel)
         if delivery < 2:
             # A message may start while any credit is left, and priorities change the order after that was decided: so
             # one message of the largest size is allowed beyond the limit, whichever it was.
@@ -339,11 +344,15 @@ class StreamSession(SendingHalf):
             batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
             batch.channel = channel
             batch.delivery = delivery
-            batch.payloads = []
-            batch.size = 0
+            batch.payloads = [payload]
+            batch.size = size
             self._batch = batch
             self._batch_state = state
-            self.batches.append(batch)
+            if self.batches:
+                self.batches.append(batch)
+            else:
+                self.batches = [batch]  # a list of the right size from the beginning
+            return
         batch.payloads.append(payload)
         batch.size += size
 
@@ -439,6 +448,31 @@ class StreamSession(SendingHalf):
         if self._outbox.size > 0:
             return True
         return self._goodbye is not None and not self._goodbye_sent and not self.blocked_bytes
+
+    def transmit_run(self) -> bytearray | None:
+        """See `ByteSession`: messages that were sent in order, and nothing else to say."""
+        box = self._outbox
+        if (
+            self.state != OPEN
+            or not box.size
+            or not self._preface_sent
+            or self._connection_credit_due
+            or self._credit_due
+            or self._control
+            or self._streams_due
+        ):
+            return None
+        run = box.take_run()
+        if run is None:
+            return None
+        self.queued_bytes = 0
+        if self.overtaking and not self.blocked_bytes:
+            self.overtaking = False
+        return run
+
+    def recycle(self, run: bytearray) -> None:
+        """See `ByteSession`."""
+        self._outbox.recycle(run)
 
     def transmit(self, now: int) -> list[bytes | bytearray]:
         """Buffers for one write, in order; `EOF` last when nothing will follow."""

@@ -120,7 +120,10 @@ def move(source: End, target: End, now: int, calls: int) -> None:
     """Some of what `source` has to say, onto the pipe; then a piece of the pipe into `target`."""
     for _ in range(calls):
         source.note("pending", source.session.pending(), source.session.due())
-        buffers: Any = source.session.transmit(now)
+        run = source.session.transmit_run() if source.rng.random() < 0.5 else None
+        buffers: Any = source.session.transmit(now) if run is None else [bytes(run)]
+        if run is not None:
+            source.session.recycle(run)
         if not buffers:
             break
         for buffer in buffers:
