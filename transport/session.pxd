@@ -22,6 +22,7 @@ cdef class MessageSession:
     cpdef send(self, bytes payload, int channel, int delivery, int priority, long long expires_at, long long now)
     @cython.locals(batches=list)
     cpdef list take(self)
+    cpdef reuse(self, Batch batch)
     cpdef consumed(self, int channel, Py_ssize_t size, Py_ssize_t messages)
     cpdef Py_ssize_t channel_queued(self, int channel)
     cpdef int channels_max(self)

@@ -70,6 +70,9 @@ class MessageSession:
         self.batches = []
         return batches
 
+    def reuse(self, batch: Batch) -> None:
+        """`batch` held one payload, which was delivered, and nobody refers to it: a session may fill it again."""
+
     def consumed(self, channel: int, size: int, messages: int) -> None:
         """The application is done with so many messages of `channel`, `size` bytes in all: give the peer credit."""
 

@@ -455,3 +455,13 @@ def test_what_is_more_than_a_run_is_left_to_transmit() -> None:
     session.close(0, "", 0)
     assert session.transmit_run() is None
     assert len(session.transmit(0)) == 2
+
+
+def test_a_batch_is_filled_again_after_its_only_message_was_delivered() -> None:
+    session = opened()
+    for text in (b"a", b"b"):
+        session.receive(message(text), 0)
+        (batch,) = session.take()
+        assert (batch.payloads, batch.size, batch.channel, batch.delivery) == ([text], 1, 0, ORDERED)
+        session.reuse(batch)
+        assert batch.payloads == []

@@ -124,6 +124,9 @@ class Connection(Outbound):
                 lane.inbox.wake_if_ready()
 
     def _take(self, session: MessageSession) -> None:
+        if len(session.batches) == 1 and self._protocol is not None and not self._hold and not self._held:
+            self._deliver_batch(session.batches.pop(), 0)  # the list keeps its memory
+            return
         for batch in session.take():
             if self._protocol is not None:
                 if self._hold or self._held:
@@ -171,8 +174,7 @@ class Connection(Outbound):
         """Gives payloads from `start` on to the protocol, until it pauses; what is left is held."""
         payloads = batch.payloads
         channel = batch.channel
-        on_message = self._on_message
-        assert on_message is not None
+        on_message: Any = self._on_message
         count = len(payloads)
         index = start
         size = 0
@@ -211,6 +213,8 @@ class Connection(Outbound):
                 self._held_loose += batch.size + limits.MESSAGE_COST_BYTES * count
         if batch.delivery < 2:
             self._session.consumed(channel, size, index - start)
+        if index == count == 1:
+            self._session.reuse(batch)
 
     def _hold_delivery(self) -> None:
         self._hold = True
@@ -397,8 +401,6 @@ class Connection(Outbound):
         for event in events:
             if isinstance(event, Closed):
                 self._on_closed(event)
-            elif isinstance(event, Established):
-                continue
             elif isinstance(event, InputEnded):
                 self._on_input_ended()
             elif hasattr(event, "token"):

@@ -55,6 +55,7 @@ class StreamSession(SendingHalf):
         self._connection_half = config.connection_window // 2
         self._batch: Batch | None = None  # the one being filled, and the state of its channel
         self._batch_state: ChannelState | None = None
+        self._spare: Batch | None = None  # an empty one
         # Parsing: what came of an incomplete header, or of an incomplete body.
         self._tail = b""
         self._need = 0
@@ -80,6 +81,11 @@ class StreamSession(SendingHalf):
         self.pings_ignored = 0
 
     # Commands
+
+    def reuse(self, batch: Batch) -> None:
+        """See `MessageSession`."""
+        batch.payloads.pop()
+        self._spare = batch
 
     def consumed(self, channel: int, size: int, messages: int) -> None:
         """The application took so many reliable messages of `channel`, `size` payload bytes in all: return credit."""
@@ -341,17 +347,19 @@ class StreamSession(SendingHalf):
                 self.consumed(channel, size, 1)  # dropped: this side has said goodbye
             return
         if batch is None or batch.channel != channel or batch.delivery != delivery:
-            batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
+            batch = self._spare
+            if batch is None:
+                batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
+                batch.payloads = [payload]
+            else:
+                self._spare = None
+                batch.payloads.append(payload)
             batch.channel = channel
             batch.delivery = delivery
-            batch.payloads = [payload]
             batch.size = size
             self._batch = batch
             self._batch_state = state
-            if self.batches:
-                self.batches.append(batch)
-            else:
-                self.batches = [batch]  # a list of the right size from the beginning
+            self.batches.append(batch)
             return
         batch.payloads.append(payload)
         batch.size += size
