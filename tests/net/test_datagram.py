@@ -570,3 +570,19 @@ def test_adopted_sockets_are_known_for_what_they_are(kind: str, opened: Any, kee
     assert name(loose)[1] != 0
     send(loose, b"hello", path=Path(None, name(server)))
     assert take(server, keep) == [b"hello"]
+
+
+def test_one_datagram_goes_alone_or_is_left_to_the_batch(pair: Any, keep: Keep, kind: str) -> None:
+    server, client = pair
+    alone = kind == "native"
+    assert client.send_single(b"question", client.path) == alone
+    send(client, b"again")
+    wanted = [b"question", b"again"] if alone else [b"again"]
+    assert take(server, keep, len(wanted)) == wanted
+    path = keep.calls[0][1]
+    assert server.send_single(b"answer", path) == alone
+    assert not server.send_single(b"x", Path(None, ("not an address", 1)))
+    fail_sends(server, [1])
+    assert not server.send_single(b"y", path)
+    fail_sends(server, [])
+    assert take(client, keep) == [b"answer"] if alone else True

@@ -20,6 +20,7 @@ cdef class Endpoint:
     cdef public long long stamp
     cdef public bint is_exclusive
     cdef public list fresh_sessions
+    cdef public object single_path
     cdef PeerSession _first_ready
     cdef PeerSession _last_ready
     cdef PeerSession _first_flushed
@@ -39,9 +40,12 @@ cdef class Endpoint:
     cpdef flushed(self, PeerSession session)
     cpdef forget(self, PeerSession session)
     cpdef receive(self, data, path, int ecn, long long now)
+    cpdef receive_one(self, bytes payload, path, int ecn, long long now)
     cpdef receive_many(self, list payloads, path, int ecn, long long now)
     cpdef error(self, path, int errno, long long now)
     cpdef bint fill(self, Transmit item, room, long long now)
+    cpdef bytes single(self)
+    cpdef single_sent(self, long long now)
     @cython.locals(item=Transmit)
     cpdef transmit(self, room, long long now)
     cpdef events(self)

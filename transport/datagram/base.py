@@ -46,6 +46,7 @@ class Endpoint:
         stamp: set by the socket, the kernel's time of what `receive` is then called with.
         is_exclusive: it has one owner, and who pauses that stops the socket.
         fresh_sessions: see `take_fresh`.
+        single_path: see `single`.
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,7 @@ class Endpoint:
         self.stamp = 0
         self.is_exclusive = False
         self.fresh_sessions: list[PeerSession] = []
+        self.single_path: Any = None
         self._first_ready: PeerSession | None = None  # lists through the sessions: a Python list costs an
         self._last_ready: PeerSession | None = None  # allocation and more for every wake-up
         self._first_flushed: PeerSession | None = None
@@ -131,12 +133,27 @@ class Endpoint:
         for payload in payloads:
             self.receive(payload, path, ecn, now)
 
+    def receive_one(self, payload: bytes, path: Path, ecn: int, now: int) -> None:
+        """`receive_many` for a single datagram."""
+        self.receive_many([payload], path, ecn, now)
+
     def error(self, path: Path, errno: int, now: int) -> None:
         """As in `DatagramMachine`."""
         raise NotImplementedError
 
     def fill(self, item: Transmit, room: memoryview, now: int) -> bool:
         """`transmit` into a `Transmit` that is there already; False when there is nothing to send."""
+        raise NotImplementedError
+
+    def single(self) -> bytes | None:
+        """The datagram that is all there is to send, left where it is; `single_path` says where to. Else None.
+
+        Who has sent it says so by `single_sent`; who could not asks `fill`, as always.
+        """
+        return None
+
+    def single_sent(self, now: int) -> None:
+        """What `single` gave was sent: books what `fill` would have."""
         raise NotImplementedError
 
     def transmit(self, room: memoryview, now: int) -> Transmit | None:

@@ -107,6 +107,7 @@ class DatagramSession(PeerSession):
         self._queue: list[bytes] = []
         self._marks: list[tuple[int, int]] | None = None  # (priority, expires_at) of each, once one has either
         self._head = 0
+        self._spare: Batch | None = None  # an empty one
         self._events: list[Any] = [Established()]
         self._close_code = 0
         self._close_reason = ""
@@ -196,6 +197,31 @@ class DatagramSession(PeerSession):
         if batch.size > self._endpoint.inbox_bytes or len(batch.payloads) > INBOX_MESSAGES:
             self._drop_received(batch)
 
+    def arrived_one(self, payload: bytes) -> None:
+        """The same for a single datagram, where nothing else waits."""
+        if self.state != OPEN or self.batches:
+            self.arrived([payload], len(payload))
+            return
+        self._received += 1
+        batch = self._spare
+        if batch is None:
+            batch = Batch.__new__(Batch)
+            batch.channel = 0
+            batch.delivery = UNRELIABLE
+            batch.payloads = [payload]
+        else:
+            self._spare = None
+            batch.payloads.append(payload)
+        batch.size = len(payload)
+        self.batches.append(batch)
+        if batch.size > self._endpoint.inbox_bytes:
+            self._drop_received(batch)
+
+    def reuse(self, batch: Batch) -> None:
+        """See `MessageSession`."""
+        batch.payloads.pop()
+        self._spare = batch
+
     def fill(self, room: memoryview, now: int) -> int:
         """Writes the next train into `room` and its segment size to `segment`.
 
@@ -232,6 +258,18 @@ class DatagramSession(PeerSession):
         self._taken(last, total)
         self._sent += last - head
         return total
+
+    def sole(self) -> bytes | None:
+        """The datagram at the head of the queue, if it is the only one and can't expire."""
+        if self._marks is not None or len(self._queue) != self._head + 1:
+            return None
+        return self._queue[self._head]
+
+    def sole_left(self) -> None:
+        """What `sole` gave was sent."""
+        payload = self._queue[self._head]
+        self._sent += 1
+        self._taken(self._head + 1, len(payload))
 
     def _taken(self, last: int, total: int) -> None:
         """Books the queue's entries before `last` as gone."""

@@ -77,7 +77,7 @@ cdef class DatagramDriver(Driver):
     @cython.locals(session=PeerSession, following=PeerSession, seat=Seat)
     cpdef _tell_flushed(self)
     cpdef _flushed(self, Seat seat)
-    @cython.locals(batch=Outgoing, done=bint)
+    @cython.locals(batch=Outgoing, done=bint, payload=bytes)
     cpdef bint _pump(self, long long now)
     @cython.locals(slot=Py_ssize_t, item=Entry)
     cpdef bint _collect(self, Outgoing batch, long long now)

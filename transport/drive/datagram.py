@@ -448,6 +448,10 @@ class DatagramDriver(Driver):
         """Batches from the machine to the kernel. True when there may be more and it is the loop's turn."""
         if self._is_blocked or self._has_ended or self._is_pumping:
             return False
+        payload = self.endpoint.single()
+        if payload is not None and self.sock.send_single(payload, self.endpoint.single_path):
+            self.endpoint.single_sent(now)
+            return False
         batch = self._batch
         self._is_pumping = True
         try:

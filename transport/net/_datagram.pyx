@@ -5,7 +5,7 @@ It must never raise for what a peer or the network did: such errors go to `error
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport *
 from libc.stdint cimport uint16_t, uint32_t
@@ -15,14 +15,14 @@ from transport.datagram.base cimport Endpoint
 from transport.machine cimport Path
 from transport.net cimport datagram_base
 from transport.net._native cimport *
-from transport.net._wire cimport REMOTE, SO_TIMESTAMPNS, UDP_GRO, UDP_SEGMENT, Wire, put, wire_of
+from transport.net._wire cimport (
+    KEY, REMOTE, SO_TIMESTAMPNS, UDP_GRO, UDP_SEGMENT, Wire, address_at, path_key, put, wire_of)
 
 cdef long long SECOND = 1_000_000_000
 cdef enum:
     BATCH = 64  # datagrams, or offloaded trains of them, in one system call
     SLOT = 65664  # 65,536 and two cache lines, so that slots do not share their place in the cache
     CONTROL = 256
-    KEY = 42
     PATHS = 8192  # limits.PATHS_CACHED_MAX
     ERRORS_PER_CALL = 64  # limits.SOCKET_ERRORS_PER_CALL
     SEGMENTS = 64  # limits.GSO_SEGMENTS_MAX
@@ -32,7 +32,8 @@ cdef enum:
     READ_DATAGRAMS = 1024  # limits.DATAGRAMS_PER_TICK
     SMALL = 4096  # after a single datagram up to this size there is seldom another
     MANY = 8  # datagrams waiting at once, from which on receive offload is worth its price
-    PROBE_EVERY = 8  # so often a socket that gets single datagrams is asked for more
+    PROBE_FIRST = 8  # so often a socket that gets single datagrams is asked for more at first
+    PROBE_LAST = 64  # and so seldom when it never has any
 
 # Rooms of a batch come from a free list for one call: all sockets share warm memory, and a second thread has its own.
 cdef struct Pool:
@@ -90,6 +91,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
     cdef bint gro
     cdef int want
     cdef int singles
+    cdef int patience
     cdef Py_ssize_t room
     cdef dict paths
     cdef dict latest
@@ -113,6 +115,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         self.segment_max = SEGMENTED_BYTES if gso else 0
         self.want = 1
         self.singles = 0
+        self.patience = PROBE_FIRST
         self.paths = {}
         self.latest = {}
         if self.controls:
@@ -247,7 +250,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         path = self.path if self.path is not None else self.intern(head.msg_name, 0, NULL)
         self.adapt(1, length, 1)
         sink.stamp = 0
-        sink.receive_many([PyBytes_FromStringAndSize(pool.slots, length)], path, 0, now)
+        sink.receive_one(PyBytes_FromStringAndSize(pool.slots, length), path, 0, now)
         return 1
 
     cdef int adapt(self, int got, Py_ssize_t total, Py_ssize_t count) except -1:
@@ -260,13 +263,15 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         if got > 1 or total > SMALL:
             self.more = filled
             self.singles = 0
+            self.patience = PROBE_FIRST
             self.want = <int> max(2, min(BATCH, READ_BYTES * got // max(total, 1),
                                          READ_DATAGRAMS * got // max(count, 1)))
             return 0
         self.singles += 1
         self.want = 1
-        if self.singles >= PROBE_EVERY:
+        if self.singles >= self.patience:
             self.singles = 0
+            self.patience = min(2 * self.patience, <int> PROBE_LAST)
             self.want = 2
         return 0
 
@@ -301,21 +306,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
     cdef object intern(self, const void *name, uint32_t local4, const in6_pktinfo *local6):
         """The one `Path` of these addresses, from a bounded cache: oldest out."""
         cdef char key[KEY]
-        cdef const sockaddr_in *v4 = <const sockaddr_in *> name
-        cdef const sockaddr_in6 *v6 = <const sockaddr_in6 *> name
-        memset(key, 0, KEY)
-        if v4.sin_family == AF_INET:
-            memcpy(key, &v4.sin_port, 2)
-            memcpy(key + 2, &v4.sin_addr, 4)
-            memcpy(key + 22, &local4, 4)
-        else:
-            memcpy(key, &v6.sin6_port, 2)
-            memcpy(key + 2, &v6.sin6_addr, 16)
-            memcpy(key + 18, &v6.sin6_scope_id, 4)
-            if local6 != NULL and local6.ipi6_addr.s6_addr[0] != 0xFF:  # nobody can answer from a group's address
-                memcpy(key + 22, &local6.ipi6_addr, 16)
-                if local6.ipi6_addr.s6_addr[0] == 0xFE and local6.ipi6_addr.s6_addr[1] & 0xC0 == 0x80:
-                    memcpy(key + 38, &local6.ipi6_ifindex, 4)  # only a link-local address needs its interface
+        path_key(key, name, local4, local6)
         if self.last_path is not None and memcmp(key, self.last_key, KEY) == 0:
             return self.last_path
         cdef bytes known = PyBytes_FromStringAndSize(key, KEY)
@@ -335,21 +326,11 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
             if self.latest.get(oldest[:22]) is gone:
                 del self.latest[oldest[:22]]
         if memcmp(key + 22, b"\0" * 16, 16) != 0:
-            local = self.address_at(key + 22, self.port, key + 38)
-        path = Path(local, self.address_at(key + 2, ntohs((<const uint16_t *> key)[0]), key + 18))
+            local = address_at(self.family, key + 22, self.port, key + 38)
+        path = Path(local, address_at(self.family, key + 2, ntohs((<const uint16_t *> key)[0]), key + 18))
         self.paths[known] = path
         self.latest[known[:22]] = path
         return path
-
-    cdef object address_at(self, const char *where, int port, const char *scope):
-        cdef char text[64]
-        cdef uint32_t index = 0
-        inet_ntop(self.family, where, text, sizeof(text))
-        host = text.decode("ascii")
-        if self.family == AF_INET:
-            return host, port
-        memcpy(&index, scope, 4)
-        return host, port, 0, index
 
     cdef int asynchronous(self, int code) except -1:
         """Takes `code`, which an earlier datagram's fate left on the socket, to the errors of its path.
@@ -397,22 +378,14 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         return found
 
     cdef object path_of_error(self, const char *name):
-        cdef const sockaddr_in *v4 = <const sockaddr_in *> name
-        cdef const sockaddr_in6 *v6 = <const sockaddr_in6 *> name
         cdef char key[KEY]
         if self.path is not None:
             return self.path
-        memset(key, 0, KEY)
-        memcpy(key, &v4.sin_port, 2)  # at the same place in both
-        if v4.sin_family == AF_INET:
-            memcpy(key + 2, &v4.sin_addr, 4)
-        else:
-            memcpy(key + 2, &v6.sin6_addr, 16)
-            memcpy(key + 18, &v6.sin6_scope_id, 4)
+        path_key(key, name, 0, NULL)
         path = self.latest.get(PyBytes_FromStringAndSize(key, 22))
         if path is not None:
             return path
-        return Path(self.local, self.address_at(key + 2, ntohs(v4.sin_port), key + 18))
+        return Path(self.local, address_at(self.family, key + 2, ntohs((<const uint16_t *> key)[0]), key + 18))
 
     cpdef bint send(self, datagram_base.Outgoing batch) except -1:
         cdef Pool *pool
@@ -425,6 +398,30 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         finally:
             give_pool(pool)
         return batch.first >= batch.count
+
+    cpdef bint send_single(self, bytes payload, path) except -1:
+        cdef Wire wire
+        cdef ssize_t done
+        if self.fd < 0 or faults:
+            return False
+        if self.path is not None:
+            done = sendto(self.fd, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), MSG_DONTWAIT | MSG_NOSIGNAL,
+                          NULL, 0)
+        else:
+            try:
+                wire = wire_of(<Path?> path)
+            except (ValueError, TypeError, IndexError, OverflowError):
+                return False
+            if wire.family != self.family or (self.pktinfo and wire.bound):
+                return False
+            done = sendto(self.fd, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), MSG_DONTWAIT | MSG_NOSIGNAL,
+                          <sockaddr *> wire.remote, wire.size)
+        if done >= 0:
+            return True
+        if errno in (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENOPROTOOPT, EPROTO):
+            self.disturbed = True  # most likely an earlier datagram's fate, told now; `send` tries again
+            self.drain()
+        return False
 
     cdef int send_all(self, Pool *pool, datagram_base.Outgoing batch) except -1:
         cdef Py_ssize_t alone = -1, retried = -1

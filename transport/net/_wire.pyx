@@ -51,3 +51,33 @@ cdef size_t put(char *control, int level, int type, const void *data, size_t siz
     head.cmsg_len = CMSG_LEN(size)
     memcpy(CMSG_DATA(head), data, size)
     return CMSG_SPACE(size)
+
+
+cdef void path_key(char *key, const void *name, uint32_t local4, const in6_pktinfo *local6) noexcept:
+    """What tells one path from another: the peer's address, and ours where it matters; `KEY` bytes."""
+    cdef const sockaddr_in *v4 = <const sockaddr_in *> name
+    cdef const sockaddr_in6 *v6 = <const sockaddr_in6 *> name
+    memset(key, 0, KEY)
+    memcpy(key, &v4.sin_port, 2)  # at the same place in both
+    if v4.sin_family == AF_INET:
+        memcpy(key + 2, &v4.sin_addr, 4)
+        memcpy(key + 22, &local4, 4)
+        return
+    memcpy(key + 2, &v6.sin6_addr, 16)
+    memcpy(key + 18, &v6.sin6_scope_id, 4)
+    if local6 != NULL and local6.ipi6_addr.s6_addr[0] != 0xFF:  # nobody can answer from a group's address
+        memcpy(key + 22, &local6.ipi6_addr, 16)
+        if local6.ipi6_addr.s6_addr[0] == 0xFE and local6.ipi6_addr.s6_addr[1] & 0xC0 == 0x80:
+            memcpy(key + 38, &local6.ipi6_ifindex, 4)  # only a link-local address needs its interface
+
+
+cdef object address_at(int family, const char *where, int port, const char *scope):
+    """An address in the socket module's form, from parts of a key."""
+    cdef char text[64]
+    cdef uint32_t index = 0
+    inet_ntop(family, where, text, sizeof(text))
+    host = text.decode("ascii")
+    if family == AF_INET:
+        return host, port
+    memcpy(&index, scope, 4)
+    return host, port, 0, index

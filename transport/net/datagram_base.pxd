@@ -30,4 +30,5 @@ cdef class DatagramSocket:
     cpdef fileno(self)
     cpdef Py_ssize_t receive(self, Endpoint sink, long long now)
     cpdef bint send(self, Outgoing batch)
+    cpdef bint send_single(self, bytes payload, path)
     cpdef close(self)

@@ -89,6 +89,8 @@ class DatagramSocket:
     def receive(self, sink: Endpoint, now: int) -> int:
         """Gives one batch of what has arrived to `sink.receive_many`; consecutive datagrams of one path together.
 
+        A single datagram may go to `sink.receive_one` in its place.
+
         Before each call `sink.stamp` is set to the kernel's time of these datagrams (CLOCK_REALTIME, ns), or to 0.
 
         Returns:
@@ -112,6 +114,14 @@ class DatagramSocket:
             OSError: the descriptor is unusable.
         """
         raise NotImplementedError
+
+    def send_single(self, payload: bytes, path: Path) -> bool:
+        """Sends one datagram straight from `payload`, if that can be done without more ado.
+
+        Returns:
+            Whether it was sent. If not, it goes by `send`, which also tells what is wrong with it.
+        """
+        return False
 
     def close(self) -> None:
         """Closes the socket; idempotent."""
