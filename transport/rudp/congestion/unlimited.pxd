@@ -1,0 +1,5 @@
+from transport.rudp.congestion.base cimport Controller
+
+
+cdef class Unlimited(Controller):
+    pass

@@ -1,0 +1,19 @@
+cimport cython
+
+cdef long long SECOND_NS
+cdef long long BYTES_MAX
+cdef long long DEBT_MAX
+cdef long long UNLIMITED
+
+
+@cython.final
+cdef class Pacer:
+    cdef long long _credit
+    cdef long long _burst
+    cdef long long _time
+
+    @cython.locals(full="long long", missing="long long")
+    cpdef long long room(self, long long now, long long rate, long long burst)
+    cpdef spend(self, long long size)
+    @cython.locals(missing="long long")
+    cpdef long long when(self, long long now, long long rate, long long size)
