@@ -88,6 +88,13 @@ class Closed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Pong(Event):
+    """The peer answered the ping with this token."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class InputEnded(Event):
     """The peer will send nothing more but may still read: a half-closed pipe."""
 

@@ -165,6 +165,18 @@ def text(value: object) -> str:
     return value
 
 
+def secret_bytes(least: int) -> Parser:
+    """A secret of at least `least` bytes; text counts by its UTF-8."""
+
+    def parse(value: object) -> bytes:
+        raw = value.encode() if isinstance(value, str) else value
+        if not isinstance(raw, bytes) or len(raw) < least:
+            raise ValueError(f"is not a secret of at least {least} bytes")
+        return raw
+
+    return parse
+
+
 def path(value: object) -> str:
     """A file's name, as text or as a path object."""
     named = value.__fspath__() if hasattr(value, "__fspath__") else value

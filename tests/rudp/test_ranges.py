@@ -98,6 +98,14 @@ def test_what_touches_becomes_one() -> None:
     assert ranges.pairs() == [(3, 6)]
 
 
+def test_several_taken_out_at_once_leave_nothing_behind() -> None:
+    ranges = Ranges()
+    ranges.add(0, 1)
+    ranges.add(2, 3)
+    assert ranges.remove(0, 3) == 2
+    check(ranges, set(), 5)
+
+
 def test_the_ends_may_be_as_far_as_a_packet_number_reaches() -> None:
     ranges = Ranges()
     assert ranges.add(0, TOP) == TOP

@@ -160,6 +160,8 @@ class Ranges:
         """The one range goes into the lists."""
         self._starts.append(self._start)
         self._ends.append(self._end)
+        self._start = 0
+        self._end = 0
 
     def _settle(self) -> None:
         """Counts the lists; a single range comes out of them."""

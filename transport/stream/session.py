@@ -7,13 +7,12 @@ control frames because some channel is full: every channel has its own credit, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from transport import limits
 from transport.codec import memory, varint
 from transport.errors import CloseCode, ConnectionClosed, LocalProtocolError, RemoteProtocolError, WouldBlock
-from transport.machine import EOF, Closed, Established, Event
+from transport.machine import EOF, Closed, Established, Pong
 from transport.session import Batch
 from transport.stream import frames, preface
 from transport.stream.channel import ChannelState
@@ -28,13 +27,6 @@ CONTROL_QUEUE_BYTES = 64 * limits.KIB  # pings and answers that wait for a peer 
 UNBOUNDED = 1 << 62
 HAS_CHANNEL, DELIVERY_MASK = frames.HAS_CHANNEL, frames.DELIVERY_MASK  # as plain numbers, asked for every frame
 COST = limits.MESSAGE_COST_BYTES  # of credit, for every message beside its payload
-
-
-@dataclass(frozen=True, slots=True)
-class Pong(Event):
-    """The peer answered the ping with this token."""
-
-    token: int
 
 
 class StreamSession(SendingHalf):

@@ -18,6 +18,7 @@ OWN = {
     "tls": "transport.transports.tls",
     "unix": "transport.transports.unix",
     "udp": "transport.transports.udp",
+    "rudp": "transport.transports.rudp",
     "memory": "transport.transports.memory",
 }
 

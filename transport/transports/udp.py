@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from transport import limits
+from transport.datagram.base import Endpoint, PeerSession
 from transport.datagram.endpoint import DatagramEndpoint
-from transport.datagram.session import DatagramSession
 from transport.delivery import Traits
 from transport.drive.base import Owner
 from transport.drive.datagram import DatagramDriver
@@ -104,10 +104,11 @@ async def run_machine(request: Request, sock: socket.socket, url: Url) -> tuple[
 class UdpListener:
     """The sockets of one server: one for each address of its host."""
 
-    def __init__(self, request: Request, socks: list[socket.socket]) -> None:
+    def __init__(self, transport: UdpTransport, request: Request, socks: list[socket.socket]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._transport = transport
         self._request = request
-        self._traits = traits_of(request)
+        self._traits = transport.traits(request)
         self._drivers: list[DatagramDriver] = []
         address = socks[0].getsockname()
         self.url: Url = request.url.replace(port=address[1])
@@ -119,7 +120,7 @@ class UdpListener:
                 self._drivers.append((await run_machine(self._request, sock, self.url))[1])
                 continue
             made, granted = await net.adopt_on(self._loop, sock, socket_options(self._request))
-            endpoint = make_endpoint(self._request, listening=True)
+            endpoint = self._transport.endpoint(self._request, granted, sock.getsockname(), True)
             driver = DatagramDriver(self._loop, made, endpoint, is_shared=True)
             driver.accept = self._acceptor(driver)
             equip(driver, granted, self._request)
@@ -127,7 +128,7 @@ class UdpListener:
             driver.start()
 
     def _acceptor(self, driver: DatagramDriver) -> Any:
-        def accept(session: DatagramSession) -> Owner:
+        def accept(session: PeerSession) -> Owner:
             local = session.path.local or driver.sock.sock.getsockname()
             return self._request.owner(session, driver, PipeInfo(self.url, self._traits, local, session.path.remote))
 
@@ -146,8 +147,8 @@ class UdpListener:
     def stop(self) -> None:
         """Takes no new peers; those that are there go on."""
         for driver in self._drivers:
-            if isinstance(driver.machine, DatagramEndpoint):
-                driver.machine.listening = False
+            if isinstance(driver.machine, Endpoint):
+                driver.machine.listening = False  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         """Closes the sockets."""
@@ -164,6 +165,15 @@ class UdpTransport:
     def traits(self, request: Request) -> Traits:
         """Unreliable, one channel, no ping, no close reason."""
         return traits_of(request)
+
+    def endpoint(self, request: Request, granted: Granted, address: Address, listening: bool) -> Endpoint:
+        """What runs on a new socket of ours, bound to or connected to `address`."""
+        return make_endpoint(request, listening=listening)
+
+    def session(self, endpoint: Endpoint, path: Path, now: int, sole: bool) -> PeerSession:
+        """A client's session; `sole` gets what any address sends."""
+        assert isinstance(endpoint, DatagramEndpoint)
+        return endpoint.open(path, now, sole)
 
     async def connect(self, request: Request) -> Owner:
         """Resolves the host and connects a socket to the first address that has a route. Raises ConnectFailed."""
@@ -209,12 +219,12 @@ class UdpTransport:
     async def _start(self, request: Request, options: DatagramOptions, sock: socket.socket, target: Address) -> Owner:
         loop = asyncio.get_running_loop()
         made, granted = await net.adopt_on(loop, sock, options)
-        endpoint = make_endpoint(request, listening=False)
+        endpoint = self.endpoint(request, granted, target, False)
         path = made.path or Path(None, target)
-        session = endpoint.open(path, clock_of(loop)(), made.path is None)
+        session = self.session(endpoint, path, clock_of(loop)(), made.path is None)
         driver = DatagramDriver(loop, made, endpoint)
         equip(driver, granted, request)
-        info = PipeInfo(request.url, traits_of(request), sock.getsockname(), target)
+        info = PipeInfo(request.url, self.traits(request), sock.getsockname(), target)
         owner = request.owner(session, driver, info)
         driver.attach(owner, session)
         driver.start()
@@ -226,7 +236,7 @@ class UdpTransport:
             socks = [request.sock]
         else:
             socks = await self._bind(request)
-        listener = UdpListener(request, socks)
+        listener = UdpListener(self, request, socks)
         try:
             await listener.open(socks)
         except BaseException:

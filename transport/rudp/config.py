@@ -1,0 +1,53 @@
+"""What a reliable UDP session is configured with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transport import limits
+
+
+@dataclass(frozen=True, slots=True)
+class RudpConfig:
+    """Limits, times and choices of one session. Bytes and nanoseconds; 0 turns a time off.
+
+    Args:
+        max_message: largest message taken or sent.
+        channels: how many the peer may use.
+        channel_window, connection_window: what their credit may grow to.
+        start_window: what it begins with, at most half of the socket's receive buffer.
+        stream_window: credit of a stream.
+        keepalive_ns, idle_ns, handshake_ns: silence until a ping, until the end; time for the handshake.
+        codec: announced to the peer.
+        congestion: "cubic", "fixed" (at `rate`) or "none".
+        rate: bytes per second of "fixed".
+        checksums: bit mask of what is accepted, see `packet`; the compiled build prefers CRC-32C, which CPUs have.
+        max_datagram: largest UDP payload taken.
+        mtu: UDP payload that packets are filled to; at most the peer's `max_datagram`.
+        redundancy: whether small messages of thin streams ride again by themselves.
+        skips: whether packet numbers are left out at random, so that a peer that acknowledges more than it got is found.
+        cookie: "never", "adaptive" or "always" ask a client to prove its address first.
+        half_open_max: handshakes of a server at once.
+        sessions_max: sessions of an endpoint at once.
+    """
+
+    max_message: int = limits.MESSAGE_BYTES_DEFAULT
+    channels: int = limits.CHANNELS_MAX
+    channel_window: int = limits.CHANNEL_WINDOW_BYTES
+    connection_window: int = limits.CONNECTION_WINDOW_BYTES
+    start_window: int = limits.RUDP_WINDOW_BYTES
+    stream_window: int = limits.STREAM_WINDOW_BYTES
+    keepalive_ns: int = limits.KEEPALIVE_NS
+    idle_ns: int = limits.IDLE_NS
+    handshake_ns: int = limits.HANDSHAKE_NS
+    codec: str = ""
+    congestion: str = "cubic"
+    rate: int = 0
+    checksums: int = 6
+    max_datagram: int = limits.RUDP_DATAGRAM_BYTES_MAX
+    mtu: int = limits.RUDP_DATAGRAM_BYTES_MIN
+    redundancy: bool = True
+    skips: bool = True
+    cookie: str = "adaptive"
+    half_open_max: int = limits.RUDP_HALF_OPEN_MAX
+    sessions_max: int = limits.CONNECTIONS_MAX

@@ -1,0 +1,42 @@
+cimport cython
+from transport.datagram.base cimport PeerSession
+from transport.machine cimport Transmit
+from transport.rudp cimport pen
+from transport.rudp.session cimport RudpSession
+from transport.rudp.turns cimport Exchange
+
+cdef int CLOSED
+cdef Py_ssize_t SHORT_MIN, REPLIES_MAX
+cdef long long SECOND_NS, HALF_OPEN_NS
+
+
+cdef class RudpEndpoint(Exchange):
+    cdef public object config
+    cdef public bint listening
+    cdef public dict sessions
+    cdef object _entropy
+    cdef bytes _key
+    cdef object _cookies
+    cdef dict _half_open, _clients, _client_keys, _lingering
+    cdef list _replies
+    cdef unsigned long long _last_cid
+    cdef RudpSession _last, _sole
+    cdef long long _now, _second
+    cdef long long _hellos, _resets
+    cdef public long long strays, malformed, refused, retries_sent, resets_sent, accepts_sent, dropped_replies
+    cdef public long long half_open_dropped
+
+    cpdef forget(self, PeerSession session)
+    cpdef _remove(self, RudpSession session)
+    @cython.locals(touched=RudpSession, session=RudpSession, form=int, cid="unsigned long long", data=bytes)
+    cpdef receive_many(self, list payloads, path, int ecn, long long now)
+    cpdef _packet(self, RudpSession session, bytes data, int ecn, long long now)
+    cpdef _after(self, RudpSession session)
+    cpdef RudpSession _on_stranger(self, bytes data, cid, path, long long now)
+    @cython.locals(session=RudpSession)
+    cpdef error(self, path, int errno, long long now)
+    @cython.locals(session=RudpSession, size=Py_ssize_t, data=bytes)
+    cpdef bint fill(self, Transmit item, room, long long now)
+    cpdef long long due(self)
+    @cython.locals(session=RudpSession)
+    cpdef expire(self, long long now)

@@ -1,0 +1,429 @@
+"""Many reliable UDP sessions on one socket: who a packet is for, who may open, who is told that nobody is there.
+
+Packets are routed by connection id, whatever address they come from. The cheapest test comes first, and a stranger
+costs nothing but its test: no memory before its address is proved where many ask, no answer larger than three times
+what it sent. It must never let one peer's packets change another's session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+
+from transport import limits
+from transport.datagram.base import PeerSession
+from transport.errors import CloseCode
+from transport.machine import Path, Transmit
+from transport.rudp import congestion, packet, pen
+from transport.rudp.config import RudpConfig
+from transport.rudp.cookie import CookieJar
+from transport.rudp.handshake import ClientHandshake, HalfOpen, agreed_checksum, announce
+from transport.rudp.session import RudpSession
+from transport.rudp.turns import Exchange
+
+CLOSED = 3  # SessionState as a plain number
+SHORT_MIN = 11  # flags, connection id, a packet number of one byte, one frame
+REPLIES_MAX = 256  # answers to strangers that wait to leave
+REFUSED = frozenset({111, 61, 10061})  # ECONNREFUSED, as Linux, BSD and Windows have it
+SECOND_NS = limits.SECOND_NS
+HALF_OPEN_NS = limits.HANDSHAKE_NS
+
+
+class RudpEndpoint(Exchange):
+    """Sessions of reliable UDP on one socket.
+
+    Args:
+        config: of every session.
+        entropy: `entropy(n)` gives n unpredictable bytes.
+        listening: strangers may open sessions.
+        key: secret by which RESET packets are made; the same key after a restart tells old clients at once.
+
+    Attributes:
+        sessions: by our connection id, lingering ones included.
+    """
+
+    def __init__(
+        self, config: RudpConfig, entropy: Callable[[int], bytes], listening: bool = False, key: bytes = b""
+    ) -> None:
+        Exchange.__init__(self)
+        self.config = config
+        self.listening = listening
+        self.sessions: dict[int, RudpSession] = {}
+        self._entropy = entropy
+        self._key = key or entropy(32)
+        self._cookies = CookieJar(entropy)
+        self._half_open: dict[int, HalfOpen] = {}
+        self._clients: dict[tuple[Path, int], int] = {}  # our id of a client's, so that a second HELLO finds it
+        self._client_keys: dict[int, tuple[Path, int]] = {}
+        self._lingering: dict[int, RudpSession] = {}
+        self._replies: list[tuple[bytes, Path]] = []
+        self._last_cid = 0  # most packets are for the session of the one before
+        self._last: RudpSession | None = None
+        self._sole: RudpSession | None = None
+        self._now = 0
+        self._second = 0  # for what is counted a second
+        self._hellos = 0
+        self._resets = 0
+        self.strays = 0
+        self.malformed = 0
+        self.refused = 0
+        self.retries_sent = 0
+        self.resets_sent = 0
+        self.accepts_sent = 0
+        self.dropped_replies = 0
+        self.half_open_dropped = 0
+
+    # Sessions
+
+    def connect(self, path: Path, now: int) -> RudpSession:
+        """A session towards `path`, which says HELLO with the next flush."""
+        cid = self._new_cid()
+        session = self._session(path, cid, True, now)
+        session.handshake = ClientHandshake(self.config, cid, now)
+        session.opened_at = now
+        self.sessions[cid] = session
+        self._sole = session
+        self.take_turn(session)
+        return session
+
+    def _session(self, path: Path, cid: int, is_client: bool, now: int) -> RudpSession:
+        config = self.config
+        controller = congestion.make(config.congestion, config.mtu, config.rate)
+        dice = int.from_bytes(self._entropy(4), "big")
+        return RudpSession(self, config, path, cid, controller, is_client, dice, now)
+
+    def _new_cid(self) -> int:
+        while True:
+            cid = int.from_bytes(self._entropy(8), "big")
+            if cid and cid not in self.sessions and cid not in self._half_open:
+                return cid
+
+    def forget(self, session: PeerSession) -> None:
+        """Nobody wants `session` any more: it lingers until its goodbye has surely been heard."""
+        if not isinstance(session, RudpSession) or self.sessions.get(session.own_cid) is not session:
+            return
+        if session.state != CLOSED:
+            session.abort(CloseCode.OVERLOADED, "refused", self._now)
+        session.linger(self._now)
+        self._lingering[session.own_cid] = session
+        if len(self._lingering) > limits.RUDP_CLOSED_MAX:
+            self._remove(next(iter(self._lingering.values())))
+        session.want()
+        self.arm(session)
+
+    def _remove(self, session: RudpSession) -> None:
+        cid = session.own_cid
+        self.sessions.pop(cid, None)
+        self._lingering.pop(cid, None)
+        session.armed_at = 0
+        key = self._client_keys.pop(cid, None)
+        if key is not None:
+            self._clients.pop(key, None)
+        if self._last is session:
+            self._last = None
+            self._last_cid = 0
+        if self._sole is session:
+            self._sole = None
+
+    # In
+
+    def receive(self, data: bytes, path: Path, ecn: int, now: int) -> None:
+        """Takes one datagram."""
+        self.receive_many([data if type(data) is bytes else bytes(data)], path, ecn, now)
+
+    def receive_many(self, payloads: list[bytes], path: Path, ecn: int, now: int) -> None:
+        """Takes consecutive datagrams of one path."""
+        self._now = now
+        touched: RudpSession | None = None
+        for data in payloads:
+            if len(data) < SHORT_MIN:
+                self.malformed += 1
+                continue
+            form = data[0] & 0xC0
+            if form != 0x40:
+                if form == 0xC0:
+                    self._on_long(data, path, now)
+                else:
+                    self.malformed += 1
+                continue
+            cid = pen.u64(data, 1)
+            session = self._last
+            if cid != self._last_cid or session is None:
+                session = self.sessions.get(cid)
+                if session is None:
+                    session = self._on_stranger(data, cid, path, now)
+                    if session is None:
+                        continue
+                    data = b""
+                self._last = session
+                self._last_cid = cid
+            if touched is not session:
+                if touched is not None:
+                    self._after(touched)
+                touched = session
+                session.stamp = self.stamp
+            if data:
+                self._packet(session, data, ecn, now)
+        if touched is not None:
+            self._after(touched)
+
+    def _packet(self, session: RudpSession, data: bytes, ecn: int, now: int) -> None:
+        if session.receive_packet(data, ecn, now):
+            return
+        if session.state == CLOSED:
+            session.repeat_close()
+        elif session.token and hmac.compare_digest(data[-16:], session.token):
+            session.gone("the peer has lost this connection")
+
+    def _after(self, session: RudpSession) -> None:
+        """A session has taken packets."""
+        session.want()
+        self.flushed(session)
+        if session.has_news():
+            self.ready(session)
+
+    def _on_stranger(self, data: bytes, cid: int, path: Path, now: int) -> RudpSession | None:
+        """A packet with an id that no session has: a client's first, the answer of a server that lost us, or noise."""
+        half = self._half_open.get(cid)
+        if half is not None:
+            return self._promote(half, data, now)
+        sole = self._sole
+        if sole is not None and sole.token and hmac.compare_digest(data[-16:], sole.token):
+            sole.gone("the peer has lost this connection")
+            return sole
+        self.strays += 1
+        if self.listening:
+            self._reset(data, cid, path, now)
+        return None
+
+    def _promote(self, half: HalfOpen, data: bytes, now: int) -> RudpSession | None:
+        """The first ordinary packet of a client proves its address: now it gets a session."""
+        session = self._session(half.path, half.own_cid, False, now)
+        session.checksum_kind = agreed_checksum(self.config.checksums, half.peer.checksums)
+        session.open(half.peer, half.client_cid, now)
+        if half.accepted_at:
+            session.rtt.update(now - half.accepted_at, 0)
+        if not session.receive_packet(data, 0, now):
+            self.malformed += 1
+            return None
+        del self._half_open[half.own_cid]
+        self.sessions[half.own_cid] = session
+        self._client_keys[half.own_cid] = (half.path, half.client_cid)
+        self.fresh_sessions.append(session)
+        return session
+
+    def _reset(self, data: bytes, cid: int, path: Path, now: int) -> None:
+        """Tells a peer whose connection is not known here (RFC 9000 section 10.3)."""
+        self._tick(now)
+        if self._resets >= limits.RUDP_RESETS_PER_S:
+            return
+        answer = packet.encode_reset(self.token_of(cid), self._entropy, len(data))
+        if answer:
+            self._resets += 1
+            self.resets_sent += 1
+            self._reply(answer, path)
+
+    def token_of(self, cid: int) -> bytes:
+        """The token by which a RESET for one of our connection ids is known."""
+        return hashlib.blake2s(cid.to_bytes(8, "big"), key=self._key[:32], digest_size=16).digest()
+
+    def _tick(self, now: int) -> None:
+        if now - self._second >= SECOND_NS:
+            self._second = now
+            self._hellos = 0
+            self._resets = 0
+
+    def _reply(self, data: bytes, path: Path) -> None:
+        if len(self._replies) >= REPLIES_MAX:
+            self.dropped_replies += 1
+            return
+        self._replies.append((data, path))
+
+    # Handshake
+
+    def _on_long(self, data: bytes, path: Path, now: int) -> None:
+        long = packet.decode_long(data)
+        if long is None:
+            self.malformed += 1
+        elif long.kind == packet.HELLO:
+            self._on_hello(long, len(data), path, now)
+        else:
+            self._on_answer(long, now)
+
+    def _on_hello(self, long: packet.Long, size: int, path: Path, now: int) -> None:
+        if not self.listening:
+            self.strays += 1
+            return
+        self._tick(now)
+        self._hellos += 1
+        if long.version != packet.VERSION:
+            self._refuse(long, path, CloseCode.PROTOCOL_ERROR, "version", (packet.VERSION,))
+            return
+        known = self._clients.get((path, long.scid))
+        if known is not None:
+            half = self._half_open.get(known)
+            if half is not None:
+                self._accept(half, size, now)
+            return
+        if self._wants_proof() and not self._cookies.check(long.cookie, path.remote, long.scid, now):
+            self.retries_sent += 1
+            self._reply(packet.encode_retry(long.scid, self._cookies.make(path.remote, long.scid, now)), path)
+            return
+        peer = long.parameters
+        if peer is None:
+            self.malformed += 1
+            return
+        if self.config.codec and peer.codec and self.config.codec != peer.codec:
+            self._refuse(long, path, CloseCode.CODEC_MISMATCH,
+                         f"this side's codec is {self.config.codec!r}, not {peer.codec!r}")  # fmt: skip
+            return
+        if len(self.sessions) >= self.config.sessions_max:
+            self._refuse(long, path, CloseCode.OVERLOADED, "too many connections")
+            return
+        self._open_half(long, peer, size, path, now)
+
+    def _open_half(self, long: packet.Long, peer: packet.Parameters, size: int, path: Path, now: int) -> None:
+        self._drop_old_half(now)
+        if len(self._half_open) >= self.config.half_open_max:
+            oldest = next(iter(self._half_open.values()))
+            self._drop_half(oldest)
+        cid = self._new_cid()
+        accept = packet.encode_accept(long.scid, cid, announce(self.config, self.token_of(cid)))
+        half = HalfOpen(path, long.scid, cid, peer, accept, now)
+        self._half_open[cid] = half
+        self._clients[path, long.scid] = cid
+        self._accept(half, size, now)
+
+    def _drop_half(self, half: HalfOpen) -> None:
+        self.half_open_dropped += 1
+        del self._half_open[half.own_cid]
+        self._clients.pop((half.path, half.client_cid), None)
+
+    def _drop_old_half(self, now: int) -> None:
+        while self._half_open:
+            oldest = next(iter(self._half_open.values()))
+            if now < oldest.opened + HALF_OPEN_NS:
+                return
+            self._drop_half(oldest)
+
+    def _accept(self, half: HalfOpen, size: int, now: int) -> None:
+        answer = half.answer(size, now)
+        if answer:
+            self.accepts_sent += 1
+            self._reply(answer, half.path)
+
+    def _wants_proof(self) -> bool:
+        """Whether a client has to show that it gets what is sent to its address."""
+        mode = self.config.cookie
+        if mode == "adaptive":
+            return len(self._half_open) > limits.RUDP_HALF_OPEN_COOKIE or self._hellos > limits.RUDP_HELLOS_PER_S
+        return mode == "always"
+
+    def _refuse(self, long: packet.Long, path: Path, code: int, reason: str, versions: tuple[int, ...] = ()) -> None:
+        self.refused += 1
+        self._reply(packet.encode_refuse(long.scid, code, reason, versions), path)
+
+    def _on_answer(self, long: packet.Long, now: int) -> None:
+        """RETRY, ACCEPT or REFUSE for a session of ours that opens."""
+        session = self.sessions.get(long.dcid)
+        if session is None or not session.is_client or session.state != 0 or session.handshake is None:
+            self.strays += 1
+            return
+        handshake = session.handshake
+        if long.kind == packet.RETRY:
+            handshake.retry(long.cookie, now)
+        elif long.kind == packet.REFUSE:
+            session.refuse(long.code, long.reason or "refused")
+        elif long.kind == packet.ACCEPT and long.parameters is not None and long.scid:
+            session.checksum_kind = agreed_checksum(self.config.checksums, long.parameters.checksums)
+            if handshake.sent_at:
+                session.rtt.update(now - handshake.sent_at, 0)
+            session.handshake = None
+            session.open(long.parameters, long.scid, now)
+        else:
+            self.malformed += 1
+            return
+        self._after(session)
+
+    def error(self, path: Path, errno: int, now: int) -> None:
+        """An error of a path: anybody can forge one, so that only what is opening or closing anyway takes it as a hint."""
+        self._now = now
+        session = self._sole
+        if session is None or errno not in REFUSED:
+            return
+        session.path_errors += 1
+        handshake = session.handshake
+        if handshake is not None and handshake.tries >= 2:
+            session.refuse(CloseCode.LOST, "connection refused")
+            self._after(session)
+        elif session.is_closing():
+            session.gone("connection refused")
+            self._after(session)
+
+    # Out
+
+    def fill(self, item: Transmit, room: memoryview, now: int) -> bool:
+        """The next train of the session whose turn it is; answers to strangers go first."""
+        self._now = now
+        if self._replies:
+            data, path = self._replies.pop(0)
+            size = len(data)
+            room[:size] = data
+            item.size = size
+            item.segment_bytes = size
+            item.path = path
+            item.ecn = 0
+            return True
+        while self._first is not None:
+            session = self._first
+            assert isinstance(session, RudpSession)
+            size = session.fill(room, now)
+            self.turn_over()
+            self.flushed(session)
+            if size > 0:
+                self.take_turn(session)
+                item.size = size
+                item.segment_bytes = session.segment
+                item.path = session.path
+                item.ecn = 0
+                return True
+            self.arm(session)
+            if session.has_news():
+                self.ready(session)
+        self.pressing = False
+        return False
+
+    # Time
+
+    def due(self) -> int:
+        """When to call `expire`."""
+        return self.first_due()
+
+    def expire(self, now: int) -> None:
+        """Wakes every session whose deadline has come."""
+        self._now = now
+        session = self.pop_due(now)
+        while session is not None:
+            assert isinstance(session, RudpSession)
+            if session.state == CLOSED and session.linger_until:
+                self._remove(session)
+            else:
+                session.expire(now)
+                self._after(session)
+            session = self.pop_due(now)
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of the socket as a whole."""
+        return {
+            "peers": len(self.sessions) - len(self._lingering),
+            "half_open": len(self._half_open),
+            "strays": self.strays,
+            "malformed": self.malformed,
+            "refused_hellos": self.refused,
+            "retries_sent": self.retries_sent,
+            "accepts_sent": self.accepts_sent,
+            "resets_sent": self.resets_sent,
+            "half_open_dropped": self.half_open_dropped,
+            "dropped_replies": self.dropped_replies,
+        }

@@ -1,0 +1,461 @@
+"""The receiving half of a reliable UDP session: packets in, batches of messages out, credit back.
+
+It must never raise for what a peer did (a packet is dropped, or the session closes and says why), deliver anything
+twice, nor set memory aside for a size that credit does not cover.
+"""
+
+from __future__ import annotations
+
+from transport import limits
+from transport.errors import CloseCode, RemoteProtocolError
+from transport.machine import Path
+from transport.rudp import pen
+from transport.rudp.config import RudpConfig
+from transport.rudp.congestion.base import Controller
+from transport.rudp.inlane import InChannel, InFlow, InLane
+from transport.rudp.kinds import CLOSED, OPEN, STREAM_CHANNEL
+from transport.rudp.recovery import Recovery
+from transport.rudp.turns import Exchange
+from transport.session import Batch
+
+COST = limits.MESSAGE_COST_BYTES
+LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
+GAPS_MAX = limits.RUDP_GAPS_MAX
+SKIPS_MAX = limits.RUDP_SKIPS_PER_FRAME
+REASON_MAX = limits.REASON_BYTES_MAX
+HIDDEN_BYTES = limits.RUDP_HIDDEN_BYTES
+CHECKSUM_BYTES = 4
+PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = 0, 1, 2, 3, 5, 6, 7, 8
+CLOSE = 0x0E
+MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
+
+
+class Incoming(Recovery):
+    """Packets and frames of a peer."""
+
+    def __init__(
+        self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller
+    ) -> None:
+        Recovery.__init__(self, exchange, config, path, own_cid, controller)
+        self._in_lanes: dict[int, InLane] = {}
+        self._in_channels: dict[int, InChannel] = {}
+        self._in_last: InLane | None = None  # lane and number of the message frame before, in this packet
+        self._in_number = 0
+        self._in_state: InChannel | None = None
+        self._batch: Batch | None = None
+        self._receive_max = config.max_message
+        self._has_no_room = False
+        self._own_channels = config.channels
+        self.heard = 0
+        self.messages_received = 0
+        self.packets_received = 0
+        self.bytes_received = 0
+        self.packets_duplicate = 0
+        self.packets_corrupt = 0
+        self.packets_refused = 0
+
+    def take(self) -> list[Batch]:
+        """Received messages since the last call, in order."""
+        batches = self.batches
+        self.batches = []
+        self._batch = None
+        return batches
+
+    # Packets
+
+    def receive_packet(self, data: bytes, ecn: int, now: int) -> bool:
+        """Takes one packet whose connection id has been found to be ours; returns whether it was a valid new one."""
+        size = len(data)
+        flags = data[0]
+        number_bytes = (flags & 3) + 1
+        pos = 9 + number_bytes
+        end = size
+        if self.checksum_kind:
+            end = size - CHECKSUM_BYTES
+            if end < pos or pen.low(data, end, 4) != pen.checksum_of(data, end, self.checksum_kind, self.own_cid):
+                self.packets_corrupt += 1
+                return False
+        if end < pos or flags & 0x2C:
+            self.packets_corrupt += 1
+            return False
+        acks = self.acks
+        ranges = acks.ranges
+        number = pen.expand(pen.low(data, 9, number_bytes), number_bytes, ranges.largest + 1)
+        self.packets_received += 1
+        self.bytes_received += size
+        if number < ranges.floor or (number <= ranges.largest and ranges.contains(number)):
+            self.packets_duplicate += 1
+            acks.came_again()
+            return False
+        if self.state == CLOSED:
+            return False
+        self._has_no_room = False
+        try:
+            is_eliciting = self._parse(data, pos, end, now)
+        except RemoteProtocolError as error:
+            self.fail(error.code, error.reason, now)
+            return True
+        if self._has_no_room:
+            self.packets_refused += 1  # not acknowledged: it comes again
+            return False
+        is_in_order = number == ranges.largest + 1
+        ranges.add(number)
+        self.heard = now
+        if ecn:
+            acks.marked(ecn)
+        acks.came(number, is_eliciting, is_in_order, now, self.rtt.smoothed)
+        return True
+
+    def fail(self, code: int, reason: str, now: int) -> None:
+        """The peer broke a rule: the session ends, and says so."""
+        raise NotImplementedError
+
+    def _parse(self, data: bytes, pos: int, end: int, now: int) -> bool:
+        """Acts on every frame; returns whether the packet asks for an ack."""
+        is_eliciting = False
+        self._in_last = None
+        while pos < end:
+            kind = data[pos]
+            if kind & MSG:
+                is_eliciting = True
+                pos = self._on_message(data, pos, end, kind)
+                continue
+            pos += 1
+            if kind == PAD:
+                continue
+            if kind == ACK or kind == ACK_ECN:
+                pos = self.on_ack(data, pos, end, kind == ACK_ECN, now)
+                continue
+            if kind == CLOSE:
+                pos = self._read_close(data, pos, end, now)
+                continue
+            is_eliciting = True
+            if kind == PING:
+                self.acks.ask()
+            elif kind == CONNECTION_CREDIT:
+                limit = self._number(data, pos, end)
+                pos = self._number_end
+                if limit > self.flow.limit:
+                    self.flow.limit = limit
+                    self.flow.needs_credit = 0
+                    self._wake_lanes()
+            elif kind == CHANNEL_CREDIT:
+                pos = self._on_channel_credit(data, pos, end)
+            elif kind == SKIP:
+                pos = self._on_skip(data, pos, end)
+            elif kind == BLOCKED:
+                pos = self._on_blocked(data, pos, end)
+            else:
+                raise RemoteProtocolError(f"unknown frame {kind:#x}")
+        return is_eliciting
+
+    def _on_channel_credit(self, data: bytes, pos: int, end: int) -> int:
+        channel = self._number(data, pos, end)
+        limit = self._number(data, self._number_end, end)
+        if channel >= self._channels_max:
+            raise RemoteProtocolError(f"credit for channel {channel}")
+        state = self._channel(channel)
+        if limit > state.limit:
+            state.limit = limit
+            self._wake_lanes()
+        return self._number_end
+
+    def _read_close(self, data: bytes, pos: int, end: int, now: int) -> int:
+        code = self._number(data, pos, end)
+        size = self._number(data, self._number_end, end)
+        pos = self._number_end
+        if code >= 1 << 16 or size > REASON_MAX or size > end - pos:
+            raise RemoteProtocolError("malformed close")
+        self.on_close(code, data[pos : pos + size].decode("utf-8", "replace"), now)
+        return pos + size
+
+    def on_close(self, code: int, reason: str, now: int) -> None:
+        """The peer says goodbye."""
+        raise NotImplementedError
+
+    # Messages
+
+    def _on_message(self, data: bytes, pos: int, end: int, kind: int) -> int:
+        """Takes one message frame, or a run of them; returns the place behind it."""
+        pos += 1
+        if kind & SUCCESSOR:
+            lane = self._in_last
+            if lane is None or kind & 3 or lane.delivery != kind >> 5 & 3:
+                raise RemoteProtocolError("a successor of no message")
+            number = self._in_number + 1
+        else:
+            channel = self._number(data, pos, end)
+            pos = self._number_end
+            size = (kind & 3) + 1
+            if size > end - pos:
+                raise RemoteProtocolError("a frame is cut off")
+            lane = self._in_lane(channel, kind >> 5 & 3)
+            number = pen.expand(pen.low(data, pos, size), size, lane.highest)
+            pos += size
+        self._in_number = number
+        offset = -1
+        total = 0
+        if kind & FRAGMENT:
+            offset = self._number(data, pos, end)
+            total = self._number(data, self._number_end, end)
+            pos = self._number_end
+        size = end - pos
+        if kind & LENGTH:
+            size = self._number(data, pos, end)
+            pos = self._number_end
+            if size > end - pos:
+                raise RemoteProtocolError("a frame is cut off")
+        stop = pos + size
+        if offset >= 0:
+            self._on_fragment(lane, number, data, pos, stop, offset, total)
+        else:
+            if size > self._receive_max or (size > LOOSE_MAX and not lane.is_reliable):
+                raise RemoteProtocolError(f"message of {size} bytes is over the limit", CloseCode.TOO_LARGE)
+            self._on_whole(lane, number, data, pos, stop)
+        return stop
+
+    def _in_lane(self, channel: int, delivery: int) -> InLane:
+        """The lane of a message frame, made when it is first heard of."""
+        last = self._in_last
+        if last is not None and last.channel == channel and last.delivery == delivery:
+            return last
+        lane = self._in_lanes.get(channel * 4 + delivery)
+        if lane is None:
+            if channel >= self._own_channels and (channel != STREAM_CHANNEL or delivery):
+                raise RemoteProtocolError(f"channel {channel} is over the limit of {self._own_channels}")
+            lane = self._in_lanes[channel * 4 + delivery] = InLane(channel, delivery)
+        self._in_last = lane
+        self._in_state = None if delivery >= 2 or channel == STREAM_CHANNEL else self._in_channel(channel)
+        return lane
+
+    def _in_channel(self, channel: int) -> InChannel:
+        state = self._in_channels.get(channel)
+        if state is None:
+            config = self.config
+            state = self._in_channels[channel] = InChannel(channel, config.start_window, config.channel_window)
+        return state
+
+    def _on_whole(self, lane: InLane, number: int, data: bytes, pos: int, stop: int) -> None:
+        delivery = lane.delivery
+        if number != lane.expected or delivery or lane.early or lane.partial:
+            self._on_unusual(lane, number, data, pos, stop)
+            return
+        self._charge(stop - pos)
+        lane.expected = number + 1
+        if number >= lane.highest:
+            lane.highest = number + 1
+        self._deliver(lane, pen.take(data, pos, stop), stop - pos)
+
+    def _on_unusual(self, lane: InLane, number: int, data: bytes, pos: int, stop: int) -> None:
+        """A message that is not the next one of an ordered lane on which nothing is missing."""
+        if not lane.is_new(number):
+            return
+        size = stop - pos
+        if not self._has_room(lane, number, size):
+            return
+        partial = lane.partial.get(number)
+        if partial is not None:
+            if partial.total != size:
+                raise RemoteProtocolError("a message in fragments came whole with another size")
+            lane.finished(number)
+        elif lane.is_reliable:
+            self._charge(size)
+        self._arrived(lane, number, pen.take(data, pos, stop), size)
+
+    def _has_room(self, lane: InLane, number: int, size: int) -> bool:
+        """Whether a message that can't be delivered at once may be kept; else the packet is not acknowledged.
+
+        Credit bounds what is kept, but for the hidden channel, which has a bound of its own.
+        """
+        if lane.has_room(number):
+            if lane.channel != STREAM_CHANNEL or number == lane.expected or lane.held + size <= HIDDEN_BYTES:
+                return True
+        self._has_no_room = True
+        return False
+
+    def _arrived(self, lane: InLane, number: int, payload: bytes, size: int) -> None:
+        """A message is complete: it is delivered, or waits for those before it."""
+        if lane.delivery == 0:
+            if number != lane.expected:
+                lane.keep(number, payload)
+                return
+            lane.take(number)
+            self._deliver(lane, payload, size)
+            self._deliver_early(lane)
+            return
+        lane.take(number)
+        self._deliver(lane, payload, size)
+
+    def _deliver_early(self, lane: InLane) -> None:
+        while lane.has_early():
+            waiting = lane.take_early()
+            if waiting is not None:
+                self._deliver(lane, waiting, len(waiting))
+
+    def _charge(self, size: int) -> None:
+        """A reliable message begins to come: its credit is taken, or the session fails."""
+        state = self._in_state
+        if state is None:
+            return
+        size += COST
+        flow = self._in_flow
+        state.received += size
+        flow.received += size
+        if state.received > state.limit:
+            raise RemoteProtocolError(f"channel {state.number} is out of credit", CloseCode.FLOW_CONTROL)
+        if flow.received > flow.limit:
+            raise RemoteProtocolError("the connection is out of credit", CloseCode.FLOW_CONTROL)
+        if flow.limit - flow.received <= flow.window >> 1:
+            self._extend_connection()
+
+    def _deliver(self, lane: InLane, payload: bytes, size: int) -> None:
+        self.messages_received += 1
+        lane.delivered += 1
+        if lane.channel == STREAM_CHANNEL:
+            self.on_stream_frame(payload)
+            return
+        if self.state > OPEN:  # this side has said goodbye
+            if lane.is_reliable:
+                self.consumed(lane.channel, size, 1)
+            return
+        batch = self._batch
+        if batch is None or batch.channel != lane.channel or batch.delivery != lane.delivery:
+            batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
+            batch.channel = lane.channel
+            batch.delivery = lane.delivery
+            batch.payloads = []
+            batch.size = 0
+            self._batch = batch
+            self.batches.append(batch)
+        batch.payloads.append(payload)
+        batch.size += size
+
+    def on_stream_frame(self, frame: bytes) -> None:
+        """A frame of the hidden channel."""
+        raise NotImplementedError
+
+    def _on_fragment(self, lane: InLane, number: int, data: bytes, pos: int, stop: int, offset: int, total: int) -> None:
+        size = stop - pos
+        if not total or not size or offset > total - size:
+            raise RemoteProtocolError("malformed fragment")
+        if total > self._receive_max or (total > LOOSE_MAX and not lane.is_reliable):
+            raise RemoteProtocolError(f"message of {total} bytes is over the limit", CloseCode.TOO_LARGE)
+        if not lane.is_new(number):
+            return
+        if number not in lane.partial and not self._has_room(lane, number, total):
+            return
+        if lane.is_reliable and number not in lane.partial:
+            self._charge(total)
+        assembly = lane.assembly(number, total)
+        if assembly.have.count >= GAPS_MAX and not assembly.have.covered_to(offset) > offset:
+            self._has_no_room = True
+            return
+        if assembly.add(data, pos, stop, offset):
+            lane.finished(number)
+            self._arrived(lane, number, assembly.whole(), total)
+
+    def _on_skip(self, data: bytes, pos: int, end: int) -> int:
+        """Messages that the peer has given up (RFC 3758 calls it FORWARD TSN)."""
+        key = self._number(data, pos, end)
+        count = self._number(data, self._number_end, end)
+        pos = self._number_end
+        if key & 2 or not 0 < count <= SKIPS_MAX or key >> 2 >= self._own_channels:
+            raise RemoteProtocolError("malformed skip")
+        self._in_last = None
+        lane = self._in_lane(key >> 2, key & 3)
+        state = self._in_channel(key >> 2)
+        for _ in range(count):
+            number = self._number(data, pos, end)
+            cost = self._number(data, self._number_end, end)
+            pos = self._number_end
+            if cost < COST or cost > self._receive_max + COST:
+                raise RemoteProtocolError("malformed skip")
+            if not lane.has_room(number):
+                self._has_no_room = True
+                return pos
+            partial = lane.partial.get(number)
+            has_begun = partial is not None
+            if partial is not None:
+                cost = partial.total + COST
+            if lane.pass_over(number):
+                if not has_begun:
+                    self._charge(cost - COST)
+                self._consume(state, cost)
+                self._deliver_early(lane)
+        self._in_last = None
+        return pos
+
+    # Credit
+
+    def consumed(self, channel: int, size: int, messages: int) -> None:
+        """The application took so many reliable messages of `channel`, `size` payload bytes in all: return credit."""
+        if channel != STREAM_CHANNEL:
+            self._consume(self._in_channel(channel), size + messages * COST)
+            if self._in_flow.is_due or self._credit_due:
+                self.want()
+
+    def _consume(self, state: InChannel, cost: int) -> None:
+        state.consumed += cost
+        if state.limit - state.received <= state.window >> 1:
+            self._extend_channel(state)
+        flow = self._in_flow
+        flow.consumed += cost
+        if flow.limit - flow.received <= flow.window >> 1:
+            self._extend_connection()
+
+    def _extend_channel(self, state: InChannel) -> None:
+        """A new limit for a channel, if it would be higher."""
+        limit = state.consumed + state.window
+        if limit > state.limit:
+            self._tune(state)
+            state.limit = state.consumed + state.window
+            if not state.is_due:
+                state.is_due = True
+                self._credit_due.append(state)
+
+    def _extend_connection(self) -> None:
+        """The same for the connection. What lies unread leaves room for the rest, up to half of what may be held."""
+        flow = self._in_flow
+        parked = min(flow.received - flow.consumed, flow.window_max >> 1)
+        limit = flow.consumed + flow.window + parked
+        if limit > flow.limit:
+            self._tune(flow)
+            flow.limit = max(flow.limit, flow.consumed + flow.window + parked)
+            flow.is_due = True
+
+    def _tune(self, flow: InFlow) -> None:
+        """A window that was used up within two round trips is too small: it doubles, up to its maximum."""
+        if flow.window < flow.window_max and self.heard - flow.told_at < 2 * self.rtt.smoothed:
+            flow.window = min(2 * flow.window, flow.window_max)
+        flow.told_at = self.heard
+
+    def _on_blocked(self, data: bytes, pos: int, end: int) -> int:
+        """The peer has a message that its credit does not cover: the window grows as far as it may."""
+        which = self._number(data, pos, end)
+        needed = self._number(data, self._number_end, end)
+        if which > self._own_channels:
+            raise RemoteProtocolError(f"channel {which - 1} is over the limit of {self._own_channels}")
+        flow = self._in_flow if which == 0 else self._in_channel(which - 1)
+        window = needed - flow.consumed
+        if window > flow.window:
+            flow.window = min(window, flow.window_max)
+        if which == 0:
+            self._extend_connection()
+        else:
+            self._extend_channel(self._in_channel(which - 1))
+        return self._number_end
+
+    def _credit_lost(self, channel: int, limit: int) -> None:
+        """A credit frame was lost: the limit is told again unless a newer one is under way."""
+        if channel < 0:
+            if limit == self._in_flow.limit:
+                self._in_flow.is_due = True
+            return
+        state = self._in_channel(channel)
+        if limit == state.limit and not state.is_due:
+            state.is_due = True
+            self._credit_due.append(state)
+
+    def credit_waiting(self) -> bool:
+        """Whether `transmit` would send credit, so that the driver must be woken."""
+        return self._in_flow.is_due or len(self._credit_due) > 0

@@ -1,0 +1,634 @@
+"""One lane of messages on its way out: what waits, what is in flight, what has to be sent again.
+
+A lane is a channel and a delivery. A message gets its number, and a place on the lane's line of positions, when its
+first byte leaves; it takes one position for each byte and one for its end. Packets carry stretches of positions, so
+that an ack or a loss costs the same for one message of 60 KB as for a thousand small ones, and a lost stretch is cut
+anew. It must never give a message a second number, nor begin one that has no credit for all of it.
+"""
+
+from __future__ import annotations
+
+from transport import limits
+from transport.rudp import longs, pen
+from transport.rudp.ranges import Ranges
+
+COST = limits.MESSAGE_COST_BYTES
+LOOSE_BYTES = limits.UNRELIABLE_QUEUE_BYTES
+LOOSE_MESSAGES = limits.UDP_QUEUED_MESSAGES
+COMPACT_AT = 1024  # settled entries at the head of the queue before they are cut off
+FRAGMENT_MIN = 16  # message bytes that are worth the head of a fragment
+MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
+RANK_LOWEST = limits.PRIORITY_MIN
+
+
+class Outflow:
+    """What the lanes of a session keep together.
+
+    Attributes:
+        total, limit: credit of the connection taken and given.
+        queued: bytes accepted and not settled, `MESSAGE_COST_BYTES` for each message included, those left out that
+            `blocked` counts: they wait for the credit of their channel.
+        overtook: a message was settled before one that was sent earlier.
+        last_lane, last_number: of the message frame that was written last into the packet being built.
+        expired, dropped, skipped, retransmitted_bytes, messages: counters.
+        needs_credit: the connection's limit that somebody waits for, 0 for nobody.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.limit = 0
+        self.queued = 0
+        self.blocked = 0
+        self.overtook = False
+        self.last_lane: OutLane | None = None
+        self.last_number = 0
+        self.expired = 0
+        self.dropped = 0
+        self.skipped = 0
+        self.messages = 0
+        self.retransmitted_bytes = 0
+        self.needs_credit = 0
+
+
+class OutChannel:
+    """Credit of one channel, and what waits for it.
+
+    Attributes:
+        number: of the channel.
+        total, limit: credit taken and given.
+        is_free: needs no credit (the hidden channel of streams).
+        is_blocked: its next message lacks credit of the channel.
+        needs_credit: the limit that it waits for, 0 for none.
+        told: the one that the peer was told of last.
+        waiting: bytes of reliable messages that have not begun, costs included.
+    """
+
+    def __init__(self, number: int, limit: int, is_free: bool) -> None:
+        self.number = number
+        self.total = 0
+        self.limit = limit
+        self.is_free = is_free
+        self.is_blocked = False
+        self.needs_credit = 0
+        self.told = 0
+        self.waiting = 0
+
+
+class OutLane:
+    """Messages of one channel and delivery.
+
+    Attributes:
+        state: the channel's credit.
+        channel, delivery: which lane it is.
+        is_reliable: whether what is lost is sent again.
+        rank: the priority class that it is scheduled in.
+        is_active, listed: the scheduler's: it is in a list, and in that of which rank.
+        skips, skip_costs: messages given up that the peer has not been told of yet.
+        lost: positions to be sent again.
+        waiting: bytes not yet sent for the first time.
+        floor: the lowest message number that the peer may not have seen.
+        cut_start, cut_end, cut_index: what `cut_lost` wrote last, positions and an index for `payload_at`; -1 for none.
+    """
+
+    def __init__(self, flow: Outflow, state: OutChannel, delivery: int) -> None:
+        self.flow = flow
+        self.state = state
+        self.channel = state.number
+        self.delivery = delivery
+        self.is_reliable = delivery < 2
+        self.rank = 0
+        self.is_active = False
+        self.listed = 0
+        self.skips: list[int] = []
+        self.skip_costs: list[int] = []
+        self.lost = Ranges()
+        self.waiting = 0
+        self.floor = 0
+        self._payloads: list[bytes | None] = []
+        self._marks: list[tuple[int, int, int]] | None = None  # (priority, expires_at, copies) of each
+        self._base = 0  # number of _payloads[0]
+        self._head = 0  # oldest that is not settled
+        self._next = 0  # first whose last byte has not been sent
+        self._offset = 0  # bytes of it that have been
+        self._starts = longs.new()  # positions of those that have begun
+        self._head_start = 0
+        self._position = 0  # of the next new byte
+        self._acked_to = 0
+        self._acked = Ranges()
+        self._number_bytes = 1
+        self.cut_start = -1
+        self.cut_end = -1
+        self.cut_index = -1
+
+    # In
+
+    def append(self, payload: bytes, priority: int, expires_at: int, copies: int) -> None:
+        """Takes one message; `copies` is -1 where the connection decides."""
+        cost = len(payload) + COST
+        if priority or expires_at or copies >= 0 or self._marks is not None:
+            self._insert(payload, priority, expires_at, copies)
+        else:
+            self._payloads.append(payload)
+        self.waiting += cost
+        if not self.is_reliable:
+            self.flow.queued += cost
+            if self.waiting > LOOSE_BYTES or len(self._payloads) - self._next > LOOSE_MESSAGES:
+                self._drop_oldest()
+            return
+        self.state.waiting += cost
+        if self.state.is_blocked:
+            self.flow.blocked += cost
+        else:
+            self.flow.queued += cost
+
+    def _insert(self, payload: bytes, priority: int, expires_at: int, copies: int) -> None:
+        marks = self._marks
+        if marks is None:
+            marks = self._marks = [(0, 0, -1)] * len(self._payloads)
+        place = len(marks)
+        first = self._next + (1 if self._offset else 0)
+        if self.delivery & 1:  # without an order the more urgent goes first
+            while place > first and marks[place - 1][0] < priority:
+                place -= 1
+        self._payloads.insert(place, payload)
+        marks.insert(place, (priority, expires_at, copies))
+        if self._next == len(marks) - 1 or priority > self.rank:
+            self.rank = priority
+
+    def _drop_oldest(self) -> None:
+        """Unreliable: the oldest of the least urgent that has not begun goes, until the queue is in bounds again."""
+        while self.waiting > LOOSE_BYTES or len(self._payloads) - self._next > LOOSE_MESSAGES:
+            place = self._next + (1 if self._offset else 0)
+            marks = self._marks
+            if marks is not None and self.delivery & 1:
+                place = len(marks) - 1
+                while place > self._next + 1 and marks[place - 1][0] == marks[-1][0]:
+                    place -= 1
+            if place >= len(self._payloads) - 1:
+                return
+            self._remove(place)
+            self.flow.dropped += 1
+
+    def _remove(self, index: int) -> None:
+        """Takes out a message that has not begun."""
+        payload = self._payloads.pop(index)
+        assert payload is not None
+        cost = len(payload) + COST
+        if self._marks is not None:
+            del self._marks[index]
+        self.waiting -= cost
+        if self.is_reliable:
+            self.state.waiting -= cost
+            if self.state.is_blocked:
+                self.flow.blocked -= cost
+                return
+        self.flow.queued -= cost
+
+    # Out
+
+    def has_new(self) -> bool:
+        """Whether a message waits that has credit, or needs none."""
+        return self._next < len(self._payloads) and (self._offset > 0 or not self.is_reliable or self._has_credit())
+
+    def has_output(self) -> bool:
+        """Whether `cut_lost`, `cut` or a SKIP would give anything."""
+        return self.lost.count > 0 or len(self.skips) > 0 or self.has_new()
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return self._head == len(self._payloads) and not self.skips
+
+    def _has_credit(self) -> bool:
+        """Whether the next message may begin; who lacks credit is noted."""
+        payload = self._payloads[self._next]
+        assert payload is not None
+        state = self.state
+        if state.is_free:
+            return True
+        cost = len(payload) + COST
+        if state.total + cost > state.limit:
+            state.needs_credit = state.total + cost
+            self._block()
+            return False
+        self._unblock()
+        flow = self.flow
+        if flow.total + cost > flow.limit:
+            flow.needs_credit = flow.total + cost
+            return False
+        return True
+
+    def _block(self) -> None:
+        state = self.state
+        if not state.is_blocked:
+            state.is_blocked = True
+            self.flow.queued -= state.waiting
+            self.flow.blocked += state.waiting
+
+    def _unblock(self) -> None:
+        state = self.state
+        if state.is_blocked:
+            state.is_blocked = False
+            state.needs_credit = 0
+            self.flow.queued += state.waiting
+            self.flow.blocked -= state.waiting
+
+    def credited(self) -> None:
+        """The channel's limit has risen: what waits may count as queued again."""
+        if self.state.is_blocked and self._next < len(self._payloads):
+            self._has_credit()
+
+    def _begin(self, cost: int) -> None:
+        """The next message gets its number and place; its credit is taken."""
+        if self.is_reliable:
+            longs.append(self._starts, self._position)
+            state = self.state
+            state.waiting -= cost
+            if not state.is_free:
+                state.total += cost
+                self.flow.total += cost
+        self.flow.messages += 1
+        reach = self._base + self._next + 2 - self.floor
+        self._number_bytes = pen.low_size(reach)
+
+    def cut(self, room: memoryview, pos: int, end: int, now: int, is_sole: bool, most: int) -> int:
+        """Writes frames of new messages into `room` from `pos` on, at most up to `end`.
+
+        What is written goes from the `mark` before to the one after.
+
+        Args:
+            room: where to.
+            pos, end: from where, and up to where.
+            now: the time, for messages that expire.
+            is_sole: nothing will follow in the packet, so that the last message needs no length.
+            most: how many messages at most, 0 for as many as fit.
+
+        Returns:
+            The place behind what was written.
+        """
+        payloads = self._payloads
+        count = len(payloads)
+        flow = self.flow
+        channel_bytes = pen.varint_size(self.channel)
+        taken = 0
+        while self._next < count and pos < end:
+            if most and taken >= most:
+                break
+            if self._marks is not None and self._lapsed(now):
+                count = len(payloads)
+                continue
+            payload = payloads[self._next]
+            assert payload is not None
+            size = len(payload)
+            offset = self._offset
+            if not offset:
+                if self.is_reliable and not self._has_credit():
+                    break
+            number = self._base + self._next
+            follows = flow.last_lane is self and flow.last_number + 1 == number and not offset
+            reach = number + 2 - self.floor
+            self._number_bytes = pen.low_size(reach)
+            head = 1 if follows else 1 + channel_bytes + self._number_bytes
+            left = end - pos - head - size
+            if not offset and left >= 0:
+                last = is_sole and self._next + 1 == count
+                if left and not last and left < pen.varint_size(size):
+                    pos = pen.put_zeros(room, pos, left)  # no place for a length: the message goes to the very end
+                    left = 0
+                pos = self._head_of(room, pos, number, follows, -1, 0, size if left and not last else -1)
+                pos = pen.put_bytes(room, pos, payload, 0, size)
+                self._begin(size + COST)
+                self._position += size + 1
+                self.waiting -= size + COST
+                if self._marks is not None:
+                    self._next_rank()
+                self._next += 1
+                taken += 1
+                flow.last_lane = self
+                flow.last_number = number
+                if last:
+                    break
+                continue
+            pos_after = self._cut_fragment(room, pos, end, payload, number, is_sole)
+            if pos_after == pos:
+                break
+            pos = pos_after
+            taken += 1
+        if not self.is_reliable:
+            self._release_sent()
+        return pos
+
+    def _cut_fragment(self, room: memoryview, pos: int, end: int, payload: bytes, number: int, is_sole: bool) -> int:
+        """A fragment of the next message; `pos` when it is not worth its head."""
+        size = len(payload)
+        offset = self._offset
+        head = 1 + pen.varint_size(self.channel) + self._number_bytes + pen.varint_size(offset) + pen.varint_size(size)
+        rest = size - offset
+        left = end - pos - head - rest
+        take = rest if left >= 0 else end - pos - head
+        if left < 0 and take < FRAGMENT_MIN:
+            return pos
+        if not offset:
+            self._begin(size + COST)
+        length = -1
+        if left > 0 and not (is_sole and self._next + 1 == len(self._payloads)):
+            if left >= pen.varint_size(rest):
+                length = rest
+            else:
+                pos = pen.put_zeros(room, pos, left)
+        pos = self._head_of(room, pos, number, False, offset, size, length)
+        pos = pen.put_bytes(room, pos, payload, offset, offset + take)
+        self._position += take
+        self._offset += take
+        self.waiting -= take
+        if self._offset == size:
+            self.waiting -= COST
+            self._position += 1
+            self._offset = 0
+            if self._marks is not None:
+                self._next_rank()
+            self._next += 1
+        self.flow.last_lane = self
+        self.flow.last_number = number
+        return pos
+
+    def _head_of(
+        self, room: memoryview, pos: int, number: int, follows: bool, offset: int, total: int, length: int
+    ) -> int:
+        """Writes the head of a frame: a fragment's when `offset` is not -1, with a length when that is not -1."""
+        flags = MSG | self.delivery << 5
+        if follows:
+            flags |= SUCCESSOR
+        else:
+            flags |= self._number_bytes - 1
+        if offset >= 0:
+            flags |= FRAGMENT
+        if length >= 0:
+            flags |= LENGTH
+        pos = pen.put8(room, pos, flags)
+        if not follows:
+            pos = pen.put_varint(room, pos, self.channel)
+            pos = pen.put_low(room, pos, number, self._number_bytes)
+        if offset >= 0:
+            pos = pen.put_varint(room, pos, offset)
+            pos = pen.put_varint(room, pos, total)
+        if length >= 0:
+            pos = pen.put_varint(room, pos, length)
+        return pos
+
+    def put_copy(self, room: memoryview, pos: int, number: int, payload: bytes) -> int:
+        """Writes a whole message once more, with its number and length."""
+        reach = self._base + self._next + 2 - self.floor
+        self._number_bytes = pen.low_size(reach)
+        pos = self._head_of(room, pos, number, False, -1, 0, len(payload))
+        self.flow.last_lane = self
+        self.flow.last_number = number
+        return pen.put_bytes(room, pos, payload, 0, len(payload))
+
+    def copy_size(self, size: int) -> int:
+        """Bytes that `put_copy` would write at most."""
+        return 1 + pen.varint_size(self.channel) + 4 + pen.varint_size(size) + size
+
+    def mark(self) -> int:
+        """Where the next new byte will be: a position on a reliable lane, a message number on another."""
+        return self._position if self.is_reliable else self._base + self._next + (1 if self._offset else 0)
+
+    def next_number(self) -> int:
+        """The number of the message that begins next, or is being cut."""
+        return self._base + self._next
+
+    def next_size(self) -> int:
+        """Payload bytes of the message that begins next; -1 when there is none, or it has begun."""
+        if self._next >= len(self._payloads) or self._offset:
+            return -1
+        payload = self._payloads[self._next]
+        assert payload is not None
+        return len(payload)
+
+    def next_payload(self) -> bytes:
+        """The payload of the message that begins next."""
+        payload = self._payloads[self._next]
+        assert payload is not None
+        return payload
+
+    def next_copies(self) -> int:
+        """How many copies its sender asked for, -1 where the connection decides."""
+        return -1 if self._marks is None else self._marks[self._next][2]
+
+    def _next_rank(self) -> None:
+        """The rank once the next message has gone: kept on lanes with an order, the following one's on others."""
+        marks = self._marks
+        assert marks is not None
+        following = self._next + 1
+        if following >= len(marks):
+            self.rank = 0
+        elif self.delivery & 1:
+            self.rank = marks[following][0]
+
+    # Expiry
+
+    def _lapsed(self, now: int) -> bool:
+        """Drops the next message if it is too late for it."""
+        assert self._marks is not None
+        expires_at = self._marks[self._next][1]
+        if not 0 < expires_at <= now:
+            return False
+        if self._offset and self.is_reliable:
+            self._give_up(self._next)
+        elif self._offset:  # the rest of an unreliable message
+            payload = self._payloads[self._next]
+            assert payload is not None
+            self.waiting -= len(payload) - self._offset + COST
+            self._offset = 0
+            self._next += 1
+        else:
+            self._remove(self._next)
+        self.flow.expired += 1
+        return True
+
+    def _give_up(self, index: int) -> None:
+        """A message that has begun is not sent again: the peer is told to pass it."""
+        payload = self._payloads[index]
+        assert payload is not None
+        start = longs.get(self._starts, index)
+        end = start + len(payload) + 1
+        self.skips.append(self._base + index)
+        self.skip_costs.append(len(payload) + COST)
+        self.flow.skipped += 1
+        if index == self._next:
+            self.waiting -= len(payload) - self._offset + COST
+            self._offset = 0
+            self._position = end
+            self._next += 1
+        self.settle(start, end)
+
+    # What became of it
+
+    def settle(self, start: int, end: int) -> None:
+        """Positions from `start` to `end` have arrived, or need not."""
+        if not self.is_reliable:
+            if end > self.floor:
+                self.floor = end
+            return
+        if start > self._acked_to:
+            self._acked.add(start, end)
+            self.flow.overtook = True
+            if self.lost.count:
+                self.lost.remove(start, end)
+            return
+        if end <= self._acked_to:
+            return
+        if self._acked.count:
+            end = self._acked.covered_to(end)
+            self._acked.remove(0, end)
+        self._acked_to = end
+        if self.lost.count:
+            self.lost.remove(0, end)
+        self._release()
+
+    def _release(self) -> None:
+        """Lets go of messages that have arrived whole, and all before them too."""
+        payloads = self._payloads
+        start = self._head_start
+        head = self._head
+        freed = 0
+        while head < self._next:
+            payload = payloads[head]
+            assert payload is not None
+            size = len(payload)
+            if start + size + 1 > self._acked_to:
+                break
+            start += size + 1
+            freed += size + COST
+            payloads[head] = None
+            head += 1
+        self._head_start = start
+        self._head = head
+        self.flow.queued -= freed
+        self.floor = self._base + head
+        self._compact()
+
+    def _release_sent(self) -> None:
+        """Unreliable: what has been sent is gone."""
+        payloads = self._payloads
+        while self._head < self._next:
+            payload = payloads[self._head]
+            assert payload is not None
+            self.flow.queued -= len(payload) + COST
+            payloads[self._head] = None
+            self._head += 1
+        self._compact()
+
+    def _compact(self) -> None:
+        head = self._head
+        if head == len(self._payloads):
+            self._payloads.clear()
+            self._marks = None
+        elif head >= COMPACT_AT and 2 * head >= len(self._payloads):
+            del self._payloads[:head]
+            if self._marks is not None:
+                del self._marks[:head]
+        else:
+            return
+        if self.is_reliable:
+            longs.drop(self._starts, head)
+        self._base += head
+        self._next -= head
+        self._head = 0
+
+    def lose(self, start: int, end: int) -> int:
+        """A packet with these positions was lost; returns how many of them have to be sent again."""
+        if not self.is_reliable:
+            return 0
+        start = max(start, self._acked_to)
+        if start >= end:
+            return 0
+        before = self.lost.total
+        self.lost.add(start, end)
+        if self._acked.count:
+            for first, last in self._acked.pairs():
+                if first < end and last > start:
+                    self.lost.remove(first, last)
+        return int(self.lost.total - before)
+
+    def is_settled(self, start: int, end: int) -> bool:
+        """Whether all positions from `start` to `end` have arrived."""
+        return end <= self._acked_to or (self._acked.count > 0 and self._acked.covered_to(start) >= end)
+
+    def cut_lost(self, room: memoryview, pos: int, end: int, now: int) -> int:
+        """Writes one frame of the first lost stretch; what it held is in `cut_start`, `cut_end` and `cut_index`.
+
+        Returns:
+            The place behind it; `pos` when nothing is left or nothing fits. Messages whose time is over are given up
+            on the way.
+        """
+        self.cut_start = self.cut_end = self.cut_index = -1
+        while self.lost.count:
+            start = self.lost.first_start()
+            stop = self.lost.covered_to(start)
+            index = longs.find(self._starts, start)
+            payload = self._payloads[index]
+            assert payload is not None
+            if self._marks is not None and 0 < self._marks[index][1] <= now:
+                self._give_up(index)
+                self.flow.expired += 1
+                continue
+            begins = longs.get(self._starts, index)
+            return self._cut_again(room, pos, end, payload, index, start - begins, min(stop - begins, len(payload) + 1))
+        return pos
+
+    def _cut_again(
+        self, room: memoryview, pos: int, end: int, payload: bytes, index: int, offset: int, stop: int
+    ) -> int:
+        size = len(payload)
+        number = self._base + index
+        reach = self._base + self._next + 2 - self.floor
+        self._number_bytes = pen.low_size(reach)
+        flow = self.flow
+        whole = offset == 0 and stop == size + 1
+        follows = whole and flow.last_lane is self and flow.last_number + 1 == number
+        head = 1 if follows else 1 + pen.varint_size(self.channel) + self._number_bytes
+        if whole and head + pen.varint_size(size) + size <= end - pos:
+            pos = self._head_of(room, pos, number, follows, -1, 0, size)
+            take = size
+        else:
+            head = 1 + pen.varint_size(self.channel) + self._number_bytes
+            head += pen.varint_size(offset) + pen.varint_size(size)
+            take = min(stop, size) - offset
+            room_left = end - pos - head - pen.varint_size(take)
+            if take > room_left:
+                take = room_left
+                if take < FRAGMENT_MIN:
+                    return pos
+            pos = self._head_of(room, pos, number, False, offset, size, take)
+        pos = pen.put_bytes(room, pos, payload, offset, offset + take)
+        flow.last_lane = self
+        flow.last_number = number
+        begins = longs.get(self._starts, index)
+        self.cut_start = begins + offset
+        self.cut_end = begins + offset + take + (1 if offset + take == size else 0)
+        self.cut_index = index
+        self.lost.remove(self.cut_start, self.cut_end)
+        flow.retransmitted_bytes += take
+        return pos
+
+    def payload_at(self, index: int) -> bytes:
+        """The payload of `cut_index`."""
+        payload = self._payloads[index]
+        assert payload is not None
+        return payload
+
+    def number_at(self, index: int) -> int:
+        """The number of `cut_index`."""
+        return self._base + index
+
+    def clear(self) -> None:
+        """Drops everything; the session is over."""
+        self._payloads.clear()
+        self._marks = None
+        self._starts = longs.new()
+        self._head = self._next = self._offset = 0
+        self.lost.clear()
+        self._acked.clear()
+        self.skips = []
+        self.skip_costs = []
+        self.waiting = 0

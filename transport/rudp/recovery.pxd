@@ -1,0 +1,57 @@
+cimport cython
+from transport.rudp cimport pen
+from transport.rudp.loss cimport LossThresholds
+from transport.rudp.outlane cimport Outflow, OutLane
+from transport.rudp.rtt cimport RttEstimator
+from transport.rudp.sending cimport Sending
+from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
+
+cdef long long PTO_MAX_NS, SPURIOUS_NS, ACK_DELAY_UNIT_NS, NEVER
+cdef int PERSISTENT, ACKED, BLOCKED, CREDIT, FREE, LOST, PING, QUIET, RIDER, SENT, SKIP, SKIPPED, SPAN
+
+
+cdef class Recovery(Sending):
+    cdef public LossThresholds thresholds
+    cdef public long long peer_ack_delay_ns
+    cdef long long _loss_at
+    cdef int _pto_count
+    cdef long long _round_end, _own_settled
+    cdef list _pongs
+    cdef public long long acks_received, packets_acked, packets_lost, packets_spurious, loose_lost
+    cdef Py_ssize_t _number_end
+    cdef long long _ack_bytes, _ack_packets, _ack_spurious, _ack_largest_at, _ack_latest
+    cdef bint _ack_eliciting
+
+    @cython.locals(largest="long long", delay="long long", count="long long", run="long long", before="long long",
+                   low="long long", high="long long", gap="long long")
+    cpdef Py_ssize_t on_ack(self, bytes data, Py_ssize_t pos, Py_ssize_t end, bint has_marks, long long now) except -1
+    @cython.locals(size=int)
+    cdef long long _number(self, bytes data, Py_ssize_t pos, Py_ssize_t end)
+    @cython.locals(ring=SentRing, number="long long", packet=SentPacket, state=int)
+    cpdef _acked_range(self, long long low, long long high, long long now)
+    @cython.locals(lane=OutLane, more=list, item=Item)
+    cpdef _acked_packet(self, SentPacket packet, long long number)
+    cpdef _settle_own(self, SentPacket packet)
+    @cython.locals(kind=int, lane=OutLane, rider=Rider)
+    cpdef _acked_item(self, Item item)
+    @cython.locals(rtt=RttEstimator, sample="long long", flow=Outflow)
+    cpdef _after_ack(self, long long largest, long long delay, long long before, long long now)
+    @cython.locals(ring=SentRing, packet=SentPacket, state=int)
+    cpdef _advance(self, long long now)
+    @cython.locals(ring=SentRing, largest="long long", thresholds=LossThresholds, rtt=RttEstimator, delay="long long",
+                   gap="long long", number="long long", lost_bytes="long long", lost_packets="long long",
+                   latest="long long", first="long long", packet=SentPacket, span="long long")
+    cpdef _detect(self, long long before, long long now)
+    @cython.locals(lane=OutLane, more=list, kept=list, item=Item)
+    cpdef _lose(self, SentPacket packet, long long number, long long now)
+    cpdef _give_back(self, OutLane lane, long long start, long long end)
+    @cython.locals(kind=int, lane=OutLane, rider=Rider, record=SkipRecord)
+    cpdef _lost_item(self, Item item, long long number)
+    cpdef _blocked_lost(self, int channel)
+    cpdef _credit_lost(self, int channel, long long limit)
+    @cython.locals(timeout="long long", count=int, backed="long long")
+    cpdef long long _probe_at(self)
+    @cython.locals(ring=SentRing, number="long long", budget="long long", packet=SentPacket)
+    cpdef _on_probe_timeout(self, long long now)
+    @cython.locals(lane=OutLane, more=list, item=Item, rider=Rider)
+    cpdef _resend(self, SentPacket packet)

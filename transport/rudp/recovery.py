@@ -1,0 +1,380 @@
+"""What acks, their absence and time say about what was sent (RFC 9002).
+
+Packets are acknowledged or declared lost; what they carried is settled or given back to its lane. It must never
+declare a packet lost before what has arrived was read, nor forget one before it is settled.
+"""
+
+from __future__ import annotations
+
+from transport import limits
+from transport.errors import RemoteProtocolError
+from transport.machine import Path
+from transport.rudp import pen
+from transport.rudp.config import RudpConfig
+from transport.rudp.congestion.base import Controller
+from transport.rudp.kinds import ACKED, BLOCKED, CREDIT, FREE, LOST, PING, QUIET, RIDER, SENT, SKIP, SKIPPED, SPAN
+from transport.rudp.loss import LossThresholds
+from transport.rudp.outlane import OutLane
+from transport.rudp.sending import Sending
+from transport.rudp.sent import Item, Rider, SentPacket, SkipRecord
+from transport.rudp.turns import Exchange
+
+PTO_MAX_NS = limits.RUDP_PTO_MAX_NS
+SPURIOUS_NS = limits.RUDP_SPURIOUS_NS
+PERSISTENT = 3  # probe time-outs that a run of losses has to span (RFC 9002 section 7.6.1)
+ACK_DELAY_UNIT_NS = 8000
+NEVER = 1 << 62
+
+
+class Recovery(Sending):
+    """Acks, losses and probes.
+
+    Attributes:
+        thresholds: when a packet counts as lost.
+        peer_ack_delay_ns: how long the peer may keep an ack.
+    """
+
+    def __init__(
+        self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller
+    ) -> None:
+        Sending.__init__(self, exchange, config, path, own_cid, controller)
+        self.thresholds = LossThresholds()
+        self.peer_ack_delay_ns = limits.RUDP_ACK_DELAY_MAX_NS
+        self._loss_at = 0  # when the oldest packet that is in question counts as lost; 0 for never
+        self._pto_count = 0
+        self._round_end = 0  # a round ends when this packet number is acknowledged
+        self._pongs: list[int] = []
+        self._own_settled = 0  # largest ack of ours that the peer has got
+        self.acks_received = 0
+        self.packets_acked = 0
+        self.packets_lost = 0
+        self.packets_spurious = 0
+        self.loose_lost = 0
+        self._number_end = 0
+        self._ack_bytes = 0  # of the ack that is being read
+        self._ack_packets = 0
+        self._ack_eliciting = False
+        self._ack_spurious = 0
+        self._ack_largest_at = -1
+        self._ack_latest = -1
+
+    # Acks
+
+    def on_ack(self, data: bytes, pos: int, end: int, has_marks: bool, now: int) -> int:
+        """Takes an ACK frame whose type has been read; returns the place behind it.
+
+        Raises:
+            RemoteProtocolError: it is malformed, or acknowledges what was never sent.
+        """
+        largest = self._number(data, pos, end)
+        pos = self._number_end
+        delay = self._number(data, pos, end)
+        pos = self._number_end
+        count = self._number(data, pos, end)
+        pos = self._number_end
+        run = self._number(data, pos, end)
+        pos = self._number_end
+        if largest >= self.ring.next:
+            raise RemoteProtocolError(f"packet {largest} was acknowledged and never sent")
+        if run > largest or count >= limits.RUDP_ACK_RANGES_SENT:
+            raise RemoteProtocolError("malformed ack")
+        self.acks_received += 1
+        before = self.in_flight
+        self._ack_bytes = 0
+        self._ack_packets = 0
+        self._ack_eliciting = False
+        self._ack_spurious = 0
+        self._ack_largest_at = -1
+        self._ack_latest = -1
+        low = largest - run
+        self._acked_range(low, largest, now)
+        if self._ack_latest == largest:
+            self._ack_largest_at = self.ring.get(largest).time
+        for _ in range(count):
+            gap = self._number(data, pos, end)
+            pos = self._number_end
+            run = self._number(data, pos, end)
+            pos = self._number_end
+            high = low - gap - 2
+            low = high - run
+            if low < 0:
+                raise RemoteProtocolError("malformed ack")
+            self._acked_range(low, high, now)
+        if has_marks:
+            for _ in range(3):
+                self._number(data, pos, end)
+                pos = self._number_end
+        self._after_ack(largest, min(delay, NEVER // ACK_DELAY_UNIT_NS) * ACK_DELAY_UNIT_NS, before, now)
+        return pos
+
+    def _number(self, data: bytes, pos: int, end: int) -> int:
+        """The varint at `pos`; `_number_end` is the place behind it. Raises RemoteProtocolError."""
+        if pos >= end:
+            raise RemoteProtocolError("a frame is cut off")
+        size = pen.varint_length(data, pos)
+        if size > end - pos:
+            raise RemoteProtocolError("a frame is cut off")
+        self._number_end = pos + size
+        return pen.varint(data, pos)
+
+    def _acked_range(self, low: int, high: int, now: int) -> None:
+        """Packets from `low` to `high` have arrived."""
+        ring = self.ring
+        low = max(low, ring.oldest)
+        number = low
+        while number <= high:
+            packet = ring.get(number)
+            state = packet.state
+            if state == SENT:
+                self._acked_packet(packet, number)
+                self.in_flight -= packet.size
+                self._ack_bytes += packet.size
+                self._ack_packets += 1
+            elif state == LOST:
+                self._acked_packet(packet, number)
+                self.packets_spurious += 1
+                self._ack_spurious += 1
+                self.thresholds.on_spurious(max(self._largest_acked, high) - number, now - packet.lost_at,
+                                            self.rtt.smoothed)  # fmt: skip
+                self.controller.on_spurious(now, packet.time, packet.size)
+            elif state == QUIET:
+                packet.state = ACKED
+                self._settle_own(packet)
+            elif state == SKIPPED:
+                raise RemoteProtocolError(f"packet {number} was acknowledged and never sent")
+            number += 1
+
+    def _acked_packet(self, packet: SentPacket, number: int) -> None:
+        packet.state = ACKED
+        self._ack_eliciting = True
+        if number > self._ack_latest:
+            self._ack_latest = number
+        self._settle_own(packet)
+        lane = packet.lane
+        if lane is not None:
+            lane.settle(packet.start, packet.end)
+        more = packet.more
+        if more is not None:
+            for item in more:
+                self._acked_item(item)
+            packet.more = None
+
+    def _settle_own(self, packet: SentPacket) -> None:
+        """The peer has our ack up to there: older ranges need not be told again (RFC 9000 section 13.2.4)."""
+        if packet.ack_largest > self._own_settled:
+            self._own_settled = packet.ack_largest
+
+    def _acked_item(self, item: Item) -> None:
+        kind = item.kind
+        lane = item.lane
+        if kind == SPAN:
+            assert lane is not None
+            lane.settle(item.start, item.end)
+        elif kind == RIDER:
+            assert isinstance(item, Rider)
+            item.copies -= 1
+            if not item.is_settled:
+                item.is_settled = True
+                if item.first_lost:
+                    self.copies_saved += 1
+            assert lane is not None
+            lane.settle(item.start, item.end)
+        elif kind == PING and item.start:
+            self._pongs.append(item.start)
+
+    def _after_ack(self, largest: int, delay: int, before: int, now: int) -> None:
+        """What an ack as a whole means for estimates, window and timers."""
+        if largest > self._largest_acked:
+            self._largest_acked = largest
+        rtt = self.rtt
+        if self._ack_largest_at >= 0 and self._ack_eliciting and self._ack_packets > self._ack_spurious:
+            sample = now - self._ack_largest_at
+            rtt.update(sample, min(delay, self.peer_ack_delay_ns))
+            self.redundancy.on_rtt(sample, rtt.minimum, rtt.variance, self.acks.own_every, now)
+        if self._ack_packets:
+            self._pto_count = 0
+            self.packets_acked += self._ack_packets
+            self.controller.on_ack(self._ack_bytes, self.ring.get(self._ack_latest).time, before, rtt.latest, rtt.smoothed,
+                                   rtt.minimum, now, largest, self.ring.next, self.is_limited)  # fmt: skip
+        self._detect(before, now)
+        if self._largest_acked >= self._round_end:
+            self._round_end = self.ring.next
+            self.thresholds.on_round()
+        self._advance(now)
+        if self._own_settled > 0:
+            self.acks.ranges.forget_to(self._own_settled)
+        flow = self.flow
+        self.queued_bytes = flow.queued
+        self.blocked_bytes = flow.blocked
+        if flow.overtook:
+            self.overtaking = True
+            if not flow.queued and not flow.blocked:
+                flow.overtook = False
+                self.overtaking = False
+
+    def _advance(self, now: int) -> None:
+        """The ring lets go of what is settled at its old end."""
+        ring = self.ring
+        while ring.oldest < ring.next:
+            packet = ring.get(ring.oldest)
+            state = packet.state
+            if state == SENT or (state == LOST and now < packet.lost_at + SPURIOUS_NS and not ring.is_full()):
+                return
+            if (state in (QUIET, SKIPPED)) and ring.oldest > self._largest_acked:
+                return
+            packet.state = FREE
+            packet.lane = None
+            packet.more = None
+            ring.oldest += 1
+
+    # Losses
+
+    def _detect(self, before: int, now: int) -> None:
+        """Declares lost what is too far behind the largest ack, or too old (RFC 9002 section 6.1)."""
+        self._loss_at = 0
+        ring = self.ring
+        largest = self._largest_acked
+        thresholds = self.thresholds
+        rtt = self.rtt
+        delay = thresholds.loss_delay(rtt.latest, rtt.smoothed)
+        gap = thresholds.packets
+        number = ring.oldest
+        lost_bytes = 0
+        lost_packets = 0
+        latest = -1
+        first = -1
+        while number < largest:
+            packet = ring.get(number)
+            if packet.state == SENT:
+                if number <= largest - gap or packet.time + delay <= now:
+                    self._lose(packet, number, now)
+                    lost_bytes += packet.size
+                    lost_packets += 1
+                    latest = packet.time
+                    if first < 0:
+                        first = packet.time
+                else:
+                    self._loss_at = packet.time + delay
+                    break
+            number += 1
+        if self._ack_packets or lost_packets:
+            self.redundancy.on_packets(self._ack_packets, lost_packets, now)
+            self._ack_packets = 0
+        if lost_packets:
+            self.controller.on_loss(latest, lost_bytes, before, now)
+            span = PERSISTENT * (rtt.smoothed + max(4 * rtt.variance, limits.RUDP_GRANULARITY_NS) + self.peer_ack_delay_ns)
+            if rtt.samples and lost_packets >= 2 and latest - first > span and not self._ack_bytes:
+                self.controller.on_persistent(now)
+
+    def _lose(self, packet: SentPacket, number: int, now: int) -> None:
+        packet.state = LOST
+        packet.lost_at = now
+        self.packets_lost += 1
+        self.in_flight -= packet.size
+        lane = packet.lane
+        if lane is not None:
+            self._give_back(lane, packet.start, packet.end)
+        more = packet.more
+        if more is not None:
+            kept: list[Item] = []
+            for item in more:
+                self._lost_item(item, number)
+                if item.kind == SPAN or item.kind == RIDER:
+                    kept.append(item)  # it may arrive after all
+            packet.more = kept
+
+    def _give_back(self, lane: OutLane, start: int, end: int) -> None:
+        """Positions of a lane were lost."""
+        if lane.lose(start, end):
+            self._activate(lane)
+        elif not lane.is_reliable:
+            self.loose_lost += end - start
+
+    def _lost_item(self, item: Item, number: int) -> None:
+        kind = item.kind
+        lane = item.lane
+        if kind == SPAN:
+            assert lane is not None
+            self._give_back(lane, item.start, item.end)
+        elif kind == RIDER:
+            assert isinstance(item, Rider) and lane is not None
+            item.copies -= 1
+            if number == item.first_number:
+                item.first_lost = True
+                if item.is_settled or lane.is_settled(item.start, item.end):
+                    self.copies_saved += 1
+                    return
+            if not item.is_settled and item.copies <= 0:
+                item.is_settled = True
+                self._give_back(lane, item.start, item.end)
+        elif kind == CREDIT:
+            self._credit_lost(item.start, item.end)
+        elif kind == SKIP:
+            assert isinstance(item, SkipRecord) and lane is not None
+            lane.skips += item.numbers
+            lane.skip_costs += item.costs
+            self._activate(lane)
+        elif kind == PING:
+            if item.start:
+                self._pings.append(item.start)
+        elif kind == BLOCKED:
+            self._blocked_lost(item.start)
+
+    def _blocked_lost(self, channel: int) -> None:
+        """The peer did not hear that we lack credit: it is told again if that still holds."""
+        if channel < 0:
+            self._blocked_told = 0
+        else:
+            state = self._channel(channel)
+            state.told = 0
+
+    def _credit_lost(self, channel: int, limit: int) -> None:
+        """A credit frame was lost: the newest limit is told again unless a newer one is under way."""
+        raise NotImplementedError
+
+    # Time
+
+    def _probe_at(self) -> int:
+        """When to probe for what is in flight (RFC 9002 section 6.2); 0 for never."""
+        if not self.in_flight:
+            return 0
+        timeout = self.rtt.probe_timeout(self.peer_ack_delay_ns)
+        count = self._pto_count
+        backed = timeout
+        if count == 1:
+            backed = timeout * 3 // 2
+        elif count >= 2:
+            backed = (timeout * 9 // 4) << min(count - 2, 16)
+        return self._eliciting_at + min(backed, max(timeout, PTO_MAX_NS))
+
+    def _on_probe_timeout(self, now: int) -> None:
+        """Nothing was heard for long: the oldest that is in flight goes once more, in one packet or two."""
+        self._pto_count += 1
+        self._probes = 1 if self._pto_count == 1 else 2
+        ring = self.ring
+        number = ring.oldest
+        budget = self._probes * self.mtu * 3 // 4
+        while number < ring.next and budget > 0:
+            packet = ring.get(number)
+            if packet.state == SENT:
+                self._resend(packet)
+                budget -= packet.size
+            number += 1
+        self.is_starved = False
+
+    def _resend(self, packet: SentPacket) -> None:
+        """What a packet carried is sent again, though it counts as in flight."""
+        lane = packet.lane
+        if lane is not None and lane.lose(packet.start, packet.end):
+            self._activate(lane)
+        more = packet.more
+        if more is None:
+            return
+        for item in more:
+            lane = item.lane
+            if item.kind == SPAN or (item.kind == RIDER and not item.is_settled):  # type: ignore[attr-defined]
+                assert lane is not None
+                if lane.lose(item.start, item.end):
+                    self._activate(lane)
+            elif item.kind == CREDIT:
+                self._credit_lost(item.start, item.end)

@@ -1,0 +1,109 @@
+cimport cython
+from transport.rudp cimport pen
+from transport.rudp.acks cimport AckState
+from transport.rudp.congestion.base cimport Controller
+from transport.rudp.inlane cimport InChannel, InFlow
+from transport.rudp.outlane cimport OutChannel, Outflow, OutLane
+from transport.rudp.pacer cimport Pacer
+from transport.rudp.redundancy cimport Redundancy, is_due
+from transport.rudp.rtt cimport RttEstimator
+from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
+from transport.rudp.turns cimport Exchange, TurnSession
+
+cdef int BLOCKED, CLOSING, CREDIT, PING, QUIET, SENT, SKIPPED
+cdef Py_ssize_t COST, CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PAD_MAX, RIDER_BYTES, RIDERS_MAX, LOOSE_MAX
+cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
+cdef int SEGMENTS_MAX, RANKS, RANK_0, STREAM_CHANNEL, ACK_ONLY_MAX
+cdef long long SKIP_EVERY
+
+
+cdef class Sending(TurnSession):
+    cdef public object config
+    cdef public unsigned long long own_cid, peer_cid
+    cdef public Py_ssize_t mtu, segment
+    cdef public long long in_flight
+    cdef public bint is_limited, is_starved
+    cdef public int checksum_kind
+    cdef public RttEstimator rtt
+    cdef public Controller controller
+    cdef public Pacer pacer
+    cdef public Redundancy redundancy
+    cdef public AckState acks
+    cdef public Outflow flow
+    cdef public SentRing ring
+    cdef list _channels
+    cdef long long _channel_limit
+    cdef int _channels_max
+    cdef dict _lanes
+    cdef OutLane _last_lane
+    cdef list _active
+    cdef Py_ssize_t _active_count
+    cdef list _riders, _credit_due
+    cdef InFlow _in_flow
+    cdef long long _blocked_told
+    cdef list _pings
+    cdef int _probes
+    cdef long long _largest_acked, _eliciting_at, _data_packets, _skip_at, _dice, _pace_at
+    cdef int _ack_only
+    cdef bint _is_probing
+    cdef bint _has_skips
+    cdef public long long messages_sent, packets_sent, bytes_sent, copies_sent, copy_bytes, copies_saved, probes_sent
+
+    @cython.locals(size=Py_ssize_t, lane=OutLane)
+    cpdef send_copies(self, bytes payload, int channel, int delivery, int priority, long long expires_at, int copies,
+                      long long now)
+    @cython.locals(flow=Outflow)
+    cpdef _queue(self, OutLane lane, bytes payload, int priority, long long expires_at, int copies)
+    @cython.locals(lane=OutLane)
+    cpdef OutLane _lane(self, int channel, int delivery)
+    @cython.locals(channels=list, state=OutChannel)
+    cpdef OutChannel _channel(self, int channel)
+    cpdef _activate(self, OutLane lane)
+    cpdef _move(self, OutLane lane)
+    cpdef _rest(self, OutLane lane)
+    @cython.locals(lane=OutLane)
+    cpdef _wake_lanes(self)
+    @cython.locals(size=Py_ssize_t, mtu=Py_ssize_t, window="long long", rate="long long", at="long long",
+                   total=Py_ssize_t, count=int, made=Py_ssize_t)
+    cpdef Py_ssize_t fill_packets(self, room, long long now) except? -1
+    cpdef long long _burst(self, long long rate)
+    @cython.locals(window="long long")
+    cpdef long long _window_room(self, Py_ssize_t mtu)
+    @cython.locals(waiting="long long", rank=list, lane=OutLane)
+    cpdef long long _waiting(self)
+    @cython.locals(has_data=bint, is_probe=bint, acks=AckState, has_control=bint, number="long long", number_bytes=int,
+                   start=Py_ssize_t, end=Py_ssize_t, pos=Py_ssize_t, packet=SentPacket, flags=int, unasked=Py_ssize_t,
+                   before="long long")
+    cpdef Py_ssize_t _build(self, room, Py_ssize_t base, Py_ssize_t mtu, long long window, long long now) except -1
+    cpdef bint _asks_for_ack(self, bint has_data)
+    @cython.locals(total="unsigned long long", size=Py_ssize_t)
+    cpdef Py_ssize_t _finish_packet(self, room, Py_ssize_t base, Py_ssize_t pos, long long number, int number_bytes, int flags,
+                                    SentPacket packet, bint is_eliciting, long long now) except -1
+    @cython.locals(dice="long long", packet=SentPacket)
+    cpdef _leave_out(self, long long now)
+    @cython.locals(flow=Outflow, state=OutChannel)
+    cpdef bint _tells_blocked(self) except -1
+    @cython.locals(in_flow=InFlow, channel=InChannel)
+    cpdef Py_ssize_t _put_control(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
+    @cython.locals(flow=Outflow, state=OutChannel)
+    cpdef Py_ssize_t _put_blocked(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet) except -1
+    @cython.locals(room_left=Py_ssize_t, count=Py_ssize_t, i=Py_ssize_t, record=SkipRecord)
+    cpdef Py_ssize_t _put_skips(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet) except -1
+    @cython.locals(begin=Py_ssize_t, is_thin=bint, has_new=bint, rank=int, lanes=list, lane=OutLane, before=Py_ssize_t,
+                   after=Py_ssize_t, flow=Outflow)
+    cpdef Py_ssize_t _put_data(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
+    cpdef bint _is_thin(self, Py_ssize_t room)
+    @cython.locals(is_sole=bint, start="long long", after="long long", rides=int, size=Py_ssize_t, copies=int,
+                   watched=bint, number="long long", payload=bytes, before=Py_ssize_t, rider=Rider)
+    cpdef Py_ssize_t _put_new(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet, long long now,
+                              bint is_thin) except -1
+    @cython.locals(before=Py_ssize_t, payload=bytes, number="long long", rider=Rider)
+    cpdef Py_ssize_t _put_again(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet,
+                                long long now) except -1
+    @cython.locals(riders=list, here="long long", budget="long long", rides=int, index=Py_ssize_t, rider=Rider,
+                   age="long long", lane=OutLane, size=Py_ssize_t)
+    cpdef Py_ssize_t _put_copies(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
+    cpdef bint _rides_now(self, Rider rider, long long age, int rides)
+    cpdef bint has_waiting(self) except -1
+    @cython.locals(lane=OutLane, rank=list)
+    cpdef drop_all(self)

@@ -1,0 +1,580 @@
+"""The sending half of a reliable UDP session: which lane's turn it is, and what goes into the next packets.
+
+It fills the caller's room with packets of equal size, for that is what segmentation offload takes. It must never send
+data beyond the congestion window, nor use a packet number twice.
+"""
+
+from __future__ import annotations
+
+from transport import limits
+from transport.errors import CloseCode, ConnectionClosed, MessageTooLarge
+from transport.machine import Path
+from transport.rudp import pen
+from transport.rudp.acks import AckState
+from transport.rudp.config import RudpConfig
+from transport.rudp.congestion.base import Controller
+from transport.rudp.inlane import InChannel, InFlow
+from transport.rudp.kinds import BLOCKED, CLOSING, COPIES_BIT, CREDIT, FIXED_BIT, PING, QUIET, SENT, SKIPPED, STREAM_CHANNEL
+from transport.rudp.outlane import OutChannel, Outflow, OutLane
+from transport.rudp.pacer import Pacer
+from transport.rudp.redundancy import Redundancy, is_due
+from transport.rudp.rtt import RttEstimator
+from transport.rudp.sent import Item, Rider, SentPacket, SentRing, SkipRecord
+from transport.rudp.turns import Exchange, TurnSession
+
+COST = limits.MESSAGE_COST_BYTES
+CHECKSUM_BYTES = 4
+PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME = 1, 5, 6, 7, 8
+SEGMENTS_MAX = limits.GSO_SEGMENTS_MAX
+TRAIN_BYTES = limits.GSO_BYTES_MAX
+CONTROL_BYTES = 64  # left for the first message when control frames fill a packet
+PAD_MAX = 40  # what stays free of a packet because the next frame is not worth its head
+RIDER_BYTES = limits.RUDP_RIDER_BYTES
+RIDERS_MAX = limits.RUDP_RIDERS_MAX
+RANKS = limits.PRIORITY_MAX - limits.PRIORITY_MIN + 1
+RANK_0 = -limits.PRIORITY_MIN
+LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
+ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
+SKIP_EVERY = limits.RUDP_SKIP_EVERY
+
+
+class Sending(TurnSession):
+    """Commands that send, and packets that carry what they gave.
+
+    Attributes:
+        config: as given.
+        peer_cid, own_cid: connection ids, the first byte of which belongs to a worker.
+        rtt, controller, pacer, redundancy, acks, flow: the parts.
+        in_flight: bytes sent and neither acknowledged nor lost.
+        mtu: size that packets are filled to.
+        segment: packet size of the train that `fill` has just built.
+        is_limited: the last train ended because there was nothing more to send, not for want of window.
+        is_starved: something waits for the window or the pacer.
+    """
+
+    def __init__(
+        self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller
+    ) -> None:
+        TurnSession.__init__(self, exchange, path)
+        self.config = config
+        self.own_cid = own_cid
+        self.peer_cid = 0
+        self.mtu = config.mtu
+        self.send_max = config.max_message
+        self.uses_credit = True
+        self.segment = 0
+        self.in_flight = 0
+        self.is_limited = True
+        self.is_starved = False
+        self.checksum_kind = 0
+        self.rtt = RttEstimator(limits.RUDP_INITIAL_RTT_NS)
+        self.controller = controller
+        self.pacer = Pacer()
+        self.redundancy = Redundancy(config.redundancy)
+        self.acks = AckState()
+        self.flow = Outflow()
+        self.ring = SentRing()
+        self._channels: list[OutChannel | None] = []
+        self._channel_limit = 0
+        self._channels_max = config.channels
+        self._lanes: dict[int, OutLane] = {}
+        self._last_lane: OutLane | None = None
+        self._active: list[list[OutLane]] = [[] for _ in range(RANKS)]
+        self._active_count = 0
+        self._riders: list[Rider] = []
+        self._credit_due: list[InChannel] = []
+        self._in_flow = InFlow(config.start_window, config.connection_window)
+        self._blocked_told = 0
+        self._pings: list[int] = []
+        self._probes = 0
+        self._largest_acked = -1
+        self._eliciting_at = 0  # when a packet that asks for an ack left last
+        self._data_packets = 0
+        self._ack_only = 0
+        self._skip_at = 0
+        self._dice = 0
+        self._pace_at = 0
+        self._is_probing = False  # a forced ping
+        self._has_skips = config.skips
+        self.messages_sent = 0
+        self.packets_sent = 0
+        self.bytes_sent = 0
+        self.copies_sent = 0
+        self.copy_bytes = 0
+        self.copies_saved = 0
+        self.probes_sent = 0
+
+    # Commands
+
+    def send(self, payload: bytes, channel: int, delivery: int, priority: int, expires_at: int, now: int) -> None:
+        """Queues one message; see `MessageSession.send`."""
+        self.send_copies(payload, channel, delivery, priority, expires_at, -1, now)
+
+    def send_copies(
+        self, payload: bytes, channel: int, delivery: int, priority: int, expires_at: int, copies: int, now: int
+    ) -> None:
+        """`send` with the sender's own wish for redundant copies, -1 for none.
+
+        Raises:
+            ConnectionClosed: the session is closing.
+            MessageTooLarge: an unreliable message of more than 64 KiB.
+        """
+        if self.state >= CLOSING:
+            raise ConnectionClosed(CloseCode.NORMAL, "this session is closing")
+        size = len(payload)
+        if delivery >= 2 and size > LOOSE_MAX:
+            raise MessageTooLarge(size, LOOSE_MAX, "unreliable message")
+        lane = self._last_lane
+        if lane is None or lane.channel != channel or lane.delivery != delivery:
+            lane = self._lane(channel, delivery)
+            self._last_lane = lane
+        self._queue(lane, payload, priority, expires_at, copies)
+        self.messages_sent += 1
+
+    def _queue(self, lane: OutLane, payload: bytes, priority: int, expires_at: int, copies: int) -> None:
+        lane.append(payload, priority, expires_at, copies)
+        self.sent_total += len(payload) + COST
+        flow = self.flow
+        self.queued_bytes = flow.queued
+        self.blocked_bytes = flow.blocked
+        if not lane.is_active:
+            self._activate(lane)
+        elif priority:
+            self._move(lane)
+        if not self.is_turn:
+            self.exchange.take_turn(self)
+
+    def _lane(self, channel: int, delivery: int) -> OutLane:
+        key = channel * 4 + delivery
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = OutLane(self.flow, self._channel(channel), delivery)
+        return lane
+
+    def _channel(self, channel: int) -> OutChannel:
+        channels = self._channels
+        while len(channels) <= channel:
+            channels.append(None)
+        state = channels[channel]
+        if state is None:
+            state = channels[channel] = OutChannel(channel, self._channel_limit, channel == STREAM_CHANNEL)
+        return state
+
+    def _activate(self, lane: OutLane) -> None:
+        """Gives a lane its place among those that have something to send."""
+        if lane.is_active or not lane.has_output():
+            return
+        lane.is_active = True
+        lane.listed = lane.rank
+        self._active[lane.rank + RANK_0].append(lane)
+        self._active_count += 1
+        self.is_starved = False
+
+    def _move(self, lane: OutLane) -> None:
+        """The rank of an active lane may have changed."""
+        if lane.is_active and lane.listed != lane.rank:
+            self._active[lane.listed + RANK_0].remove(lane)
+            lane.listed = lane.rank
+            self._active[lane.rank + RANK_0].append(lane)
+
+    def _rest(self, lane: OutLane) -> None:
+        """A lane has nothing to send for now."""
+        if lane.is_active:
+            lane.is_active = False
+            self._active[lane.listed + RANK_0].remove(lane)
+            self._active_count -= 1
+
+    def _wake_lanes(self) -> None:
+        """Credit came: looks whose messages may go now."""
+        for lane in self._lanes.values():
+            if lane.is_reliable and not lane.is_active:
+                lane.credited()
+                self._activate(lane)
+        self.queued_bytes = self.flow.queued
+        self.blocked_bytes = self.flow.blocked
+
+    def channel_queued(self, channel: int) -> int:
+        """Bytes of `channel` that wait for the peer's credit."""
+        if channel >= len(self._channels):
+            return 0
+        state = self._channels[channel]
+        return state.waiting if state is not None and state.is_blocked else 0
+
+    def channels_max(self) -> int:
+        """How many channels both sides agreed on."""
+        return self._channels_max
+
+    # Packets
+
+    def fill_packets(self, room: memoryview, now: int) -> int:
+        """Writes the next train of packets into `room`, and their size to `segment`; returns its bytes, -1 for none."""
+        size = pen.check(room)
+        mtu = self.mtu
+        window = self._window_room(mtu)
+        rate = self.controller.rate(self.rtt.smoothed)
+        if rate and not self._probes:
+            window = min(window, self.pacer.room(now, rate, self._burst(rate)))
+        total = 0
+        count = 0
+        self.is_starved = False
+        self.is_limited = True
+        while count < SEGMENTS_MAX and total + mtu <= size and (count == 0 or total + mtu <= TRAIN_BYTES):
+            made = self._build(room, total, mtu, window, now)
+            if not made:
+                break
+            if not count:
+                self.segment = made
+            total += made
+            count += 1
+            window -= made
+            if made < mtu:
+                break
+        if self.is_starved and rate and self._window_room(mtu) >= mtu:  # it is the pacer that holds it up
+            at = self.pacer.when(now, rate, mtu)
+            self._pace_at = at if at > now else 0
+        return total if count else -1
+
+    def _burst(self, rate: int) -> int:
+        """Bytes that the pacer lets go at once: what a millisecond carries, or one train."""
+        return max(10 * self.mtu, min(rate // 1000, TRAIN_BYTES))
+
+    def _window_room(self, mtu: int) -> int:
+        """Bytes that the window has room for."""
+        window = self.controller.window - self.in_flight
+        if window < mtu and self.in_flight == 0:
+            return mtu
+        return window
+
+    def _waiting(self) -> int:
+        """Bytes that active lanes have to send, as far as matters here."""
+        waiting = 0
+        for rank in self._active:
+            for lane in rank:
+                waiting += lane.waiting + lane.lost.total
+        return waiting
+
+    def _build(self, room: memoryview, base: int, mtu: int, window: int, now: int) -> int:
+        """Writes one packet at `base`; returns its size, 0 when there is nothing to write."""
+        has_data = self._active_count > 0 and not self.ring.is_full()
+        is_probe = self._probes > 0
+        if has_data and not is_probe and window < mtu and self._waiting() + 64 > window:
+            self.is_starved = True
+            self.is_limited = False
+            has_data = False
+        acks = self.acks
+        has_control = len(self._pings) > 0 or len(self._credit_due) > 0 or self._in_flow.is_due or self._tells_blocked()
+        if not has_data and not is_probe and not has_control and not self._is_probing and not acks.must_send(now):
+            return 0
+        self._leave_out(now)
+        number = self.ring.next
+        number_bytes = pen.low_size(2 * (number - self._largest_acked))
+        start = base + 9 + number_bytes
+        end = base + mtu - (CHECKSUM_BYTES if self.checksum_kind else 0)
+        pos = start
+        packet = self.ring.push()
+        flags = FIXED_BIT | (number_bytes - 1)
+        if acks.wants():
+            pos = acks.write(room, pos, end - CONTROL_BYTES, now)
+            if pos > start:
+                packet.ack_largest = acks.ranges.largest
+        unasked = pos
+        if has_control:
+            pos = self._put_control(room, pos, end - CONTROL_BYTES, packet, now)
+        if has_data:
+            self.flow.last_lane = None
+            before = self.copies_sent
+            pos = self._put_data(room, pos, end, packet, now)
+            if self.copies_sent > before:
+                flags |= COPIES_BIT
+        if pos == unasked and (is_probe or self._is_probing or self._asks_for_ack(has_data)):
+            pos = pen.put8(room, pos, PING_FRAME)
+        self._is_probing = False
+        if pos < end and self._active_count and pos > unasked and end - pos < PAD_MAX:
+            pos = pen.put_zeros(room, pos, end - pos)  # a train goes on only behind a full packet
+        return self._finish_packet(room, base, pos, number, number_bytes, flags, packet, pos > unasked, now)
+
+    def _asks_for_ack(self, has_data: bool) -> bool:
+        """Whether a packet that only acknowledges has to ask for an ack: else our ack state grows for ever."""
+        if has_data:
+            return False
+        self._ack_only += 1
+        if self._ack_only < ACK_ONLY_MAX:
+            return False
+        self._ack_only = 0
+        return True
+
+    def _finish_packet(
+        self, room: memoryview, base: int, pos: int, number: int, number_bytes: int, flags: int, packet: SentPacket,
+        is_eliciting: bool, now: int,
+    ) -> int:  # fmt: skip
+        """Head, checksum and books of a packet whose frames are written."""
+        pen.put8(room, base, flags)
+        pen.put64(room, base + 1, self.peer_cid)
+        pen.put_low(room, base + 9, number, number_bytes)
+        if self.checksum_kind:
+            total = pen.checksum(room, base, pos, self.checksum_kind, self.peer_cid)
+            pos = pen.put32(room, pos, total)
+        size = pos - base
+        packet.time = now
+        self.packets_sent += 1
+        self.bytes_sent += size
+        if not is_eliciting:
+            packet.state = QUIET
+            return size
+        packet.state = SENT
+        packet.size = size
+        self._ack_only = 0
+        self.in_flight += size
+        self._eliciting_at = now
+        self.controller.on_sent(number, size, self.in_flight, now)
+        self.pacer.spend(size)
+        if self._probes:
+            self._probes -= 1
+            self.probes_sent += 1
+        return size
+
+    def _leave_out(self, now: int) -> None:
+        """Leaves a packet number out now and then: who acknowledges it acknowledges what was never sent."""
+        if not self._has_skips or self.ring.next < self._skip_at:
+            return
+        dice = self._dice = (self._dice * 1103515245 + 12345) & 0x7FFFFFFF  # any sequence that a peer can't foresee
+        if self._skip_at:
+            packet = self.ring.push()
+            packet.state = SKIPPED
+            packet.time = now
+        self._skip_at = self.ring.next + SKIP_EVERY // 4 + (dice >> 8) % (SKIP_EVERY * 3 // 4)
+
+    # Control frames
+
+    def _tells_blocked(self) -> bool:
+        """Whether the peer should hear that we lack credit."""
+        flow = self.flow
+        if flow.needs_credit > self._blocked_told:
+            return True
+        for state in self._channels:
+            if state is not None and state.needs_credit > state.told:
+                return True
+        return False
+
+    def _put_control(self, room: memoryview, pos: int, end: int, packet: SentPacket, now: int) -> int:
+        if self._pings:
+            pos = pen.put8(room, pos, PING_FRAME)
+            for token in self._pings:
+                packet.add(Item(PING, None, token, now))
+            self._pings.clear()
+        in_flow = self._in_flow
+        if in_flow.is_due and pos + 9 <= end:
+            in_flow.is_due = False
+            pos = pen.put8(room, pos, CONNECTION_CREDIT_FRAME)
+            pos = pen.put_varint(room, pos, in_flow.limit)
+            packet.add(Item(CREDIT, None, -1, in_flow.limit))
+        while self._credit_due and pos + 12 <= end:
+            channel = self._credit_due.pop()
+            channel.is_due = False
+            pos = pen.put8(room, pos, CHANNEL_CREDIT_FRAME)
+            pos = pen.put_varint(room, pos, channel.number)
+            pos = pen.put_varint(room, pos, channel.limit)
+            packet.add(Item(CREDIT, None, channel.number, channel.limit))
+        if self._tells_blocked():
+            pos = self._put_blocked(room, pos, end, packet)
+        return pos
+
+    def _put_blocked(self, room: memoryview, pos: int, end: int, packet: SentPacket) -> int:
+        flow = self.flow
+        if flow.needs_credit > self._blocked_told and pos + 10 <= end:
+            self._blocked_told = flow.needs_credit
+            pos = pen.put8(room, pos, BLOCKED_FRAME)
+            pos = pen.put_varint(room, pos, 0)
+            pos = pen.put_varint(room, pos, flow.needs_credit)
+            packet.add(Item(BLOCKED, None, -1, 0))
+        for state in self._channels:
+            if state is not None and state.needs_credit > state.told and pos + 13 <= end:
+                state.told = state.needs_credit
+                pos = pen.put8(room, pos, BLOCKED_FRAME)
+                pos = pen.put_varint(room, pos, state.number + 1)
+                pos = pen.put_varint(room, pos, state.needs_credit)
+                packet.add(Item(BLOCKED, None, state.number, 0))
+        return pos
+
+    def _put_skips(self, room: memoryview, pos: int, end: int, lane: OutLane, packet: SentPacket) -> int:
+        """A SKIP frame for messages of `lane` that were given up."""
+        room_left = end - pos - 6
+        count = min(len(lane.skips), limits.RUDP_SKIPS_PER_FRAME, room_left // 12)
+        if count <= 0:
+            return pos
+        record = SkipRecord(lane, lane.skips[:count], lane.skip_costs[:count])
+        del lane.skips[:count]
+        del lane.skip_costs[:count]
+        pos = pen.put8(room, pos, SKIP_FRAME)
+        pos = pen.put_varint(room, pos, lane.channel * 4 + lane.delivery)
+        pos = pen.put_varint(room, pos, count)
+        for i in range(count):
+            pos = pen.put_varint(room, pos, record.numbers[i])
+            pos = pen.put_varint(room, pos, record.costs[i])
+        packet.add(record)
+        return pos
+
+    # Messages
+
+    def _put_data(self, room: memoryview, pos: int, end: int, packet: SentPacket, now: int) -> int:
+        """Frames of the lanes: the most urgent class first, in turns within one."""
+        begin = pos
+        is_thin = self._is_thin(end - pos)
+        if is_thin:
+            pos = self._put_copies(room, pos, end, packet, now)
+        has_new = False
+        rank = RANKS - 1
+        while rank >= 0 and pos < end:
+            lanes = self._active[rank]
+            if not lanes:
+                rank -= 1
+                continue
+            lane = lanes[0]
+            before = pos
+            if lane.lost.count or lane.skips:
+                pos = self._put_again(room, pos, end, lane, packet, now)
+            if pos < end and lane.has_new():
+                after = self._put_new(room, pos, end, lane, packet, now, is_thin)
+                has_new = has_new or after > pos
+                pos = after
+            if not lane.has_output():
+                self._rest(lane)
+            elif lane.listed != lane.rank:
+                self._move(lane)
+            elif pos == before or len(lanes) == 1 or end - pos < PAD_MAX:
+                if len(lanes) > 1:
+                    lanes.append(lanes.pop(0))  # the next packet is another's
+                break
+        flow = self.flow
+        self.queued_bytes = flow.queued
+        self.blocked_bytes = flow.blocked
+        if has_new or pos > begin:
+            self._data_packets += 1
+            self.acks.own_data(now)
+        return pos
+
+    def _is_thin(self, room: int) -> bool:
+        """Whether so little waits that messages are to be watched one by one."""
+        if self._active_count > 8:
+            return False
+        return self._waiting() <= room * 6 // 10
+
+    def _put_new(
+        self, room: memoryview, pos: int, end: int, lane: OutLane, packet: SentPacket, now: int, is_thin: bool
+    ) -> int:
+        is_sole = self._active_count == 1 and not lane.lost.count and not lane.skips
+        if not is_thin:
+            start = lane.mark()
+            pos = lane.cut(room, pos, end, now, is_sole, 0)
+            after = lane.mark()
+            if after > start:
+                packet.add_span(lane, start, after)
+            return pos
+        rides = self.redundancy.rides(now)
+        while pos < end and lane.has_new():
+            size = lane.next_size()
+            copies = lane.next_copies() if size >= 0 else 0
+            watched = 0 <= size <= RIDER_BYTES and (copies > 0 or (copies < 0 and rides > 0 and lane.is_reliable))
+            start = lane.mark()
+            number = lane.next_number()
+            payload = lane.next_payload()
+            before = pos
+            pos = lane.cut(room, pos, end, now, is_sole, 1)
+            after = lane.mark()
+            if pos == before:
+                break
+            if watched and lane.next_number() == number + 1 and len(self._riders) < RIDERS_MAX:
+                rider = Rider(lane, start, after, payload, number, self._data_packets + 1, copies if copies > 0 else rides)
+                rider.is_forced = copies > 0
+                rider.first_number = self.ring.next - 1
+                self._riders.append(rider)
+                packet.add(rider)
+            elif after > start:
+                packet.add_span(lane, start, after)
+        return pos
+
+    def _put_again(self, room: memoryview, pos: int, end: int, lane: OutLane, packet: SentPacket, now: int) -> int:
+        """What was lost of a lane; a small message that is sent again rides in the next packet, too."""
+        while lane.lost.count and pos < end:
+            before = pos
+            pos = lane.cut_lost(room, pos, end, now)
+            if pos == before:
+                break
+            payload = lane.payload_at(lane.cut_index)
+            if len(payload) <= RIDER_BYTES and len(self._riders) < RIDERS_MAX and (
+                lane.cut_end - lane.cut_start == len(payload) + 1
+            ):  # fmt: skip
+                number = lane.number_at(lane.cut_index)
+                rider = Rider(lane, lane.cut_start, lane.cut_end, payload, number, self._data_packets + 1, 1)
+                rider.is_repair = True
+                rider.first_number = self.ring.next - 1
+                self._riders.append(rider)
+                packet.add(rider)
+            else:
+                packet.add_span(lane, lane.cut_start, lane.cut_end)
+        if lane.skips:
+            pos = self._put_skips(room, pos, end, lane, packet)
+        return pos
+
+    def _put_copies(self, room: memoryview, pos: int, end: int, packet: SentPacket, now: int) -> int:
+        """Messages that are not acknowledged ride again, newest first, as far as bytes allow."""
+        riders = self._riders
+        if not riders:
+            return pos
+        here = self._data_packets + 1
+        budget = min(RIDER_BYTES, (end - pos) * 6 // 10 - self._waiting())
+        rides = self.redundancy.rides(now)
+        index = len(riders) - 1
+        while index >= 0:
+            rider = riders[index]
+            age = here - rider.first
+            if rider.is_settled or age > 8 or (age > 5 and not rider.is_forced):
+                del riders[index]
+                index -= 1
+                continue
+            index -= 1
+            lane = rider.lane
+            assert lane is not None
+            size = lane.copy_size(len(rider.payload))
+            if size > budget or not self._rides_now(rider, age, rides):
+                continue
+            if not rider.is_forced and not rider.is_repair and not self.redundancy.spend(size, now):
+                continue
+            budget -= size
+            pos = lane.put_copy(room, pos, rider.number, rider.payload)
+            rider.ridden += 1
+            rider.copies += 1
+            packet.add(rider)
+            self.copies_sent += 1
+            self.copy_bytes += size
+        return pos
+
+    def _rides_now(self, rider: Rider, age: int, rides: int) -> bool:
+        """Whether it is a message's turn to ride: in the 1st, 2nd and 5th packet after its own."""
+        if age <= 0 or rider.ridden >= rider.rides:
+            return False
+        if rider.is_repair or rider.is_forced:
+            return True
+        return rider.ridden < rides and is_due(age, rider.rides)
+
+    def has_waiting(self) -> bool:
+        """Whether anything reliable is not settled yet, or anything at all not sent."""
+        if self._active_count or self.flow.queued or self.flow.blocked:
+            return True
+        return any([not lane.is_idle() for lane in self._lanes.values()])  # noqa: C419  # no closures in C
+
+    def drop_all(self) -> None:
+        """The session is over: nothing will be sent again."""
+        self.cut_bytes = self.flow.queued + self.flow.blocked
+        for lane in self._lanes.values():
+            lane.clear()
+            lane.is_active = False
+        for rank in self._active:
+            rank.clear()
+        self._active_count = 0
+        self.flow.queued = self.flow.blocked = 0
+        self.queued_bytes = self.blocked_bytes = 0
+        self._riders.clear()
+        self._pings.clear()
+        self._credit_due.clear()
+        self._last_lane = None

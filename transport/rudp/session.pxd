@@ -1,0 +1,41 @@
+cimport cython
+from transport.rudp cimport pen
+from transport.rudp.acks cimport AckState
+from transport.rudp.incoming cimport Incoming
+from transport.rudp.outlane cimport Outflow, OutLane
+from transport.rudp.sent cimport SentPacket
+
+cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, CLOSED, CLOSING, FIXED_BIT, OPEN, OPENING, STREAM_CHANNEL, QUIET
+cdef Py_ssize_t PRESSING_BYTES
+
+
+cdef class RudpSession(Incoming):
+    cdef public bint is_client
+    cdef public object handshake
+    cdef public long long opened_at, path_errors, linger_until, closes_sent
+    cdef public bytes token
+    cdef public object streams
+    cdef list _streams_due, _events
+    cdef long long _pinged, _idle_ns, _keepalive_ns, _close_at
+    cdef tuple _goodbye
+    cdef bint _says_close
+    cdef int _close_tries
+
+    cpdef gone(self, str reason)
+    cpdef refuse(self, int code, str reason)
+    cpdef _say(self, int code, str reason)
+    cpdef bint is_closing(self)
+    cpdef repeat_close(self)
+    cpdef _queue_frame(self, bytes frame)
+    @cython.locals(made=Py_ssize_t)
+    cpdef Py_ssize_t fill(self, room, long long now) except? -1
+    @cython.locals(backed="long long", number="long long", packet=SentPacket, number_bytes=int, pos=Py_ssize_t, text=bytes)
+    cpdef Py_ssize_t _fill_close(self, room, long long now) except? -1
+    cpdef bint has_news(self)
+    @cython.locals(first="long long")
+    cpdef long long due(self)
+    cpdef long long _idle_at(self)
+    cpdef linger(self, long long now)
+
+
+cdef long long _earlier(long long one, long long other) noexcept

@@ -1,0 +1,433 @@
+"""One peer of reliable UDP: opening, pings, streams, goodbye, and the timers of all of it.
+
+The floors below it are `Sending`, `Recovery` and `Incoming`; docs/protocol.md is the normative text. It must never
+raise for what a peer did, and never be silent about an end: `Closed` is its last event.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transport import limits
+from transport.codec import varint
+from transport.errors import CloseCode, ConnectionClosed, LocalProtocolError, RemoteProtocolError, WouldBlock
+from transport.machine import Closed, Established, Path, Pong
+from transport.rudp import pen
+from transport.rudp.config import RudpConfig
+from transport.rudp.congestion.base import Controller
+from transport.rudp.handshake import ClientHandshake
+from transport.rudp.incoming import Incoming
+from transport.rudp.kinds import CLOSED, CLOSING, FIXED_BIT, OPEN, OPENING, QUIET, STREAM_CHANNEL
+from transport.rudp.turns import Exchange
+from transport.stream import frames
+from transport.stream.bodies import StreamTable
+
+CLOSE = 0x0E
+CLEAN = (CloseCode.NORMAL, CloseCode.GOING_AWAY)
+PTO_COUNT = 3  # probe time-outs that a closed session lingers, and that an idle one lasts at least
+PINGS_MAX = limits.PINGS_OUTSTANDING_MAX
+PRESSING_BYTES = limits.UDP_FLUSH_BYTES
+UNHEARD_MAX = limits.RUDP_PTO_TRIES
+
+
+class RudpSession(Incoming):
+    """One peer. Made by its endpoint.
+
+    Attributes:
+        is_client: it opened the connection.
+        handshake: while a client opens.
+        opened_at: when (ns).
+        path_errors: ICMP errors of the path.
+        linger_until: when a closed session is forgotten (ns).
+        token: the 16 bytes by which the peer's RESET is known; empty without.
+    """
+
+    def __init__(self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller,
+                 is_client: bool, dice: int, now: int) -> None:  # fmt: skip
+        Incoming.__init__(self, exchange, config, path, own_cid, controller)
+        self.is_client = is_client
+        self.handshake: ClientHandshake | None = None
+        self.opened_at = now
+        self.path_errors = 0
+        self.linger_until = 0
+        self.token = b""
+        self.streams = StreamTable(config.stream_window)
+        self._streams_due = self.streams.due  # the same list
+        self._events: list[Any] = []
+        self._dice = dice & 0x7FFFFFFF
+        self._skip_at = 0
+        self.heard = now
+        self._pinged = now
+        self._idle_ns = config.idle_ns
+        self._keepalive_ns = config.keepalive_ns
+        self._goodbye: tuple[int, str] | None = None
+        self._says_close = False  # a CLOSE has to leave
+        self._close_tries = 0
+        self._close_at = 0
+        self.closes_sent = 0
+
+    # Opening
+
+    def open(self, peer: Any, peer_cid: int, now: int) -> None:
+        """The handshake is done; `peer` is what the other side announced (`packet.Parameters`)."""
+        config = self.config
+        self.peer_cid = peer_cid
+        self.send_max = min(config.max_message, peer.max_message)
+        self._channels_max = min(config.channels, peer.channels)
+        self._channel_limit = peer.channel_window
+        self.flow.limit = peer.connection_window
+        for state in self._channels:
+            if state is not None:
+                state.limit = peer.channel_window
+        self.peer_ack_delay_ns = peer.max_ack_delay_us * 1000
+        peer_idle = peer.idle_ms * limits.MS_NS
+        if peer_idle and (not self._idle_ns or peer_idle < self._idle_ns):
+            self._idle_ns = peer_idle
+        self.mtu = min(config.mtu, peer.max_datagram)
+        self.controller.set_mss(self.mtu)
+        self.token = peer.reset_token
+        self.heard = now
+        self._pinged = now
+        if self.state == OPENING:
+            self.state = OPEN
+        self.streams.peer_spoke(peer.stream_window, self._events)
+        self._events.append(Established())
+        if self.is_client:
+            self._is_probing = True  # the server learns by it that we are where we say
+        self._wake_lanes()
+
+    # Commands
+
+    def send_copies(
+        self, payload: bytes, channel: int, delivery: int, priority: int, expires_at: int, copies: int, now: int
+    ) -> None:
+        """See `Sending.send_copies`."""
+        Incoming.send_copies(self, payload, channel, delivery, priority, expires_at, copies, now)
+        if self.flow.queued - self.in_flight > PRESSING_BYTES and not self.is_starved:
+            self.exchange.pressing = True
+
+    def ping(self, token: int, now: int) -> None:
+        """Asks for an ack at once; `Pong(token)` follows when it has come.
+
+        Raises:
+            WouldBlock: very many are unanswered. ConnectionClosed: the session is closing.
+        """
+        if self.state >= CLOSING:
+            raise ConnectionClosed(CloseCode.NORMAL, "this session is closing")
+        if len(self._pings) >= PINGS_MAX:
+            raise WouldBlock(f"{PINGS_MAX} pings wait")
+        self._pings.append(token)
+        self.want()
+
+    def close(self, code: int, reason: str, now: int) -> None:
+        """Says goodbye when everything reliable has arrived. What still comes in is dropped."""
+        if self.state >= CLOSING:
+            return
+        if not 0 <= code < 1 << 16:
+            raise LocalProtocolError(f"close code {code} is out of range")
+        if self.state == OPENING:
+            self._finish(code, reason, by_peer=False)
+            return
+        self.state = CLOSING
+        self._goodbye = (code, reason)
+        self.batches = []
+        self._batch = None
+        self.want()
+
+    def abort(self, code: int, reason: str, now: int) -> None:
+        """Ends at once; the peer is told if the network takes it."""
+        if self.state != CLOSED:
+            if self.state != OPENING:
+                self._say(code, reason)
+            self._finish(code, reason, by_peer=False)
+
+    def fail(self, code: int, reason: str, now: int) -> None:
+        """The peer broke a rule: the session ends, and says so."""
+        if self.state != CLOSED:
+            self._say(code, reason)
+            self._finish(code, reason, by_peer=False)
+
+    def gone(self, reason: str) -> None:
+        """The peer knows this connection no more, or can't be reached."""
+        if self.state != CLOSED:
+            self._finish(CloseCode.LOST, reason, by_peer=True)
+            self._says_close = False
+
+    def refuse(self, code: int, reason: str) -> None:
+        """The peer did not take the connection."""
+        if self.state != CLOSED:
+            self._finish(code, reason, by_peer=True)
+
+    def on_close(self, code: int, reason: str, now: int) -> None:
+        """The peer says goodbye: it is answered by the same, or by what this side has said already."""
+        if self.state == CLOSED:
+            return
+        if self._goodbye is not None:
+            own_code, own_reason = self._goodbye
+            if not self._close_tries:
+                self._say(own_code, own_reason)
+            self._finish(own_code, own_reason, by_peer=False, is_agreed=True)
+            return
+        self._say(code if code != CloseCode.LOST else CloseCode.NORMAL, reason)
+        self._finish(code, reason, by_peer=True, is_agreed=True)
+
+    def _say(self, code: int, reason: str) -> None:
+        """Has a CLOSE leave."""
+        self._goodbye = (code, reason)
+        self._says_close = True
+        self.want()
+
+    def is_closing(self) -> bool:
+        """Whether this side has sent its goodbye and waits for the peer's."""
+        return self.state == CLOSING and self._close_tries > 0
+
+    def _finish(self, code: int, reason: str, by_peer: bool, is_agreed: bool = False) -> None:
+        """The session is over: one last event."""
+        self.state = CLOSED
+        self.drop_all()
+        self.streams.close(self._events)
+        self._events.append(Closed(int(code), reason, by_peer, is_agreed and code in CLEAN))
+        self._loss_at = self._pace_at = 0
+
+    def repeat_close(self) -> None:
+        """The peer goes on after our goodbye: it is told again."""
+        if self._goodbye is not None and self.closes_sent < limits.RUDP_CLOSE_TRIES:
+            self._says_close = True
+
+    # Streams: frames of the `message` framing on a hidden channel
+
+    def open_stream(self, channel: int, total: int) -> int:
+        """Starts a stream of `total` bytes (-1: unknown) and returns its id."""
+        self._check_open()
+        stream, frame = self.streams.open(channel, total)
+        self._queue_frame(frame)
+        return stream
+
+    def _check_open(self) -> None:
+        if self.state >= CLOSING:
+            raise ConnectionClosed(CloseCode.NORMAL, "this session is closing")
+
+    def stream_write(self, stream: int, data: bytes) -> int:
+        """Queues what credit allows of `data`, at most one chunk, and returns how many bytes; 0 means wait."""
+        self._check_open()
+        size = self.streams.room(stream, len(data))
+        if size:
+            self._queue_frame(self.streams.data(stream, data[:size]))
+        return size
+
+    def stream_finish(self, stream: int) -> None:
+        """Ends an outgoing stream cleanly."""
+        self._check_open()
+        self._queue_frame(self.streams.finish(stream))
+
+    def stream_reset(self, stream: int, code: int, incoming: bool) -> None:
+        """Breaks a stream off, from either end."""
+        if self.state < CLOSED:
+            self._queue_frame(self.streams.reset(stream, code, incoming))
+
+    def stream_consumed(self, stream: int, size: int) -> None:
+        """The application took `size` bytes of an incoming stream."""
+        self.streams.consumed(stream, size)
+        if self._streams_due:
+            self.want()
+
+    def _queue_frame(self, frame: bytes) -> None:
+        if frame:
+            self._queue(self._lane(STREAM_CHANNEL, 0), frame, 0, 0, -1)
+
+    def on_stream_frame(self, frame: bytes) -> None:
+        """One or more frames of streams, which come in the order in which they were sent."""
+        pos = 0
+        while pos < len(frame):
+            head = frame[pos]
+            channel = 0
+            try:
+                pos += 1
+                if head & frames.HAS_CHANNEL:
+                    channel, pos = varint.decode(frame, pos)
+                size, pos = varint.decode(frame, pos)
+                kind = head >> 4
+                if size > len(frame) - pos or not frames.STREAM_OPEN <= kind <= frames.STREAM_CREDIT:
+                    raise RemoteProtocolError("malformed stream frame")
+                answer = self.streams.received(kind, frame[pos : pos + size], channel, self._events)
+            except ValueError as error:
+                raise RemoteProtocolError(f"malformed stream frame: {error}") from None
+            pos += size
+            if answer and self.state < CLOSED:
+                if self._lane(STREAM_CHANNEL, 0).waiting > limits.RUDP_HIDDEN_BYTES:
+                    raise RemoteProtocolError("the peer opens streams and reads no answers", CloseCode.POLICY)
+                self._queue_frame(answer)
+
+    def credit_waiting(self) -> bool:
+        """Whether `transmit` would send credit, so that the driver must be woken."""
+        return self._in_flow.is_due or len(self._credit_due) > 0 or len(self._streams_due) > 0
+
+    # Out
+
+    def fill(self, room: memoryview, now: int) -> int:
+        """The next train of packets; their size is in `segment`. Returns its bytes, or -1 when there is nothing."""
+        self.exchange.pressing = False
+        if self.state == OPENING:
+            handshake = self.handshake
+            if handshake is None or now < handshake.due:
+                return -1
+            made = handshake.write(room, now)
+            self.segment = limits.RUDP_DATAGRAM_BYTES_MIN
+            return made
+        if self.state < CLOSED:
+            if self._streams_due:
+                self._queue_frame(self.streams.credit_frames())
+            made = self.fill_packets(room, now)
+            if made > 0:
+                return made
+            if self.state == CLOSING and not self._close_tries and not self.has_waiting():
+                self._says_close = True
+        if self._says_close:
+            return self._fill_close(room, now)
+        return -1
+
+    def _fill_close(self, room: memoryview, now: int) -> int:
+        """A packet with CLOSE and nothing else; no ack is asked for, the peer's CLOSE is the answer."""
+        assert self._goodbye is not None
+        self._says_close = False
+        self._close_tries += 1
+        self.closes_sent += 1
+        if self.state == CLOSING:
+            backed = self.rtt.probe_timeout(self.peer_ack_delay_ns) << min(self._close_tries - 1, 4)
+            self._close_at = now + min(backed, limits.RUDP_PTO_MAX_NS)
+        code, reason = self._goodbye
+        text = reason.encode("utf-8", "replace")[: limits.REASON_BYTES_MAX].decode("utf-8", "ignore").encode()
+        number = self.ring.next
+        packet = self.ring.push()
+        packet.state = QUIET
+        number_bytes = pen.low_size(2 * (number - self._largest_acked))
+        pos = 9 + number_bytes
+        pos = pen.put8(room, pos, CLOSE)
+        pos = pen.put_varint(room, pos, code)
+        pos = pen.put_varint(room, pos, len(text))
+        pos = pen.put_bytes(room, pos, text, 0, len(text))
+        self.segment = self._finish_packet(room, 0, pos, number, number_bytes, FIXED_BIT | (number_bytes - 1), packet, False, now)
+        return self.segment
+
+    # Time
+
+    def events(self) -> list[Any]:
+        """Established, Pong, Closed and the stream events since the last call."""
+        if self._pongs:
+            self._events += [Pong(token) for token in self._pongs]
+            self._pongs.clear()
+        events = self._events
+        if events:
+            self._events = []
+        return events
+
+    def has_news(self) -> bool:
+        """Whether there are messages or events for the owner."""
+        return len(self.batches) > 0 or len(self._events) > 0 or len(self._pongs) > 0
+
+    def due(self) -> int:
+        """When `expire` or `fill` has something to do by itself; 0 for never."""
+        if self.state == CLOSED:
+            return self.linger_until
+        if self.state == OPENING:
+            end = self.opened_at + self.config.handshake_ns if self.config.handshake_ns else 0
+            return end if self.handshake is None else _earlier(end, self.handshake.due)
+        first = self.acks.due_at
+        if self._loss_at:
+            first = _earlier(first, self._loss_at)
+        else:
+            first = _earlier(first, self._probe_at())
+        first = _earlier(first, self._pace_at)
+        if self.state == CLOSING:
+            first = _earlier(first, self._close_at)
+        if self._idle_ns:
+            first = _earlier(first, self._idle_at())
+        if self._keepalive_ns:
+            first = _earlier(first, max(self.heard, self._pinged) + self._keepalive_ns)
+        return first
+
+    def _idle_at(self) -> int:
+        """When silence ends the session: never under three probe time-outs."""
+        return self.heard + max(self._idle_ns, PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns))
+
+    def deadline(self) -> int | None:
+        """As in every session."""
+        return self.due() or None
+
+    def expire(self, now: int) -> None:
+        """Whatever is due by `now`."""
+        if self.state == CLOSED:
+            return
+        if self.state == OPENING:
+            if self.config.handshake_ns and now >= self.opened_at + self.config.handshake_ns:
+                self._finish(CloseCode.HANDSHAKE_TIMEOUT, "the peer did not answer in time", by_peer=False)
+            return
+        if self._idle_ns and now >= self._idle_at():
+            self._say(CloseCode.IDLE_TIMEOUT, "nothing heard from the peer")
+            self._finish(CloseCode.IDLE_TIMEOUT, "nothing heard from the peer", by_peer=False)
+            return
+        if 0 < self._pace_at <= now:
+            self._pace_at = 0
+            self.is_starved = False
+        if self._loss_at:
+            if self._loss_at <= now:
+                self._ack_bytes = 0
+                self._ack_packets = 0
+                self._detect(self.in_flight, now)
+        elif self.in_flight and self._probe_at() <= now:
+            self._on_probe_timeout(now)
+            if self._pto_count > UNHEARD_MAX:
+                self.fail(CloseCode.IDLE_TIMEOUT, "the peer acknowledges nothing", now)
+                return
+        if self.state == CLOSING and 0 < self._close_at <= now:
+            self._close_at = 0
+            if self._close_tries >= limits.RUDP_CLOSE_TRIES:
+                assert self._goodbye is not None
+                self._finish(self._goodbye[0], "the peer did not answer the goodbye", by_peer=False)
+                return
+            self._says_close = True
+        if self._keepalive_ns and now >= max(self.heard, self._pinged) + self._keepalive_ns:
+            self._pinged = now
+            self._is_probing = True
+            if not self.in_flight:
+                self._advance(now)
+                self.ring.shrink()
+
+    def linger(self, now: int) -> None:
+        """The owner is gone: so long the goodbye is repeated to a peer that did not hear it."""
+        self.linger_until = now + PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns)
+
+    def messages_duplicate(self) -> int:
+        """Messages that came again, as copies or retransmissions."""
+        return sum([lane.duplicates for lane in self._in_lanes.values()])
+
+    def receive_window(self) -> int:
+        """Bytes by which the connection's credit runs ahead, which tunes itself."""
+        return self._in_flow.window
+
+    def channel_counts(self) -> dict[int, dict[str, int]]:
+        """Messages of each channel, both ways, and bytes that wait."""
+        found: dict[int, dict[str, int]] = {}
+        for lane in self._lanes.values():
+            if lane.channel != STREAM_CHANNEL:
+                counts = found.setdefault(lane.channel, {"sent": 0, "waiting_bytes": 0, "received": 0})
+                counts["sent"] += lane.next_number()
+                counts["waiting_bytes"] += lane.waiting
+        for incoming in self._in_lanes.values():
+            if incoming.channel != STREAM_CHANNEL:
+                counts = found.setdefault(incoming.channel, {"sent": 0, "waiting_bytes": 0, "received": 0})
+                counts["received"] += incoming.delivered
+        return found
+
+    def statistics(self) -> dict[str, int]:
+        """Counters by name, and what holds now; docs/guides/statistics.md says what each means."""
+        from transport.rudp.report import report
+
+        return report(self)
+
+
+def _earlier(one: int, other: int) -> int:
+    """The earlier of two times, of which 0 is never."""
+    if not one or (0 < other < one):
+        return other
+    return one

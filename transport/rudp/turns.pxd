@@ -1,0 +1,29 @@
+cimport cython
+from transport.datagram.base cimport Endpoint, PeerSession
+
+
+cdef class TurnSession(PeerSession):
+    cdef public Exchange exchange
+    cdef public bint is_turn
+    cdef public TurnSession next_turn
+    cdef public long long armed_at
+
+    cpdef want(self)
+    cpdef long long due(self)
+
+
+cdef class Exchange(Endpoint):
+    cdef TurnSession _first
+    cdef TurnSession _final
+    cdef list _heap
+    cdef long long _heap_number
+
+    cpdef take_turn(self, TurnSession session)
+    @cython.locals(session=TurnSession)
+    cpdef turn_over(self)
+    @cython.locals(due="long long")
+    cpdef arm(self, TurnSession session)
+    @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long")
+    cpdef long long first_due(self)
+    @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long", real="long long")
+    cpdef TurnSession pop_due(self, long long now)

@@ -1,0 +1,101 @@
+"""Whose turn it is to send on a socket that many sessions share, and when somebody has to be woken.
+
+Sessions with something to send stand in a row, a train of packets each; deadlines lie in a heap that is put right when
+one is looked at, because most of them move later and never come. It must never look into a session for what to send.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from transport.datagram.base import Endpoint, PeerSession
+from transport.machine import Path
+
+
+class TurnSession(PeerSession):
+    """A session that stands in its exchange's row.
+
+    Attributes:
+        exchange: where it stands.
+        is_turn, next_turn, armed_at: the exchange's.
+    """
+
+    def __init__(self, exchange: Exchange, path: Path) -> None:
+        PeerSession.__init__(self, path)
+        self.exchange = exchange
+        self.is_turn = False
+        self.next_turn: TurnSession | None = None
+        self.armed_at = 0
+
+    def want(self) -> None:
+        """There is something to send, or a deadline may have changed."""
+        if not self.is_turn:
+            self.exchange.take_turn(self)
+
+    def due(self) -> int:
+        """When it has to be woken (ns); 0 for never."""
+        raise NotImplementedError
+
+
+class Exchange(Endpoint):
+    """The part of an endpoint that its sessions know."""
+
+    def __init__(self) -> None:
+        Endpoint.__init__(self)
+        self._first: TurnSession | None = None
+        self._final: TurnSession | None = None
+        self._heap: list[tuple[int, int, TurnSession]] = []
+        self._heap_number = 0
+
+    def take_turn(self, session: TurnSession) -> None:
+        """Puts `session` behind all others that have something to send."""
+        if session.is_turn:
+            return
+        session.is_turn = True
+        if self._final is None:
+            self._first = session
+        else:
+            self._final.next_turn = session
+        self._final = session
+
+    def turn_over(self) -> None:
+        """The first in the row has had its turn."""
+        session = self._first
+        assert session is not None
+        session.is_turn = False
+        self._first = session.next_turn
+        session.next_turn = None
+        if self._first is None:
+            self._final = None
+
+    def arm(self, session: TurnSession) -> None:
+        """Has `session` woken at its deadline."""
+        due = session.due()
+        if due and (session.armed_at == 0 or due < session.armed_at):
+            session.armed_at = due
+            self._heap_number += 1
+            heappush(self._heap, (due, self._heap_number, session))
+
+    def first_due(self) -> int:
+        """The earliest deadline (ns), 0 for none; it may have moved later."""
+        heap = self._heap
+        while heap:
+            entry = heap[0]
+            if entry[2].armed_at == entry[0]:
+                return entry[0]
+            heappop(heap)
+        return 0
+
+    def pop_due(self, now: int) -> TurnSession | None:
+        """The next session whose deadline has really come by `now`, or None."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            due, _, session = heappop(heap)
+            if session.armed_at != due:
+                continue
+            session.armed_at = 0
+            real = session.due()
+            if real and real <= now:
+                return session
+            self.arm(session)
+        return None

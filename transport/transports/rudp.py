@@ -1,0 +1,160 @@
+"""`rudp://host:port`: reliable messages over UDP, all four deliveries, channels that don't hold each other up.
+
+The record of the scheme: sockets, drivers and listeners are those of `udp`, the sessions are `transport.rudp`'s.
+Nothing is encrypted: whoever sees the packets can read and forge them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from transport import limits
+from transport.datagram.base import Endpoint, PeerSession
+from transport.delivery import Traits
+from transport.errors import InvalidURL
+from transport.machine import Address, Path
+from transport.net.datagram_options import Granted
+from transport.options import SOCKET, Option, boolean, choice, duration, integer, secret_bytes, size, table
+from transport.rudp.config import RudpConfig
+from transport.rudp.endpoint import RudpEndpoint
+from transport.rudp.packet import CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_NONE
+from transport.transports.base import Request
+from transport.transports.udp import UdpTransport
+
+CHECKSUMS = {
+    "auto": CHECKSUM_CRC32 | CHECKSUM_CRC32C,
+    "crc32c": CHECKSUM_CRC32 | CHECKSUM_CRC32C,
+    "crc32": CHECKSUM_CRC32,
+    "none": CHECKSUM_NONE | CHECKSUM_CRC32,
+}
+MACHINE_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+SPARE_BYTES = 1 * limits.MIB  # of a window beside the largest message
+
+OPTIONS: Mapping[str, Option] = {
+    **{name: SOCKET[name] for name in ("rcvbuf", "sndbuf", "dscp", "busy_poll_us", "timestamps", "reuse_port",
+                                       "ipv6_only")},
+    **table(
+        Option("ttl", integer(0, 255), "hops that datagrams may take"),
+        Option("gso", boolean, "segmentation offload, where the kernel has it", default=True),
+        Option("congestion", choice("cubic", "fixed", "none"), "congestion control; fixed needs rate", default="cubic"),
+        Option("rate", size(1, limits.RUDP_RATE_MAX), "bytes per second of congestion=fixed"),
+        Option("checksum", choice("auto", "crc32c", "crc32", "none"),
+               "of every packet, beside UDP's own; none where both sides say so", default="auto"),
+        Option("redundancy", boolean, "small messages of thin streams ride again, so that a loss costs no wait",
+               default=True),
+        Option("mtu", size(limits.RUDP_DATAGRAM_BYTES_MIN, limits.RUDP_DATAGRAM_BYTES_MAX),
+               "bytes that packets are filled to", default=limits.RUDP_DATAGRAM_BYTES_MIN),
+        Option("cookie", choice("never", "adaptive", "always"), "when a client has to prove its address first",
+               default="adaptive"),
+        Option("half_open", integer(1, limits.RUDP_HALF_OPEN_MAX), "handshakes of a server at once",
+               default=limits.RUDP_HALF_OPEN_MAX),
+        Option("key", secret_bytes(limits.RUDP_KEY_BYTES_MIN), "secret by which a server that was restarted says so",
+               secret=True),
+        Option("idle_timeout", duration(0.001, limits.TIME_S_MAX, none=True),
+               "silence after which the connection ends, or none", default=limits.IDLE_NS / limits.SECOND_NS),
+    ),
+}  # fmt: skip
+
+
+def _time(options: Mapping[str, Any], name: str, default_ns: int) -> int:
+    seconds = options.get(name, default_ns / limits.SECOND_NS)
+    return 0 if seconds is None else max(1, round(seconds * limits.SECOND_NS))
+
+
+def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> RudpConfig:
+    """The sessions' configuration by the options of a request.
+
+    Args:
+        options: parsed and typed.
+        codec: its name, announced to the peer.
+        rcvbuf: bytes that the socket's receive buffer was granted; credit begins with at most half of it.
+        mtu: what packets are filled to where the option does not say.
+
+    Raises:
+        InvalidURL: options that contradict each other.
+    """
+    max_message = options.get("max_message", limits.MESSAGE_BYTES_DEFAULT)
+    least = max_message + SPARE_BYTES
+    channel_window = options.get("channel_window", max(limits.CHANNEL_WINDOW_BYTES, least))
+    connection_window = options.get("connection_window", max(limits.CONNECTION_WINDOW_BYTES, 2 * channel_window))
+    for name, value in (("channel_window", channel_window), ("connection_window", connection_window)):
+        if value < least:
+            raise InvalidURL(f"option {name!r} of {value} bytes is below max_message and 1 MiB, {least} bytes")
+    congestion = options.get("congestion", "cubic")
+    if (congestion == "fixed") != ("rate" in options):
+        raise InvalidURL("option 'rate' goes with congestion=fixed, and that needs it")
+    start = min(limits.RUDP_WINDOW_BYTES, channel_window, connection_window, max(limits.WINDOW_BYTES_MIN, rcvbuf // 2))
+    return RudpConfig(
+        max_message=max_message,
+        channels=options.get("channels", limits.CHANNELS_MAX),
+        channel_window=channel_window,
+        connection_window=connection_window,
+        start_window=start,
+        keepalive_ns=_time(options, "keepalive", limits.KEEPALIVE_NS),
+        idle_ns=_time(options, "idle_timeout", limits.IDLE_NS),
+        handshake_ns=_time(options, "handshake_timeout", limits.HANDSHAKE_NS),
+        codec=codec,
+        congestion=congestion,
+        rate=options.get("rate", 0),
+        checksums=CHECKSUMS[options.get("checksum", "auto")],
+        mtu=options.get("mtu", mtu),
+        redundancy=options.get("redundancy", True),
+        cookie=options.get("cookie", "adaptive"),
+        half_open_max=options.get("half_open", limits.RUDP_HALF_OPEN_MAX),
+        sessions_max=options.get("max_connections", limits.CONNECTIONS_MAX),
+    )
+
+
+def reset_key(port: int) -> bytes:
+    """A key for RESET packets that stays the same when a server is restarted on this machine and port.
+
+    By the machine's id, which strangers don't know; an attacker on this machine could, but needs a connection's id
+    beside it. Random where the system has no such id: then a restart is noticed by silence only.
+    """
+    for name in MACHINE_ID_FILES:
+        try:
+            with open(name, "rb") as file:
+                identity = file.read(256).strip()
+        except OSError:
+            continue
+        if identity:
+            return hashlib.blake2s(b"transport reset %d" % port, key=hashlib.sha256(identity).digest()).digest()
+    return os.urandom(32)
+
+
+def is_loopback(address: Address) -> bool:
+    """Whether a peer's address never leaves this machine, so that the path carries what loopback does."""
+    host = str(address[0]).partition("%")[0]
+    return host == "::1" or host.startswith("127.")
+
+
+class RudpTransport(UdpTransport):
+    """The record of the scheme."""
+
+    scheme = "rudp"
+    options: Mapping[str, Option] = OPTIONS
+
+    def traits(self, request: Request) -> Traits:
+        """Everything but encryption."""
+        return Traits(
+            reliable=True, ordered=True, sequenced=True, channels=request.options.get("channels", limits.CHANNELS_MAX),
+            ping=True, close_reason=True, streams=True,
+        )  # fmt: skip
+
+    def endpoint(self, request: Request, granted: Granted, address: Address, listening: bool) -> Endpoint:
+        """The sessions of a new socket."""
+        mtu = limits.RUDP_LOOPBACK_MTU if is_loopback(address) else limits.RUDP_DATAGRAM_BYTES_MIN
+        config = config_of(request.options, request.codec_name, granted.rcvbuf, mtu)
+        key = request.options.get("key", b"") or (reset_key(address[1]) if listening else b"")
+        return RudpEndpoint(config, os.urandom, listening, key)
+
+    def session(self, endpoint: Endpoint, path: Path, now: int, sole: bool) -> PeerSession:
+        """A client's session, which says HELLO with the first flush."""
+        assert isinstance(endpoint, RudpEndpoint)
+        return endpoint.connect(path, now)
+
+
+TRANSPORT = RudpTransport()
