@@ -1,1 +1,1 @@
-"""Reliable UDP: the project's own protocol of messages over datagrams. It knows no socket, no clock and no randomness."""
+"""Reliable UDP: the project's own protocol of messages over datagrams. Sans-IO: no socket, no clock, no randomness."""
