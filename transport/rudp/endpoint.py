@@ -178,6 +178,7 @@ class RudpEndpoint(Exchange):
 
     def _after(self, session: RudpSession) -> None:
         """A session has taken packets."""
+        session.batch_over()
         session.want()
         self.flushed(session)
         if session.has_news():

@@ -17,13 +17,14 @@ cdef class Incoming(Recovery):
     cdef InLane _in_last
     cdef long long _in_number
     cdef InChannel _in_state
-    cdef Batch _batch
+    cdef Batch _batch, _spare
     cdef Py_ssize_t _receive_max
     cdef bint _has_no_room
     cdef int _own_channels
     cdef public long long heard, messages_received, packets_received, bytes_received
     cdef public long long packets_duplicate, packets_corrupt, packets_refused
 
+    cpdef batch_over(self)
     @cython.locals(size=Py_ssize_t, flags=int, number_bytes=int, pos=Py_ssize_t, end=Py_ssize_t, acks=AckState,
                    ranges=AckRanges, number="long long", is_eliciting=bint, is_in_order=bint)
     cpdef bint receive_packet(self, bytes data, int ecn, long long now) except -1

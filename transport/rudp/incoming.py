@@ -43,6 +43,7 @@ class Incoming(Recovery):
         self._in_number = 0
         self._in_state: InChannel | None = None
         self._batch: Batch | None = None
+        self._spare: Batch | None = None  # an empty one
         self._receive_max = config.max_message
         self._has_no_room = False
         self._own_channels = config.channels
@@ -54,12 +55,14 @@ class Incoming(Recovery):
         self.packets_corrupt = 0
         self.packets_refused = 0
 
-    def take(self) -> list[Batch]:
-        """Received messages since the last call, in order."""
-        batches = self.batches
-        self.batches = []
+    def batch_over(self) -> None:
+        """What came is about to be handed over: what comes next goes into another batch."""
         self._batch = None
-        return batches
+
+    def reuse(self, batch: Batch) -> None:
+        """See `MessageSession`."""
+        batch.payloads.pop()
+        self._spare = batch
 
     # Packets
 
@@ -320,10 +323,14 @@ class Incoming(Recovery):
             return
         batch = self._batch
         if batch is None or batch.channel != lane.channel or batch.delivery != lane.delivery:
-            batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
+            batch = self._spare
+            if batch is None:
+                batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
+                batch.payloads = []
+            else:
+                self._spare = None
             batch.channel = lane.channel
             batch.delivery = lane.delivery
-            batch.payloads = []
             batch.size = 0
             self._batch = batch
             self.batches.append(batch)
