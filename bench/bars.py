@@ -56,7 +56,7 @@ class Bar:
 
 def acceptance_bars() -> list[Bar]:
     """Every bar that is a ratio of two measured peers."""
-    return [*latency_bars(), *stream_bars(), *codec_bars(), *datagram_bars()]
+    return [*latency_bars(), *stream_bars(), *codec_bars(), *datagram_bars(), *reliable_bars()]
 
 
 def latency_bars() -> list[Bar]:
@@ -109,6 +109,24 @@ def datagram_bars() -> list[Bar]:
             information=name.endswith("-laps"),
         )
         for name, what, case, limit in rows
+    ]
+
+
+def reliable_bars() -> list[Bar]:
+    """Reliable UDP, reliable-ordered, by callbacks, beside ENet, pyzmq and an echo without any reliability."""
+    echo = latency(64)
+    small = throughput(64)
+    rows = [
+        ("rudp-rtt-enet", "ENet, 64 B round trip", echo, "pyenet", "<=", 0.70),
+        ("rudp-rtt", "bare uvloop datagrams, 64 B round trip", echo, "uvloop-udp", "<=", 1.15),
+        ("rudp-64", "pyzmq, 64 B throughput", small, "pyzmq", ">=", 4.0),
+        ("rudp-64-enet", "ENet, 64 B throughput", small, "pyenet", ">=", 3.0),
+        ("rudp-1k", "pyzmq, 1 KB throughput", throughput(1024), "pyzmq", ">=", 2.0),
+        ("rudp-64k", "pyzmq, 64 KB throughput, little steal", throughput(65536), "pyzmq", ">=", 1.0),
+    ]
+    return [
+        Bar(name, f"rudp / {what}", (case, "rudp"), (case, peer), direction, limit, quiet_only=name == "rudp-64k")
+        for name, what, case, peer, direction, limit in rows
     ]
 
 

@@ -31,12 +31,14 @@ QUICK_LATENCY = (
     "uvloop-protocol",
     "uvloop-udp",
     "pyzmq",
+    "pyenet",
     "websockets",
     "picows",
     "tcp",
     "tcp-coro",
     "unix",
     "udp",
+    "rudp",
     "tls",
     "memory",
 )
@@ -48,11 +50,13 @@ QUICK_THROUGHPUT = (
     "uvloop-protocol",
     "uvloop-udp",
     "pyzmq",
+    "pyenet",
     "websockets",
     "picows",
     "tcp",
     "unix",
     "udp",
+    "rudp",
     "memory",
 )
 QUICK_BUDGET_S = 175.0

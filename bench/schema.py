@@ -97,7 +97,7 @@ _PEER = {
         "id": _TEXT,
         "title": _TEXT,
         "kind": {"enum": ["floor", "baseline", "library", "ours"]},
-        "scheme": {"enum": ["tcp", "unix", "udp", "tls", "memory"]},
+        "scheme": {"enum": ["tcp", "unix", "udp", "rudp", "tls", "memory"]},
         "loop": _TEXT,
         "reliable": {"type": "boolean"},
         "one_process": {"type": "boolean"},

@@ -6,7 +6,7 @@ import importlib
 
 from bench.peers.base import Peer
 
-MODULES = ("native", "blocking", "streams", "protocols", "datagrams", "zeromq", "websocket", "picows", "ours", "codec")
+MODULES = ("native", "blocking", "streams", "protocols", "datagrams", "zeromq", "enet", "websocket", "picows", "ours", "codec")
 
 
 def all_peers() -> dict[str, Peer]:

@@ -18,6 +18,7 @@ from bench.peers.certificate import CERTIFICATE, KEY
 from bench.peers.datagrams import HELLO
 
 DATAGRAMS = "udp"
+SCHEMES = ("tcp", "unix", "udp", "rudp", "tls", "memory")
 
 
 def callbacks(**methods: Any) -> Any:
@@ -261,8 +262,8 @@ class OursByCoroutines(Ours, CoroutinePeer):
 
 
 PEERS = [
-    *(OursByCallbacks(scheme) for scheme in ("tcp", "unix", "udp", "tls", "memory")),
-    *(OursByCoroutines(scheme) for scheme in ("tcp", "unix", "udp", "tls", "memory")),
+    *(OursByCallbacks(scheme) for scheme in SCHEMES),
+    *(OursByCoroutines(scheme) for scheme in SCHEMES),
     OursByCallbacks("tcp", "asyncio"),
     OursByCoroutines("tcp", "asyncio"),
 ]

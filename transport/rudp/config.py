@@ -21,7 +21,7 @@ class RudpConfig:
         codec: announced to the peer.
         congestion: "cubic", "fixed" (at `rate`) or "none".
         rate: bytes per second of "fixed".
-        checksums: bit mask of what is accepted, see `packet`; the compiled build prefers CRC-32C, which CPUs have.
+        checksums: bit mask of what is accepted, see `packet`.
         max_datagram: largest UDP payload taken.
         mtu: UDP payload that packets are filled to; at most the peer's `max_datagram`.
         redundancy: whether small messages of thin streams ride again by themselves.
@@ -43,7 +43,7 @@ class RudpConfig:
     codec: str = ""
     congestion: str = "cubic"
     rate: int = 0
-    checksums: int = 6
+    checksums: int = 2
     max_datagram: int = limits.RUDP_DATAGRAM_BYTES_MAX
     mtu: int = limits.RUDP_DATAGRAM_BYTES_MIN
     redundancy: bool = True

@@ -279,7 +279,7 @@ class RudpEndpoint(Exchange):
             self._refuse(long, path, CloseCode.CODEC_MISMATCH,
                          f"this side's codec is {self.config.codec!r}, not {peer.codec!r}")  # fmt: skip
             return
-        if len(self.sessions) >= self.config.sessions_max:
+        if len(self.sessions) - len(self._lingering) >= self.config.sessions_max:
             self._refuse(long, path, CloseCode.OVERLOADED, "too many connections")
             return
         self._open_half(long, peer, size, path, now)

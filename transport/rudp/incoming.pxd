@@ -7,7 +7,7 @@ from transport.rudp.ranges cimport AckRanges
 from transport.rudp.recovery cimport Recovery
 from transport.session cimport Batch
 
-cdef Py_ssize_t COST, LOOSE_MAX, GAPS_MAX, SKIPS_MAX, REASON_MAX, HIDDEN_BYTES, CHECKSUM_BYTES
+cdef Py_ssize_t COST, LOOSE_MAX, GAPS_MAX, SKIPS_MAX, REASON_MAX, HIDDEN_BYTES, FRAME_MAX, CHECKSUM_BYTES
 cdef int PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED, CLOSE
 cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR, STREAM_CHANNEL, OPEN, CLOSED
 
@@ -39,6 +39,7 @@ cdef class Incoming(Recovery):
     @cython.locals(lane=InLane, number="long long", channel="long long", size="long long", offset="long long",
                    total="long long", stop=Py_ssize_t)
     cpdef Py_ssize_t _on_message(self, bytes data, Py_ssize_t pos, Py_ssize_t end, int kind) except -1
+    cpdef Py_ssize_t _size_max(self, InLane lane)
     @cython.locals(last=InLane, lane=InLane)
     cpdef InLane _in_lane(self, long long channel, int delivery)
     @cython.locals(state=InChannel)
@@ -69,5 +70,5 @@ cdef class Incoming(Recovery):
     @cython.locals(flow=InFlow, parked="long long", limit="long long")
     cpdef _extend_connection(self)
     cpdef _tune(self, InFlow flow)
-    @cython.locals(which="long long", needed="long long", flow=InFlow, window="long long")
+    @cython.locals(which="long long", needed="long long", flow=InFlow, window="long long", most="long long")
     cpdef Py_ssize_t _on_blocked(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1

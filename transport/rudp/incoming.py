@@ -24,6 +24,7 @@ GAPS_MAX = limits.RUDP_GAPS_MAX
 SKIPS_MAX = limits.RUDP_SKIPS_PER_FRAME
 REASON_MAX = limits.REASON_BYTES_MAX
 HIDDEN_BYTES = limits.RUDP_HIDDEN_BYTES
+FRAME_MAX = limits.RUDP_STREAM_FRAME_BYTES_MAX
 CHECKSUM_BYTES = 4
 PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = 0, 1, 2, 3, 5, 6, 7, 8
 CLOSE = 0x0E
@@ -78,7 +79,7 @@ class Incoming(Recovery):
             if end < pos or pen.low(data, end, 4) != pen.checksum_of(data, end, self.checksum_kind, self.own_cid):
                 self.packets_corrupt += 1
                 return False
-        if end < pos or flags & 0x2C:
+        if end <= pos or flags & 0x2C:
             self.packets_corrupt += 1
             return False
         acks = self.acks
@@ -130,8 +131,8 @@ class Incoming(Recovery):
                 pos = self.on_ack(data, pos, end, kind == ACK_ECN, now)
                 continue
             if kind == CLOSE:
-                pos = self._read_close(data, pos, end, now)
-                continue
+                self._read_close(data, pos, end, now)
+                return is_eliciting  # what stands behind it is of no interest
             is_eliciting = True
             if kind == PING:
                 self.acks.ask()
@@ -212,10 +213,16 @@ class Incoming(Recovery):
         if offset >= 0:
             self._on_fragment(lane, number, data, pos, stop, offset, total)
         else:
-            if size > self._receive_max or (size > LOOSE_MAX and not lane.is_reliable):
+            if size > self._size_max(lane):
                 raise RemoteProtocolError(f"message of {size} bytes is over the limit", CloseCode.TOO_LARGE)
             self._on_whole(lane, number, data, pos, stop)
         return stop
+
+    def _size_max(self, lane: InLane) -> int:
+        """Bytes of a message that may come on a lane."""
+        if lane.channel == STREAM_CHANNEL:
+            return FRAME_MAX
+        return self._receive_max if lane.is_reliable else min(LOOSE_MAX, self._receive_max)
 
     def _in_lane(self, channel: int, delivery: int) -> InLane:
         """The lane of a message frame, made when it is first heard of."""
@@ -345,7 +352,7 @@ class Incoming(Recovery):
         size = stop - pos
         if not total or not size or offset > total - size:
             raise RemoteProtocolError("malformed fragment")
-        if total > self._receive_max or (total > LOOSE_MAX and not lane.is_reliable):
+        if total > self._size_max(lane):
             raise RemoteProtocolError(f"message of {total} bytes is over the limit", CloseCode.TOO_LARGE)
         if not lane.is_new(number):
             return
@@ -403,11 +410,11 @@ class Incoming(Recovery):
 
     def _consume(self, state: InChannel, cost: int) -> None:
         state.consumed += cost
-        if state.limit - state.received <= state.window >> 1:
+        if state.limit - state.received <= state.window >> 1 or state.wanted > state.limit:
             self._extend_channel(state)
         flow = self._in_flow
         flow.consumed += cost
-        if flow.limit - flow.received <= flow.window >> 1:
+        if flow.limit - flow.received <= flow.window >> 1 or flow.wanted > flow.limit:
             self._extend_connection()
 
     def _extend_channel(self, state: InChannel) -> None:
@@ -445,7 +452,9 @@ class Incoming(Recovery):
         flow = self._in_flow if which == 0 else self._in_channel(which - 1)
         window = needed - flow.consumed
         if window > flow.window:
-            flow.window = min(window, flow.window_max)
+            most = max(flow.window_max, min(needed - flow.received, self._receive_max + COST))  # one message always fits
+            flow.window = max(flow.window, min(window, most))
+        flow.wanted = max(flow.wanted, min(needed, flow.limit + self._receive_max + COST))
         if which == 0:
             self._extend_connection()
         else:

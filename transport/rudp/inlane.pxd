@@ -8,7 +8,7 @@ cdef int ORDERED, UNORDERED, SEQUENCED, UNRELIABLE
 
 
 cdef class InFlow:
-    cdef public long long received, consumed, limit, window, window_max, told_at
+    cdef public long long received, consumed, limit, window, window_max, told_at, wanted
     cdef public bint is_due
 
 

@@ -30,6 +30,7 @@ class InFlow:
         window_max: how large that may become.
         is_due: the peer should be told of a new limit.
         told_at: when it was told last (ns).
+        wanted: the limit that the peer said it needs.
     """
 
     def __init__(self, window: int, window_max: int) -> None:
@@ -40,6 +41,7 @@ class InFlow:
         self.window_max = window_max
         self.is_due = False
         self.told_at = 0
+        self.wanted = 0
 
 
 class InChannel(InFlow):

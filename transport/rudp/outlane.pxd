@@ -5,6 +5,7 @@ from transport.rudp.ranges cimport Ranges
 
 cdef Py_ssize_t COST, LOOSE_BYTES, LOOSE_MESSAGES, COMPACT_AT, FRAGMENT_MIN
 cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR
+cdef long long LATE
 
 
 @cython.final

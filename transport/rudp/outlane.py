@@ -19,6 +19,7 @@ COMPACT_AT = 1024  # settled entries at the head of the queue before they are cu
 FRAGMENT_MIN = 16  # message bytes that are worth the head of a fragment
 MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
 RANK_LOWEST = limits.PRIORITY_MIN
+LATE = limits.RUDP_LATE_MESSAGES  # by so many a packet may come late, and its numbers are still read right
 
 
 class Outflow:
@@ -247,7 +248,7 @@ class OutLane:
                 state.total += cost
                 self.flow.total += cost
         self.flow.messages += 1
-        reach = self._base + self._next + 2 - self.floor
+        reach = self._base + self._next + LATE - self.floor
         self._number_bytes = pen.low_size(reach)
 
     def cut(self, room: memoryview, pos: int, end: int, now: int, is_sole: bool, most: int) -> int:
@@ -285,7 +286,7 @@ class OutLane:
                     break
             number = self._base + self._next
             follows = flow.last_lane is self and flow.last_number + 1 == number and not offset
-            reach = number + 2 - self.floor
+            reach = number + LATE - self.floor
             self._number_bytes = pen.low_size(reach)
             head = 1 if follows else 1 + channel_bytes + self._number_bytes
             left = end - pos - head - size
@@ -377,7 +378,7 @@ class OutLane:
 
     def put_copy(self, room: memoryview, pos: int, number: int, payload: bytes) -> int:
         """Writes a whole message once more, with its number and length."""
-        reach = self._base + self._next + 2 - self.floor
+        reach = self._base + self._next + LATE - self.floor
         self._number_bytes = pen.low_size(reach)
         pos = self._head_of(room, pos, number, False, -1, 0, len(payload))
         self.flow.last_lane = self
@@ -581,7 +582,7 @@ class OutLane:
     ) -> int:
         size = len(payload)
         number = self._base + index
-        reach = self._base + self._next + 2 - self.floor
+        reach = self._base + self._next + LATE - self.floor
         self._number_bytes = pen.low_size(reach)
         flow = self.flow
         whole = offset == 0 and stop == size + 1

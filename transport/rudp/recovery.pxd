@@ -31,6 +31,7 @@ cdef class Recovery(Sending):
     cpdef _acked_range(self, long long low, long long high, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item)
     cpdef _acked_packet(self, SentPacket packet, long long number)
+    cpdef long long _rtt_now(self)
     cpdef _settle_own(self, SentPacket packet)
     @cython.locals(kind=int, lane=OutLane, rider=Rider)
     cpdef _acked_item(self, Item item)

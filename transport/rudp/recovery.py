@@ -126,6 +126,8 @@ class Recovery(Sending):
             packet = ring.get(number)
             state = packet.state
             if state == SENT:
+                if number < self._largest_acked:
+                    self.thresholds.on_reordered(self._largest_acked - number, now - packet.time, self._rtt_now())
                 self._acked_packet(packet, number)
                 self.in_flight -= packet.size
                 self._ack_bytes += packet.size
@@ -134,8 +136,7 @@ class Recovery(Sending):
                 self._acked_packet(packet, number)
                 self.packets_spurious += 1
                 self._ack_spurious += 1
-                self.thresholds.on_spurious(max(self._largest_acked, high) - number, now - packet.lost_at,
-                                            self.rtt.smoothed)  # fmt: skip
+                self.thresholds.on_spurious(max(self._largest_acked, high) - number, now - packet.time, self._rtt_now())
                 self.controller.on_spurious(now, packet.time, packet.size)
             elif state == QUIET:
                 packet.state = ACKED
@@ -143,6 +144,10 @@ class Recovery(Sending):
             elif state == SKIPPED:
                 raise RemoteProtocolError(f"packet {number} was acknowledged and never sent")
             number += 1
+
+    def _rtt_now(self) -> int:
+        """The round trip that lateness is measured by."""
+        return max(self.rtt.latest, self.rtt.smoothed)
 
     def _acked_packet(self, packet: SentPacket, number: int) -> None:
         packet.state = ACKED
@@ -265,6 +270,7 @@ class Recovery(Sending):
             span = PERSISTENT * (rtt.smoothed + max(4 * rtt.variance, limits.RUDP_GRANULARITY_NS) + self.peer_ack_delay_ns)
             if rtt.samples and lost_packets >= 2 and latest - first > span and not self._ack_bytes:
                 self.controller.on_persistent(now)
+                rtt.forget_minimum()
 
     def _lose(self, packet: SentPacket, number: int, now: int) -> None:
         packet.state = LOST

@@ -36,6 +36,7 @@ RANK_0 = -limits.PRIORITY_MIN
 LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
 ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
 SKIP_EVERY = limits.RUDP_SKIP_EVERY
+LATE_FLIGHTS = limits.RUDP_LATE_FLIGHTS
 
 
 class Sending(TurnSession):
@@ -267,7 +268,7 @@ class Sending(TurnSession):
             return 0
         self._leave_out(now)
         number = self.ring.next
-        number_bytes = pen.low_size(2 * (number - self._largest_acked))
+        number_bytes = pen.low_size(LATE_FLIGHTS * (number - self._largest_acked))
         start = base + 9 + number_bytes
         end = base + mtu - (CHECKSUM_BYTES if self.checksum_kind else 0)
         pos = start

@@ -21,6 +21,9 @@ cdef class RudpSession(Incoming):
     cdef bint _says_close
     cdef int _close_tries
 
+    @cython.locals(lane=OutLane)
+    cpdef send_copies(self, bytes payload, int channel, int delivery, int priority, long long expires_at, int copies,
+                      long long now)
     cpdef gone(self, str reason)
     cpdef refuse(self, int code, str reason)
     cpdef _say(self, int code, str reason)

@@ -103,7 +103,8 @@ class RudpSession(Incoming):
     ) -> None:
         """See `Sending.send_copies`."""
         Incoming.send_copies(self, payload, channel, delivery, priority, expires_at, copies, now)
-        if self.flow.queued - self.in_flight > PRESSING_BYTES and not self.is_starved:
+        lane = self._last_lane
+        if lane is not None and lane.waiting > PRESSING_BYTES and not self.is_starved and not lane.state.is_blocked:
             self.exchange.pressing = True
 
     def ping(self, token: int, now: int) -> None:
@@ -300,7 +301,7 @@ class RudpSession(Incoming):
         number = self.ring.next
         packet = self.ring.push()
         packet.state = QUIET
-        number_bytes = pen.low_size(2 * (number - self._largest_acked))
+        number_bytes = pen.low_size(limits.RUDP_LATE_FLIGHTS * (number - self._largest_acked))
         pos = 9 + number_bytes
         pos = pen.put8(room, pos, CLOSE)
         pos = pen.put_varint(room, pos, code)

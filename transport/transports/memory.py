@@ -1,8 +1,9 @@
 """`memory://name?loss=0.02&delay=20ms&jitter=5ms&seed=7`: two ends in one event loop, with a simulated link between.
 
 Without anything that loses, doubles, alters or overtakes it is an ordered byte pipe that runs the same sessions as
-`tcp`; with any of that it is a message per datagram, as on `udp`. Names belong to the running loop. On a simulated loop
-everything happens in virtual time. It must never reach another process, and nothing of it may hang on a real clock.
+`tcp`; with any of that it is a message per datagram, as on `udp`, or reliable UDP with `rudp=true`. Names belong to the
+running loop. On a simulated loop everything happens in virtual time. It must never reach another process, and nothing
+of it may hang on a real clock.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from transport import limits
+from transport.datagram.base import Endpoint, PeerSession
 from transport.datagram.endpoint import DatagramEndpoint
-from transport.datagram.session import DatagramSession
 from transport.delivery import Traits
 from transport.drive import memory_datagram
 from transport.drive.base import Owner
@@ -27,7 +28,7 @@ from transport.sim.config import LinkConfig
 from transport.sim.link import COUNTERS, Link
 from transport.transports import pipe
 from transport.transports.base import Listener, PipeInfo, Request
-from transport.transports.memory_link import OPTIONS, link_config, wants_datagrams
+from transport.transports.memory_link import OPTIONS, link_config, wants_datagrams, wants_rudp
 
 
 def datagram_traits(request: Request) -> Traits:
@@ -36,13 +37,26 @@ def datagram_traits(request: Request) -> Traits:
     return Traits(reliable=False, ordered=False, max_message=largest)
 
 
-def traits_of(request: Request, datagrams: bool) -> Traits:
+def traits_of(request: Request, datagrams: bool, rudp: bool = False) -> Traits:
     """What connections promise."""
+    if rudp and request.machine is None:
+        from transport.transports import memory_rudp
+
+        return memory_rudp.traits(request)
     return datagram_traits(request) if datagrams else pipe.traits(request)
 
 
-def make_endpoint(request: Request, *, listening: bool) -> DatagramEndpoint:
-    """The endpoint of a socket. A client's session ends by itself only if `idle_timeout` says so."""
+def seed_of(options: Mapping[str, Any], loop: Any) -> int:
+    """The seed that options name, else the simulated loop's, else 0."""
+    return options.get("seed", getattr(loop, "seed", 0))  # type: ignore[no-any-return]
+
+
+def make_endpoint(request: Request, address: Any, rudp: bool, seed: int, *, listening: bool) -> Endpoint:
+    """The endpoint of a socket. A client's session without `rudp` ends by itself only if `idle_timeout` says so."""
+    if rudp:
+        from transport.transports import memory_rudp
+
+        return memory_rudp.make_endpoint(request, address, seed, listening=listening)
     options = request.options
     idle = options.get("idle_timeout", limits.UDP_IDLE_NS / limits.SECOND_NS if listening else None)
     return DatagramEndpoint(
@@ -73,8 +87,8 @@ class MemoryListener:
         self._refused = 0
         self._past = dict.fromkeys(COUNTERS, 0)
         self._spare: Any = None  # a byte machine that was made to see what it is
-        self._driver: MemoryDatagramDriver | None = None
-        self._socket: MemorySocket | None = None
+        self._drivers: dict[bool, MemoryDatagramDriver] = {}  # of plain datagrams, and of reliable UDP
+        self._sockets: dict[bool, MemorySocket] = {}
         self._closed = False
         self.speaks: bool | None = None  # a machine's dialect: True for datagrams; None for sessions, which speak both
         if self.name in hub.names:
@@ -83,7 +97,7 @@ class MemoryListener:
             machine = request.machine()
             self.speaks = isinstance(machine, DatagramMachine)
             if self.speaks:
-                self._open_socket(machine)
+                self._open_socket(machine, False)
             else:
                 self._spare = machine
         hub.names[self.name] = self
@@ -134,40 +148,43 @@ class MemoryListener:
 
     # Datagrams
 
-    def socket(self) -> MemorySocket:
-        """The server's socket, opened with the first client that speaks datagrams."""
-        if self._socket is None:
-            self._open_socket(None)
-        assert self._socket is not None
-        if len(self._socket.routes) >= limits.MEMORY_ROUTES_MAX:
+    def socket(self, rudp: bool) -> MemorySocket:
+        """The server's socket, opened with the first client that speaks datagrams, or reliable UDP on them."""
+        if rudp not in self._sockets:
+            self._open_socket(None, rudp)
+        sock = self._sockets[rudp]
+        if len(sock.routes) >= limits.MEMORY_ROUTES_MAX:
             raise ConnectionRefusedError(f"MEMORY_ROUTES_MAX = {limits.MEMORY_ROUTES_MAX:,} clients are connected")
-        return self._socket
+        return sock
 
-    def _open_socket(self, machine: Any) -> None:
+    def _open_socket(self, machine: Any, rudp: bool) -> None:
         loop = self._hub.loop
-        sock = MemorySocket(self._hub, self.address, None)
-        traits = datagram_traits(self.request)
+        request = self.request
+        traits = traits_of(request, True, rudp)
         if machine is None:
-            driver = MemoryDatagramDriver(loop, sock, make_endpoint(self.request, listening=True), None, True)
+            endpoint = make_endpoint(request, self.address, rudp, seed_of(request.options, loop), listening=True)
+            sock = MemorySocket(self._hub, self.address, None)
+            driver = MemoryDatagramDriver(loop, sock, endpoint, None, True)
 
-            def accept(session: DatagramSession) -> Owner:
+            def accept(session: PeerSession) -> Owner:
                 info = PipeInfo(self.url, traits, self.address, session.path.remote)
-                return self.request.owner(session, driver, info)
+                return request.owner(session, driver, info)
 
             driver.accept = accept
         else:
+            sock = MemorySocket(self._hub, self.address, None)
             driver = MemoryDatagramDriver(loop, sock, machine)
             try:
-                driver.attach(self.request.owner(machine, driver, PipeInfo(self.url, traits, self.address)))
+                driver.attach(request.owner(machine, driver, PipeInfo(self.url, traits, self.address)))
             except BaseException:
                 sock.close()
                 raise
-        self._socket, self._driver = sock, driver
+        self._sockets[rudp], self._drivers[rudp] = sock, driver
         driver.start()
 
-    def join_datagrams(self, client: MemorySocket, config: LinkConfig, seed: int) -> None:
+    def join_datagrams(self, client: MemorySocket, config: LinkConfig, seed: int, rudp: bool) -> None:
         """Puts links between a client and the server's socket. Raises ConnectionRefusedError."""
-        server = self.socket()
+        server = self.socket(rudp)
         memory_datagram.join(client, server, config, seed)
         client.on_close = self._keep(client.local, client.routes[server.local].link, server.routes[client.local].link)
 
@@ -179,25 +196,27 @@ class MemoryListener:
         for link in [link for pair in self.links.values() for link in pair]:
             link.add_to(links)
         total = {"refused": self._refused, **{f"link_{name}": number for name, number in links.items()}}
-        if self._driver is not None and self._socket is not None:
-            total.update(getattr(self._driver.machine, "statistics", dict)())
-            total["overrun"] = self._socket.overrun
+        for rudp, driver in self._drivers.items():
+            counters = {**getattr(driver.machine, "statistics", dict)(), "overrun": self._sockets[rudp].overrun}
+            for name, number in counters.items():
+                total[name] = total.get(name, 0) + number
         return total
 
     def stop(self) -> None:
         """Accepts no more; what is connected goes on. Idempotent."""
         if self._hub.names.get(self.name) is self:
             del self._hub.names[self.name]
-        if self._driver is not None and isinstance(self._driver.machine, DatagramEndpoint):
-            self._driver.machine.listening = False
+        for driver in self._drivers.values():
+            if isinstance(driver.machine, Endpoint):
+                driver.machine.listening = False  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         """Gives the name back. Idempotent."""
         self.stop()
         if not self._closed:
             self._closed = True
-            if self._driver is not None:
-                self._driver.end()
+            for driver in self._drivers.values():
+                driver.end()
             self._hub.release()
 
 
@@ -226,7 +245,8 @@ class MemoryTransport:
 
     def traits(self, request: Request) -> Traits:
         """As the request's own options say; a server's may add to a client's."""
-        return traits_of(request, wants_datagrams(request.options, link_config(request.options)))
+        datagrams = wants_datagrams(request.options, link_config(request.options))
+        return traits_of(request, datagrams, wants_rudp(request.options))
 
     async def connect(self, request: Request) -> Owner:
         """Connects to a name of this loop. Raises ConnectFailed, at once, when nobody has it."""
@@ -239,7 +259,7 @@ class MemoryTransport:
         given = listener.request.options
         options = {**{name: given[name] for name in OPTIONS if name in given}, **request.options}
         config = link_config(options)
-        seed = options.get("seed", getattr(loop, "seed", 0))
+        seed = seed_of(options, loop)
         datagrams = wants_datagrams(options, config) or bool(listener.speaks)
         machine = None
         if request.machine is not None:
@@ -251,7 +271,8 @@ class MemoryTransport:
             raise _refused(request, "the server runs a byte machine, and this link has datagrams")
         try:
             if datagrams:
-                return self._connect_datagrams(request, listener, config, seed, machine)
+                rudp = wants_rudp(options) and machine is None
+                return self._connect_datagrams(request, listener, config, seed, machine, rudp)
             return self._connect_bytes(request, listener, config, seed, machine)
         except ConnectionRefusedError as error:
             raise _refused(request, str(error)) from error
@@ -271,18 +292,18 @@ class MemoryTransport:
         return pipe.own(request, client, info)  # type: ignore[no-any-return]
 
     def _connect_datagrams(self, request: Request, listener: MemoryListener, config: LinkConfig, seed: int,
-                           machine: Any) -> Owner:  # fmt: skip
+                           machine: Any, rudp: bool) -> Owner:  # fmt: skip
         loop = asyncio.get_running_loop()
         hub = hub_of(loop)
         address = listener.next_address()
         path = Path(address, listener.address)
         sock = MemorySocket(hub, address, path)
         try:
-            listener.join_datagrams(sock, config, seed)
-            info = PipeInfo(request.url, datagram_traits(request), address, listener.address)
+            listener.join_datagrams(sock, config, seed, rudp)
+            info = PipeInfo(request.url, traits_of(request, True, rudp), address, listener.address)
             if machine is None:
-                endpoint = make_endpoint(request, listening=False)
-                session = endpoint.open(path, hub.now())
+                endpoint: Any = make_endpoint(request, address, rudp, seed, listening=False)
+                session = endpoint.connect(path, hub.now()) if rudp else endpoint.open(path, hub.now())
                 driver = MemoryDatagramDriver(loop, sock, endpoint)
                 owner = request.owner(session, driver, info)
                 driver.attach(owner, session)
@@ -299,7 +320,9 @@ class MemoryTransport:
     async def listen(self, request: Request) -> Listener:
         """Takes a name of this loop. Raises OSError when it is taken."""
         _check(request)
-        wants_datagrams(request.options, link_config(request.options))  # a mistake is raised here
+        self.traits(request)  # a mistake is raised here
+        if wants_rudp(request.options):
+            make_endpoint(request, None, True, 0, listening=True)  # likewise
         hub = hub_of(asyncio.get_running_loop())
         hub.acquire()
         try:

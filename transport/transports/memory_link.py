@@ -11,7 +11,7 @@ from typing import Any
 
 from transport import limits
 from transport.errors import InvalidURL
-from transport.options import Option, boolean, duration, fraction, integer, size, table
+from transport.options import Option, boolean, choice, duration, fraction, integer, size, table
 from transport.sim.config import BurstLoss, LinkConfig
 
 _RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kmg]?)(?:bit)?", re.IGNORECASE)
@@ -77,6 +77,14 @@ OPTIONS: Mapping[str, Option] = {
         Option("datagrams", boolean, "a message per datagram even where nothing is lost; follows from the link"),
         Option("max_peers", integer(1, limits.UDP_PEERS_LIMIT), "of datagrams: peers of a server at once",
                default=limits.UDP_PEERS_MAX),
+        Option("rudp", boolean, "reliable UDP over the link's datagrams: everything that rudp:// promises",
+               default=False),
+        Option("congestion", choice("cubic", "none"), "of reliable UDP: congestion control", default="cubic"),
+        Option("checksum", choice("crc32c", "crc32", "none"),
+               "of reliable UDP: of every packet; the default is the same on both builds", default="crc32"),
+        Option("redundancy", boolean, "of reliable UDP: small messages of thin streams ride again", default=True),
+        Option("cookie", choice("never", "adaptive", "always"),
+               "of reliable UDP: when a client has to prove its address first", default="adaptive"),
     ),
 }  # fmt: skip
 
@@ -120,4 +128,15 @@ def wants_datagrams(options: Mapping[str, Any], config: LinkConfig) -> bool:
     asked = options.get("datagrams")
     if asked is False and config.loses:
         raise InvalidURL("option 'datagrams' is false, but this link loses, doubles, alters or reorders")
-    return bool(asked) or config.loses
+    if not wants_rudp(options):
+        return bool(asked) or config.loses
+    if asked is False:
+        raise InvalidURL("option 'datagrams' is false, but 'rudp' runs on datagrams")
+    if 0 < config.mtu < limits.RUDP_DATAGRAM_BYTES_MIN:
+        raise InvalidURL(f"option 'mtu' is below the {limits.RUDP_DATAGRAM_BYTES_MIN} bytes that 'rudp' needs")
+    return True
+
+
+def wants_rudp(options: Mapping[str, Any]) -> bool:
+    """Whether options ask for reliable UDP."""
+    return bool(options.get("rudp"))

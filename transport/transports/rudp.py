@@ -14,18 +14,21 @@ from typing import Any
 from transport import limits
 from transport.datagram.base import Endpoint, PeerSession
 from transport.delivery import Traits
-from transport.errors import InvalidURL
+from transport.drive.base import Owner
+from transport.errors import InvalidURL, UnsupportedOperation
 from transport.machine import Address, Path
 from transport.net.datagram_options import Granted
 from transport.options import SOCKET, Option, boolean, choice, duration, integer, secret_bytes, size, table
+from transport.rudp import sending
 from transport.rudp.config import RudpConfig
 from transport.rudp.endpoint import RudpEndpoint
 from transport.rudp.packet import CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_NONE
-from transport.transports.base import Request
+from transport.transports.base import Listener, Request
 from transport.transports.udp import UdpTransport
 
+IS_COMPILED = not str(sending.__file__).endswith(".py")
 CHECKSUMS = {
-    "auto": CHECKSUM_CRC32 | CHECKSUM_CRC32C,
+    "auto": CHECKSUM_CRC32 | (CHECKSUM_CRC32C if IS_COMPILED else 0),  # CRC-32C in Python takes 92 us a packet
     "crc32c": CHECKSUM_CRC32 | CHECKSUM_CRC32C,
     "crc32": CHECKSUM_CRC32,
     "none": CHECKSUM_NONE | CHECKSUM_CRC32,
@@ -77,12 +80,8 @@ def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> 
         InvalidURL: options that contradict each other.
     """
     max_message = options.get("max_message", limits.MESSAGE_BYTES_DEFAULT)
-    least = max_message + SPARE_BYTES
-    channel_window = options.get("channel_window", max(limits.CHANNEL_WINDOW_BYTES, least))
+    channel_window = options.get("channel_window", max(limits.CHANNEL_WINDOW_BYTES, max_message + SPARE_BYTES))
     connection_window = options.get("connection_window", max(limits.CONNECTION_WINDOW_BYTES, 2 * channel_window))
-    for name, value in (("channel_window", channel_window), ("connection_window", connection_window)):
-        if value < least:
-            raise InvalidURL(f"option {name!r} of {value} bytes is below max_message and 1 MiB, {least} bytes")
     congestion = options.get("congestion", "cubic")
     if (congestion == "fixed") != ("rate" in options):
         raise InvalidURL("option 'rate' goes with congestion=fixed, and that needs it")
@@ -131,6 +130,11 @@ def is_loopback(address: Address) -> bool:
     return host == "::1" or host.startswith("127.")
 
 
+def _refuse_machine(request: Request) -> None:
+    if request.machine is not None:
+        raise UnsupportedOperation("rudp:// takes no machine=, its datagrams are its own; udp:// does")
+
+
 class RudpTransport(UdpTransport):
     """The record of the scheme."""
 
@@ -143,6 +147,16 @@ class RudpTransport(UdpTransport):
             reliable=True, ordered=True, sequenced=True, channels=request.options.get("channels", limits.CHANNELS_MAX),
             ping=True, close_reason=True, streams=True,
         )  # fmt: skip
+
+    async def connect(self, request: Request) -> Owner:
+        """As `udp` does; the datagrams are the sessions' own, so that there is no place for a machine."""
+        _refuse_machine(request)
+        return await super().connect(request)
+
+    async def listen(self, request: Request) -> Listener:
+        """Likewise."""
+        _refuse_machine(request)
+        return await super().listen(request)
 
     def endpoint(self, request: Request, granted: Granted, address: Address, listening: bool) -> Endpoint:
         """The sessions of a new socket."""

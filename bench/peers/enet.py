@@ -1,0 +1,97 @@
+"""ENet through pyenet: reliable ordered packets on channel 0, blocking `Host.service` on both sides.
+
+`service` sleeps until there is an event, and sends what is queued; `flush` sends at once, as ENet's tutorial recommends
+for latency. ENet's own queue has no limit, so the sender goes on servicing while more than three quarters of its window
+is in transit: with less in hand it was slower, without it memory grows for ever.
+"""
+
+# mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return"
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.job import Job
+from bench.peers.base import LIBRARY, BlockingPeer
+
+WAIT_MS = 1000
+CONNECT_TRIES = 10
+
+
+class ENet(BlockingPeer):
+    """enet.Host, one peer, one channel."""
+
+    name = "pyenet"
+    title = "ENet by pyenet, reliable, udp"
+    kind = LIBRARY
+    scheme = "udp"
+    modules = ("enet",)
+    distributions = ("pyenet",)
+    payload_max = 1024 * 1024
+
+    def settings(self) -> dict[str, str]:
+        """See `Peer`."""
+        return {
+            "flags": "PACKET_FLAG_RELIABLE, channel 0",
+            "bandwidth": "unlimited (0, 0)",
+            "sending": "flush() after each message in the closed loop, after each run for throughput",
+        }
+
+    def serve(self, job: Job) -> None:
+        """See `BlockingPeer`."""
+        import enet
+
+        self.host: Any = enet.Host(enet.Address(b"127.0.0.1", 0), 1, 1, 0, 0)
+        job.ready(f"127.0.0.1:{self.host.address.port}")
+        host, received, reliable = self.host, enet.EVENT_TYPE_RECEIVE, enet.PACKET_FLAG_RELIABLE
+        service = host.service
+        if job.is_throughput:
+            take = job.counter(reliable=True).take
+            while True:
+                event = service(WAIT_MS)
+                if event.type == received:
+                    take(event.packet.data)
+        while True:
+            event = service(WAIT_MS)
+            if event.type == received:
+                event.peer.send(0, enet.Packet(event.packet.data, reliable))
+                host.flush()
+
+    def connect(self, job: Job) -> None:
+        """See `BlockingPeer`."""
+        import enet
+
+        self.enet: Any = enet
+        self.host = enet.Host(None, 1, 1, 0, 0)
+        name, _, port = job.address.partition(":")
+        self.peer: Any = self.host.connect(enet.Address(name.encode(), int(port)), 1)
+        for _ in range(CONNECT_TRIES):
+            if self.host.service(WAIT_MS).type == enet.EVENT_TYPE_CONNECT:
+                return
+        raise ConnectionError("the ENet host did not answer")
+
+    def roundtrip(self, message: bytes) -> Any:
+        """See `BlockingPeer`."""
+        self.peer.send(0, self.enet.Packet(message, self.enet.PACKET_FLAG_RELIABLE))
+        host, received = self.host, self.enet.EVENT_TYPE_RECEIVE
+        host.flush()
+        while True:
+            event = host.service(WAIT_MS)
+            if event.type == received:
+                return event.packet.data
+
+    def send_many(self, messages: list[bytes]) -> None:
+        """See `BlockingPeer`."""
+        send, packet, reliable = self.peer.send, self.enet.Packet, self.enet.PACKET_FLAG_RELIABLE
+        for message in messages:
+            send(0, packet(message, reliable))
+        host, peer = self.host, self.peer
+        host.flush()
+        while peer.reliableDataInTransit > peer.windowSize * 3 // 4:
+            host.service(1)
+
+    def close(self) -> None:
+        """Everything has been answered."""
+
+
+PEERS = [ENet()]
