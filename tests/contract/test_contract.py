@@ -35,14 +35,17 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "tls": REAL,
     "unix": REAL + PORTABLE[:1],
     "udp": REAL + PORTABLE,
+    "rudp": REAL + PORTABLE,
     "memory": (*REAL, "simulated"),
     "memory-link": ("simulated",),
     "memory-lossy": (*FAST, "simulated"),
+    "memory-rudp": (*FAST, "simulated"),
     "tcp-length32": FAST,
     "unix-length32": REAL[:1],
     "memory-length32": ("simulated",),
     "tcp-without-native": REAL,
     "udp-without-native": REAL,
+    "rudp-without-native": REAL,
 }
 """Ways to run the suite, and the loops for each."""
 
@@ -55,10 +58,12 @@ ARENAS: dict[str, Arena] = {
     "tcp": Arena(lambda: "tcp://127.0.0.1:0"),
     "tls": Arena(lambda: "tls://127.0.0.1:0"),
     "udp": Arena(lambda: "udp://127.0.0.1:0"),
+    "rudp": Arena(lambda: "rudp://127.0.0.1:0", dialect=None),
     "unix": Arena(lambda: "unix:///"),
     "memory": Arena(_memory()),
     "memory-link": Arena(_memory(f"?{LINK}")),
     "memory-lossy": Arena(_memory(f"?{LOSSY}")),
+    "memory-rudp": Arena(_memory(f"?{LOSSY}&rudp=true")),
 }
 
 
@@ -87,8 +92,7 @@ def arena(way: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         found = replace(found, options={"framing": "length32"})
     elif variant == "without-native":
         monkeypatch.setattr(datagram, "NativeDatagramSocket", None)
-        for name in ("recv", "send", "handle"):
-            monkeypatch.setattr(stream, name, getattr(stream, f"portable_{name}"))
+        monkeypatch.setattr(stream, "stream_socket", stream.PortableStreamSocket)
     return found
 
 
