@@ -138,6 +138,8 @@ class RudpSession(Incoming):
     def abort(self, code: int, reason: str, now: int) -> None:
         """Ends at once; the peer is told if the network takes it."""
         if self.state != CLOSED:
+            if self._goodbye is not None and self.is_closing():
+                code, reason = self._goodbye  # has been said already; all that waits is the peer's
             if self.state != OPENING:
                 self._say(code, reason)
             self._finish(code, reason, by_peer=False)
@@ -149,10 +151,15 @@ class RudpSession(Incoming):
             self._finish(code, reason, by_peer=False)
 
     def gone(self, reason: str) -> None:
-        """The peer knows this connection no more, or can't be reached."""
-        if self.state != CLOSED:
+        """The peer knows this connection no more, or can't be reached: after a goodbye of ours, that is as good as its."""
+        if self.state == CLOSED:
+            return
+        if self._goodbye is not None and self.is_closing():  # everything reliable was acknowledged before it left
+            code, own_reason = self._goodbye
+            self._finish(code, own_reason, by_peer=False, is_agreed=True)
+        else:
             self._finish(CloseCode.LOST, reason, by_peer=True)
-            self._says_close = False
+        self._says_close = False
 
     def refuse(self, code: int, reason: str) -> None:
         """The peer did not take the connection."""
@@ -294,7 +301,9 @@ class RudpSession(Incoming):
         self._close_tries += 1
         self.closes_sent += 1
         if self.state == CLOSING:
-            backed = self.rtt.probe_timeout(self.peer_ack_delay_ns) << min(self._close_tries - 1, 4)
+            backed = self.rtt.probe_timeout(self.peer_ack_delay_ns)
+            for _ in range(1, self._close_tries):
+                backed = backed * 3 // 2
             self._close_at = now + min(backed, limits.RUDP_PTO_MAX_NS)
         code, reason = self._goodbye
         text = reason.encode("utf-8", "replace")[: limits.REASON_BYTES_MAX].decode("utf-8", "ignore").encode()
