@@ -63,7 +63,7 @@ ARENAS: dict[str, Arena] = {
     "memory": Arena(_memory()),
     "memory-link": Arena(_memory(f"?{LINK}")),
     "memory-lossy": Arena(_memory(f"?{LOSSY}")),
-    "memory-rudp": Arena(_memory(f"?{LOSSY}&rudp=true")),
+    "memory-rudp": Arena(_memory(f"?{LOSSY}&rudp=true"), dialect=None),
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import transport
+from tests.sim.machines import Datagrams
 from tests.transports.memory_pipes import echo, now
 from transport import Delivery, limits, testing
 from transport.drive import memory as drive
@@ -61,7 +62,7 @@ def test_traits_are_those_of_the_scheme() -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("asked", list(Delivery))
 def test_every_delivery_over_loss(loss: str, asked: Delivery, seed: int) -> None:
-    """Reliable ones all arrive, once; ordered and sequenced ones in order; what is lost without a promise is counted."""
+    """Reliable ones all arrive, once; ordered and sequenced ones in order; the others lose what the link does."""
     count = 400
 
     async def main() -> list[int]:
@@ -249,8 +250,11 @@ def test_options_that_make_no_sense(query: str, text: str) -> None:
     testing.run(main())
 
 
-@pytest.mark.parametrize("query", ["mtu=1200", "congestion=none", "checksum=none", "checksum=crc32c", "cookie=always",
-                                   "redundancy=off", "rate=1mbit&queue=64KiB", "burst_good=1s&burst_bad=20ms"])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    ["mtu=1200", "congestion=none", "checksum=none", "checksum=crc32c", "cookie=always", "redundancy=off",
+     "rate=1mbit&queue=64KiB", "burst_good=1s&burst_bad=20ms"],
+)  # fmt: skip
 def test_options_that_do(query: str, seed: int) -> None:
     async def main() -> None:
         async with transport.serve(url(0.05, query), echo) as server, transport.connect(server.url) as conn:
@@ -259,6 +263,20 @@ def test_options_that_do(query: str, seed: int) -> None:
             assert (server.statistics().counters["retries_sent"] > 0) is (query == "cookie=always")
 
     testing.run(main(), seed=seed)
+
+
+def test_machines_have_no_place() -> None:
+    async def main() -> None:
+        for opening in (transport.serve, transport.connect):
+            async with transport.serve("memory://other", echo):
+                with pytest.raises(transport.UnsupportedOperation, match="datagrams=true"):
+                    await opening("memory://other?rudp" if opening is transport.connect else "memory://lab?rudp",
+                                  machine=Datagrams)  # fmt: skip
+        async with transport.serve("memory://lab", machine=Datagrams):
+            with pytest.raises(ConnectFailed, match="runs a machine"):
+                await transport.connect("memory://lab?rudp")
+
+    testing.run(main())
 
 
 def test_nobody_answers() -> None:

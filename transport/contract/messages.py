@@ -189,7 +189,8 @@ async def delivery(arena: Arena, asked: Delivery) -> None:
             need(not doubled, f"{doubled} of {len(got)} messages came twice")
             strange = [index for index in got if index >= MANY]
             need(not strange, f"messages came that nobody sent: {strange[:5]}")
-            if asked is Delivery.UNRELIABLE_SEQUENCED or ends.traits.ordered:
+            keeps_order = asked in (Delivery.RELIABLE_ORDERED, Delivery.UNRELIABLE_SEQUENCED)
+            if keeps_order or (ends.traits.ordered and not ends.traits.sequenced):  # both: it orders what asks for it
                 back = [index for before, index in pairwise(got) if index < before]
                 need(not back, f"message {back[:1]} came after a later one")
 

@@ -21,7 +21,7 @@ from transport.drive import memory_datagram
 from transport.drive.base import Owner
 from transport.drive.memory import MemoryDriver, MemoryHub, hub_in_use, hub_of, join
 from transport.drive.memory_datagram import MemoryDatagramDriver, MemorySocket
-from transport.errors import ConnectFailed, InvalidURL, LocalProtocolError
+from transport.errors import ConnectFailed, InvalidURL, LocalProtocolError, UnsupportedOperation
 from transport.machine import DatagramMachine, Path
 from transport.options import Option
 from transport.sim.config import LinkConfig
@@ -39,7 +39,7 @@ def datagram_traits(request: Request) -> Traits:
 
 def traits_of(request: Request, datagrams: bool, rudp: bool = False) -> Traits:
     """What connections promise."""
-    if rudp and request.machine is None:
+    if rudp:
         from transport.transports import memory_rudp
 
         return memory_rudp.traits(request)
@@ -261,6 +261,10 @@ class MemoryTransport:
         config = link_config(options)
         seed = seed_of(options, loop)
         datagrams = wants_datagrams(options, config) or bool(listener.speaks)
+        if wants_rudp(options):
+            _refuse_machine(request)
+            if listener.speaks is not None:
+                raise _refused(request, "the server runs a machine, and reliable UDP is asked for")
         machine = None
         if request.machine is not None:
             machine = request.machine()
@@ -271,8 +275,7 @@ class MemoryTransport:
             raise _refused(request, "the server runs a byte machine, and this link has datagrams")
         try:
             if datagrams:
-                rudp = wants_rudp(options) and machine is None
-                return self._connect_datagrams(request, listener, config, seed, machine, rudp)
+                return self._connect_datagrams(request, listener, config, seed, machine, wants_rudp(options))
             return self._connect_bytes(request, listener, config, seed, machine)
         except ConnectionRefusedError as error:
             raise _refused(request, str(error)) from error
@@ -322,6 +325,7 @@ class MemoryTransport:
         _check(request)
         self.traits(request)  # a mistake is raised here
         if wants_rudp(request.options):
+            _refuse_machine(request)
             make_endpoint(request, None, True, 0, listening=True)  # likewise
         hub = hub_of(asyncio.get_running_loop())
         hub.acquire()
@@ -330,6 +334,11 @@ class MemoryTransport:
         except BaseException:
             hub.release()
             raise
+
+
+def _refuse_machine(request: Request) -> None:
+    if request.machine is not None:
+        raise UnsupportedOperation("rudp=true takes no machine=, its datagrams are its own; datagrams=true does")
 
 
 def _check(request: Request) -> None:
