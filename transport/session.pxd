@@ -20,12 +20,16 @@ cdef class MessageSession:
     cdef public list batches
 
     cpdef send(self, bytes payload, int channel, int delivery, int priority, long long expires_at, long long now)
+    cpdef send_copies(self, bytes payload, int channel, int delivery, int priority, long long expires_at, int copies,
+                      long long now)
+    cpdef fence(self)
     @cython.locals(batches=list)
     cpdef list take(self)
     cpdef reuse(self, Batch batch)
     cpdef consumed(self, int channel, Py_ssize_t size, Py_ssize_t messages)
     cpdef Py_ssize_t channel_queued(self, int channel)
     cpdef int channels_max(self)
+    cpdef bint wants_output(self)
     cpdef bint credit_waiting(self)
     cpdef ping(self, long long token, long long now)
     cpdef close(self, int code, str reason, long long now)

@@ -64,6 +64,16 @@ class MessageSession:
         """Queues one message. `expires_at` is a time in ns, or 0 for never. The caller has checked every argument."""
         raise NotImplementedError
 
+    def send_copies(
+        self, payload: bytes, channel: int, delivery: int, priority: int, expires_at: int, copies: int, now: int
+    ) -> None:
+        """`send` with a wish for redundant copies, where the wire has any."""
+        self.send(payload, channel, delivery, priority, expires_at, now)
+
+    def fence(self) -> Any:
+        """An object whose `pending` is 0 when everything sent so far is settled; None where `queued_bytes` tells."""
+        return None
+
     def take(self) -> list[Batch]:
         """Received messages since the last call, in order."""
         batches = self.batches
@@ -83,6 +93,10 @@ class MessageSession:
     def channels_max(self) -> int:
         """How many channels both sides agreed on."""
         return 1
+
+    def wants_output(self) -> bool:
+        """Whether the driver should ask for output again: asked after every flush."""
+        return self.queued_bytes > 0 or self.credit_waiting()
 
     def credit_waiting(self) -> bool:
         """Whether `consumed` left something to transmit, so that the driver must be woken."""

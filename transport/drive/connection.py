@@ -246,7 +246,7 @@ class Connection(Outbound):
         elif self._pipe_paused:
             self._pipe_paused = False
             self._driver.resume_reading(self)
-        if self._session.queued_bytes or self._session.credit_waiting():
+        if self._session.wants_output():
             self._driver.wake()
 
     def pause_reading(self) -> None:
@@ -462,6 +462,8 @@ class Connection(Outbound):
         self._wake_writers()
         while self._flushers:
             self._flushers.popleft()[1].wake()
+        while self._fences:
+            self._fences.pop()[1].wake()
         self._inbox.wake()
         for lane in list(self._lanes.values()):  # a woken reader may ask for another
             lane.inbox.wake()

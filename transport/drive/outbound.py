@@ -65,6 +65,7 @@ class Outbound(Source):
         self._writers: dict[Any, int] = {}  # those that wait, in the order they came, with their channels
         self._flushers: deque[tuple[int, Any]] = deque()
         self._mixed = False  # what has left need not be what came first
+        self._fences: list[tuple[Any, Any]] = []  # flushes of a session that knows by itself, with their waiters
         self._pings: dict[int, tuple[asyncio.Future[float], int]] = {}
         self._ping_token = 0
         self._rtt: float | None = None
@@ -180,9 +181,10 @@ class Outbound(Source):
             expires_at = self._expiry(expires)
         if priority is not None:
             rank = self._rank(priority)
-        if redundancy is not None and not 0 <= redundancy <= limits.REDUNDANCY_MAX:
-            raise LocalProtocolError(f"redundancy {redundancy} is not within 0 to {limits.REDUNDANCY_MAX}")
-        session.send(payload, channel, promise, rank, expires_at, 0)
+        if redundancy is None:
+            session.send(payload, channel, promise, rank, expires_at, 0)
+        else:
+            session.send_copies(payload, channel, promise, rank, expires_at, self._copies(redundancy), 0)
         self._sent_since += size
         if self._delivering:
             self._answered_since += size
@@ -209,6 +211,11 @@ class Outbound(Source):
         if not expires > 0:
             raise LocalProtocolError(f"expires must be more than 0 seconds, not {expires!r}")
         return self._driver.now() + int(min(expires, limits.TIME_S_MAX) * limits.SECOND_NS)
+
+    def _copies(self, redundancy: Any) -> int:
+        if not isinstance(redundancy, int) or not 0 <= redundancy <= limits.REDUNDANCY_MAX:
+            raise LocalProtocolError(f"redundancy {redundancy!r} is not a number from 0 to {limits.REDUNDANCY_MAX}")
+        return redundancy
 
     def _rank(self, priority: int) -> int:
         if not limits.PRIORITY_MIN <= priority <= limits.PRIORITY_MAX:
@@ -305,9 +312,11 @@ class Outbound(Source):
             self._wake_writers()
         while self._flushers and self._has_left(self._flushers[0][0]):
             self._flushers.popleft()[1].wake()
+        if self._fences:
+            self._wake_fences()
         if self._driver.busy or self._driver.unsent_bytes:  # the second: a blocked pipe wakes us by itself
             return
-        if session.queued_bytes or session.credit_waiting():
+        if session.wants_output():
             self._driver.wake()
 
     def _wake_writers(self) -> None:
@@ -339,21 +348,34 @@ class Outbound(Source):
             ConnectionClosed: the connection ended before.
         """
         session = self._session
+        fence = session.fence()
         mark = session.sent_total
-        while not self._has_left(mark):
+        while fence.pending if fence is not None else not self._has_left(mark):
             if self._lost or self._closed is not None:
                 raise self.end_error()
-            entry = (mark, make_waiter(self.loop))
-            self._flushers.append(entry)
+            waiter = make_waiter(self.loop)
+            entry = (mark, waiter) if fence is None else (fence, waiter)
+            line: Any = self._flushers if fence is None else self._fences
+            line.append(entry)
             self._driver.wake()
             try:
-                await entry[1]
+                await waiter
             except BaseException:
-                if entry in self._flushers:
-                    self._flushers.remove(entry)
+                if entry in line:
+                    line.remove(entry)
                 raise
         if self._closed is not None and (session.cut_bytes or not self._closed.clean):
             raise self.end_error()
+
+    def _wake_fences(self) -> None:
+        """Wakes flushes for which all is settled."""
+        kept: list[tuple[Any, Any]] = []
+        for fence, waiter in self._fences:
+            if fence.pending:
+                kept.append((fence, waiter))
+            else:
+                waiter.wake()
+        self._fences[:] = kept
 
     async def ping(self) -> float:
         """Round-trip time to the peer's session in seconds.

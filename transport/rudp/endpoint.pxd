@@ -17,8 +17,8 @@ cdef class RudpEndpoint(Exchange):
     cdef object _entropy
     cdef bytes _key
     cdef object _cookies
-    cdef dict _half_open, _clients, _client_keys, _lingering
-    cdef list _replies
+    cdef readonly dict _half_open, _clients, _client_keys, _lingering
+    cdef readonly list _replies
     cdef unsigned long long _last_cid
     cdef RudpSession _last, _sole
     cdef long long _now, _second
@@ -28,6 +28,9 @@ cdef class RudpEndpoint(Exchange):
 
     cpdef forget(self, PeerSession session)
     cpdef _remove(self, RudpSession session)
+    @cython.locals(session=RudpSession)
+    cpdef receive_one(self, bytes payload, path, int ecn, long long now)
+    cpdef _rested(self, RudpSession session)
     @cython.locals(touched=RudpSession, session=RudpSession, form=int, cid="unsigned long long", data=bytes)
     cpdef receive_many(self, list payloads, path, int ecn, long long now)
     cpdef _packet(self, RudpSession session, bytes data, int ecn, long long now)

@@ -132,6 +132,17 @@ class RudpEndpoint(Exchange):
         """Takes one datagram."""
         self.receive_many([data if type(data) is bytes else bytes(data)], path, ecn, now)
 
+    def receive_one(self, payload: bytes, path: Path, ecn: int, now: int) -> None:
+        """Takes one datagram; for the session of the one before in the shortest way."""
+        session = self._last
+        if session is None or len(payload) < SHORT_MIN or payload[0] & 0xC0 != 0x40 or pen.u64(payload, 1) != self._last_cid:
+            self.receive_many([payload], path, ecn, now)
+            return
+        self._now = now
+        session.stamp = self.stamp
+        self._packet(session, payload, ecn, now)
+        self._after(session)
+
     def receive_many(self, payloads: list[bytes], path: Path, ecn: int, now: int) -> None:
         """Takes consecutive datagrams of one path."""
         self._now = now
@@ -383,27 +394,41 @@ class RudpEndpoint(Exchange):
             self.turn_over()
             self.flushed(session)
             if size > 0:
-                self.take_turn(session)
+                if session.may_have_more():
+                    self.take_turn(session)
+                else:
+                    self._rested(session)
                 item.size = size
                 item.segment_bytes = session.segment
                 item.path = session.path
                 item.ecn = 0
                 return True
-            self.arm(session)
-            if session.has_news():
-                self.ready(session)
+            self._rested(session)
         self.pressing = False
         return False
+
+    def _rested(self, session: RudpSession) -> None:
+        """A session has sent all that it may for now."""
+        self.arm(session)
+        if session.has_news():
+            self.ready(session)
 
     # Time
 
     def due(self) -> int:
         """When to call `expire`."""
-        return self.first_due()
+        first = self.first_due()
+        if self._half_open:
+            end = int(next(iter(self._half_open.values())).opened) + HALF_OPEN_NS
+            if not first or end < first:
+                return end
+        return first
 
     def expire(self, now: int) -> None:
         """Wakes every session whose deadline has come."""
         self._now = now
+        if self._half_open:
+            self._drop_old_half(now)
         session = self.pop_due(now)
         while session is not None:
             assert isinstance(session, RudpSession)

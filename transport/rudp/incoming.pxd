@@ -13,7 +13,7 @@ cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR, STREAM_CHANNEL, OPEN, CLOSED
 
 
 cdef class Incoming(Recovery):
-    cdef dict _in_lanes, _in_channels
+    cdef readonly dict _in_lanes, _in_channels
     cdef InLane _in_last
     cdef long long _in_number
     cdef InChannel _in_state

@@ -3,7 +3,7 @@ from cpython cimport array
 from transport.rudp cimport longs, pen
 from transport.rudp.ranges cimport Ranges
 
-cdef Py_ssize_t COST, LOOSE_BYTES, LOOSE_MESSAGES, COMPACT_AT, FRAGMENT_MIN
+cdef Py_ssize_t COST, LOOSE_BYTES, LOOSE_MESSAGES, KEEP, COMPACT_AT, FRAGMENT_MIN
 cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR
 cdef long long LATE
 
@@ -16,6 +16,11 @@ cdef class Outflow:
     cdef public OutLane last_lane
     cdef public long long last_number
     cdef public long long expired, dropped, skipped, messages, retransmitted_bytes
+
+
+@cython.final
+cdef class Fence:
+    cdef public Py_ssize_t pending
 
 
 @cython.final
@@ -44,6 +49,7 @@ cdef class OutLane:
     cdef long long _head_start, _position, _acked_to
     cdef Ranges _acked
     cdef int _number_bytes
+    cdef list _fences
 
     @cython.locals(cost=Py_ssize_t)
     cpdef append(self, bytes payload, int priority, long long expires_at, int copies)
@@ -53,6 +59,11 @@ cdef class OutLane:
     cpdef _drop_oldest(self)
     @cython.locals(payload=bytes, cost=Py_ssize_t)
     cpdef _remove(self, Py_ssize_t index)
+    cpdef set_fence(self, Fence fence)
+    @cython.locals(number="long long")
+    cpdef _shift_fences(self, Py_ssize_t place, Py_ssize_t by)
+    @cython.locals(reached="long long", fence=Fence)
+    cpdef _open_fences(self)
     cpdef bint has_new(self)
     cpdef bint has_output(self)
     cpdef bint is_idle(self)
@@ -88,6 +99,7 @@ cdef class OutLane:
     cpdef int next_copies(self) except? -1
     @cython.locals(marks=list, following=Py_ssize_t)
     cpdef _next_rank(self)
+    cpdef bint pass_lapsed(self, long long now) except -1
     @cython.locals(expires_at="long long", payload=bytes)
     cpdef bint _lapsed(self, long long now) except -1
     @cython.locals(payload=bytes, start="long long", end="long long")

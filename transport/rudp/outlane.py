@@ -15,6 +15,7 @@ from transport.rudp.ranges import Ranges
 COST = limits.MESSAGE_COST_BYTES
 LOOSE_BYTES = limits.UNRELIABLE_QUEUE_BYTES
 LOOSE_MESSAGES = limits.UDP_QUEUED_MESSAGES
+KEEP = 64  # settled entries that may stay in an empty queue
 COMPACT_AT = 1024  # settled entries at the head of the queue before they are cut off
 FRAGMENT_MIN = 16  # message bytes that are worth the head of a fragment
 MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
@@ -49,6 +50,17 @@ class Outflow:
         self.messages = 0
         self.retransmitted_bytes = 0
         self.needs_credit = 0
+
+
+class Fence:
+    """What a flush waits for.
+
+    Attributes:
+        pending: lanes on which something that was there when it was set has not been settled.
+    """
+
+    def __init__(self) -> None:
+        self.pending = 0
 
 
 class OutChannel:
@@ -117,6 +129,7 @@ class OutLane:
         self._acked_to = 0
         self._acked = Ranges()
         self._number_bytes = 1
+        self._fences: list[tuple[int, Fence]] = []  # each before a message number
         self.cut_start = -1
         self.cut_end = -1
         self.cut_index = -1
@@ -153,6 +166,8 @@ class OutLane:
                 place -= 1
         self._payloads.insert(place, payload)
         marks.insert(place, (priority, expires_at, copies))
+        if self._fences:
+            self._shift_fences(place, 1)
         if self._next == len(marks) - 1 or priority > self.rank:
             self.rank = priority
 
@@ -177,6 +192,8 @@ class OutLane:
         cost = len(payload) + COST
         if self._marks is not None:
             del self._marks[index]
+        if self._fences:
+            self._shift_fences(index, -1)
         self.waiting -= cost
         if self.is_reliable:
             self.state.waiting -= cost
@@ -184,6 +201,25 @@ class OutLane:
                 self.flow.blocked -= cost
                 return
         self.flow.queued -= cost
+
+    # Flushing
+
+    def set_fence(self, fence: Fence) -> None:
+        """`fence` is open, as far as this lane goes, when everything that is queued now is settled or given up."""
+        if self._head < len(self._payloads):
+            fence.pending += 1
+            self._fences.append((self._base + len(self._payloads), fence))
+
+    def _shift_fences(self, place: int, by: int) -> None:
+        """A message was put in or taken out at `place` of the queue."""
+        number = self._base + place
+        self._fences = [(at + by if at > number else at, fence) for at, fence in self._fences]
+        self._open_fences()
+
+    def _open_fences(self) -> None:
+        reached = self._base + self._head
+        while self._fences and self._fences[0][0] <= reached:
+            self._fences.pop(0)[1].pending -= 1
 
     # Out
 
@@ -291,7 +327,7 @@ class OutLane:
             head = 1 if follows else 1 + channel_bytes + self._number_bytes
             left = end - pos - head - size
             if not offset and left >= 0:
-                last = is_sole and self._next + 1 == count
+                last = is_sole and self._next + 1 == count and not self.skips
                 if left and not last and left < pen.varint_size(size):
                     pos = pen.put_zeros(room, pos, left)  # no place for a length: the message goes to the very end
                     left = 0
@@ -331,7 +367,7 @@ class OutLane:
         if not offset:
             self._begin(size + COST)
         length = -1
-        if left > 0 and not (is_sole and self._next + 1 == len(self._payloads)):
+        if left > 0 and not (is_sole and self._next + 1 == len(self._payloads) and not self.skips):
             if left >= pen.varint_size(rest):
                 length = rest
             else:
@@ -427,6 +463,10 @@ class OutLane:
 
     # Expiry
 
+    def pass_lapsed(self, now: int) -> bool:
+        """Drops the message that would be cut next if it is too late for it; returns whether it was."""
+        return self._marks is not None and self._next < len(self._payloads) and self._lapsed(now)
+
     def _lapsed(self, now: int) -> bool:
         """Drops the next message if it is too late for it."""
         assert self._marks is not None
@@ -506,6 +546,8 @@ class OutLane:
         self._head = head
         self.flow.queued -= freed
         self.floor = self._base + head
+        if self._fences:
+            self._open_fences()
         self._compact()
 
     def _release_sent(self) -> None:
@@ -517,11 +559,15 @@ class OutLane:
             self.flow.queued -= len(payload) + COST
             payloads[self._head] = None
             self._head += 1
+        if self._fences:
+            self._open_fences()
         self._compact()
 
     def _compact(self) -> None:
         head = self._head
         if head == len(self._payloads):
+            if head < KEEP:
+                return  # a queue that is emptied at every message would ask for memory at every message
             self._payloads.clear()
             self._marks = None
         elif head >= COMPACT_AT and 2 * head >= len(self._payloads):
@@ -630,6 +676,7 @@ class OutLane:
         self._head = self._next = self._offset = 0
         self.lost.clear()
         self._acked.clear()
+        self._fences = []
         self.skips = []
         self.skip_costs = []
         self.waiting = 0

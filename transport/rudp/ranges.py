@@ -326,6 +326,8 @@ class AckRanges:
             return
         self.floor = number
         self._start = max(self._start, number)
+        if not self._starts:
+            return
         i = _find(self._ends, number + 1)  # ranges before it end at the number or below
         del self._starts[:i]
         del self._ends[:i]

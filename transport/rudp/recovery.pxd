@@ -7,7 +7,7 @@ from transport.rudp.sending cimport Sending
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 
 cdef long long PTO_MAX_NS, SPURIOUS_NS, ACK_DELAY_UNIT_NS, NEVER
-cdef int PERSISTENT, ACKED, BLOCKED, CREDIT, FREE, LOST, PING, QUIET, RIDER, SENT, SKIP, SKIPPED, SPAN
+cdef int RANGES_MAX, PERSISTENT, ACKED, BLOCKED, CREDIT, FREE, LOST, PING, QUIET, RIDER, SENT, SKIP, SKIPPED, SPAN
 
 
 cdef class Recovery(Sending):

@@ -20,6 +20,7 @@ from transport.rudp.sent import Item, Rider, SentPacket, SkipRecord
 from transport.rudp.turns import Exchange
 
 PTO_MAX_NS = limits.RUDP_PTO_MAX_NS
+RANGES_MAX = limits.RUDP_ACK_RANGES_SENT
 SPURIOUS_NS = limits.RUDP_SPURIOUS_NS
 PERSISTENT = 3  # probe time-outs that a run of losses has to span (RFC 9002 section 7.6.1)
 ACK_DELAY_UNIT_NS = 8000
@@ -76,7 +77,7 @@ class Recovery(Sending):
         pos = self._number_end
         if largest >= self.ring.next:
             raise RemoteProtocolError(f"packet {largest} was acknowledged and never sent")
-        if run > largest or count >= limits.RUDP_ACK_RANGES_SENT:
+        if run > largest or count >= RANGES_MAX:
             raise RemoteProtocolError("malformed ack")
         self.acks_received += 1
         before = self.in_flight

@@ -3,18 +3,19 @@ from transport.rudp cimport pen
 from transport.rudp.acks cimport AckState
 from transport.rudp.congestion.base cimport Controller
 from transport.rudp.inlane cimport InChannel, InFlow
-from transport.rudp.outlane cimport OutChannel, Outflow, OutLane
+from transport.rudp.outlane cimport Fence, OutChannel, Outflow, OutLane
 from transport.rudp.pacer cimport Pacer
 from transport.rudp.redundancy cimport Redundancy, is_due
 from transport.rudp.rtt cimport RttEstimator
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 from transport.rudp.turns cimport Exchange, TurnSession
 
-cdef int BLOCKED, CLOSING, CREDIT, PING, QUIET, SENT, SKIPPED
+cdef int BLOCKED, CLOSING, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
 cdef Py_ssize_t COST, CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PAD_MAX, RIDER_BYTES, RIDERS_MAX, LOOSE_MAX
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
 cdef int SEGMENTS_MAX, RANKS, RANK_0, STREAM_CHANNEL, ACK_ONLY_MAX
 cdef long long SKIP_EVERY, LATE_FLIGHTS
+cdef Py_ssize_t SKIPS_PER_FRAME
 
 
 cdef class Sending(TurnSession):
@@ -31,15 +32,17 @@ cdef class Sending(TurnSession):
     cdef public AckState acks
     cdef public Outflow flow
     cdef public SentRing ring
-    cdef list _channels
+    cdef readonly list _channels
     cdef long long _channel_limit
     cdef int _channels_max
     cdef dict _lanes
     cdef OutLane _last_lane
     cdef list _active
     cdef Py_ssize_t _active_count
-    cdef list _riders, _credit_due
-    cdef InFlow _in_flow
+    cdef int _top
+    cdef readonly list _riders
+    cdef list _credit_due
+    cdef readonly InFlow _in_flow
     cdef long long _blocked_told
     cdef list _pings
     cdef int _probes
@@ -56,10 +59,14 @@ cdef class Sending(TurnSession):
     cpdef _queue(self, OutLane lane, bytes payload, int priority, long long expires_at, int copies)
     @cython.locals(lane=OutLane)
     cpdef OutLane _lane(self, int channel, int delivery)
+    @cython.locals(fence=Fence, lane=OutLane)
+    cpdef fence(self)
     @cython.locals(channels=list, state=OutChannel)
     cpdef OutChannel _channel(self, int channel)
     cpdef _activate(self, OutLane lane)
     cpdef _move(self, OutLane lane)
+    @cython.locals(rank=int)
+    cpdef _list(self, OutLane lane)
     cpdef _rest(self, OutLane lane)
     @cython.locals(lane=OutLane)
     cpdef _wake_lanes(self)
@@ -105,5 +112,6 @@ cdef class Sending(TurnSession):
     cpdef Py_ssize_t _put_copies(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
     cpdef bint _rides_now(self, Rider rider, long long age, int rides)
     cpdef bint has_waiting(self) except -1
+    cpdef bint may_have_more(self)
     @cython.locals(lane=OutLane, rank=list)
     cpdef drop_all(self)

@@ -14,8 +14,8 @@ from transport.rudp.acks import AckState
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.inlane import InChannel, InFlow
-from transport.rudp.kinds import BLOCKED, CLOSING, COPIES_BIT, CREDIT, FIXED_BIT, PING, QUIET, SENT, SKIPPED, STREAM_CHANNEL
-from transport.rudp.outlane import OutChannel, Outflow, OutLane
+from transport.rudp.kinds import BLOCKED, CLOSING, COPIES_BIT, CREDIT, FIXED_BIT, OPEN, PING, QUIET, SENT, SKIPPED, STREAM_CHANNEL
+from transport.rudp.outlane import Fence, OutChannel, Outflow, OutLane
 from transport.rudp.pacer import Pacer
 from transport.rudp.redundancy import Redundancy, is_due
 from transport.rudp.rtt import RttEstimator
@@ -36,6 +36,8 @@ RANK_0 = -limits.PRIORITY_MIN
 LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
 ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
 SKIP_EVERY = limits.RUDP_SKIP_EVERY
+SKIPS_PER_FRAME = limits.RUDP_SKIPS_PER_FRAME
+PRESSING_BYTES = limits.UDP_FLUSH_BYTES
 LATE_FLIGHTS = limits.RUDP_LATE_FLIGHTS
 
 
@@ -82,6 +84,7 @@ class Sending(TurnSession):
         self._last_lane: OutLane | None = None
         self._active: list[list[OutLane]] = [[] for _ in range(RANKS)]
         self._active_count = 0
+        self._top = -1  # no lane is active in a class above
         self._riders: list[Rider] = []
         self._credit_due: list[InChannel] = []
         self._in_flow = InFlow(config.start_window, config.connection_window)
@@ -144,6 +147,15 @@ class Sending(TurnSession):
             self._move(lane)
         if not self.is_turn:
             self.exchange.take_turn(self)
+        if lane.waiting > PRESSING_BYTES and not self.is_starved and not lane.state.is_blocked:
+            self.exchange.pressing = True
+
+    def fence(self) -> Fence:
+        """See `MessageSession.fence`."""
+        fence = Fence()
+        for lane in self._lanes.values():
+            lane.set_fence(fence)
+        return fence
 
     def _lane(self, channel: int, delivery: int) -> OutLane:
         key = channel * 4 + delivery
@@ -166,8 +178,7 @@ class Sending(TurnSession):
         if lane.is_active or not lane.has_output():
             return
         lane.is_active = True
-        lane.listed = lane.rank
-        self._active[lane.rank + RANK_0].append(lane)
+        self._list(lane)
         self._active_count += 1
         self.is_starved = False
 
@@ -175,8 +186,15 @@ class Sending(TurnSession):
         """The rank of an active lane may have changed."""
         if lane.is_active and lane.listed != lane.rank:
             self._active[lane.listed + RANK_0].remove(lane)
-            lane.listed = lane.rank
-            self._active[lane.rank + RANK_0].append(lane)
+            self._list(lane)
+
+    def _list(self, lane: OutLane) -> None:
+        """Puts a lane behind the others of its rank."""
+        lane.listed = lane.rank
+        rank = lane.rank + RANK_0
+        self._active[rank].append(lane)
+        if rank > self._top:  # noqa: PLR1730  max() is a call where this is a comparison
+            self._top = rank
 
     def _rest(self, lane: OutLane) -> None:
         """A lane has nothing to send for now."""
@@ -249,6 +267,9 @@ class Sending(TurnSession):
     def _waiting(self) -> int:
         """Bytes that active lanes have to send, as far as matters here."""
         waiting = 0
+        lane = self._last_lane
+        if self._active_count == 1 and lane is not None and lane.is_active:
+            return lane.waiting + lane.lost.total
         for rank in self._active:
             for lane in rank:
                 waiting += lane.waiting + lane.lost.total
@@ -400,12 +421,13 @@ class Sending(TurnSession):
     def _put_skips(self, room: memoryview, pos: int, end: int, lane: OutLane, packet: SentPacket) -> int:
         """A SKIP frame for messages of `lane` that were given up."""
         room_left = end - pos - 6
-        count = min(len(lane.skips), limits.RUDP_SKIPS_PER_FRAME, room_left // 12)
+        count = min(len(lane.skips), SKIPS_PER_FRAME, room_left // 12)
         if count <= 0:
             return pos
         record = SkipRecord(lane, lane.skips[:count], lane.skip_costs[:count])
         del lane.skips[:count]
         del lane.skip_costs[:count]
+        self.flow.last_lane = None  # no message frame behind it counts on the one before it
         pos = pen.put8(room, pos, SKIP_FRAME)
         pos = pen.put_varint(room, pos, lane.channel * 4 + lane.delivery)
         pos = pen.put_varint(room, pos, count)
@@ -424,11 +446,12 @@ class Sending(TurnSession):
         if is_thin:
             pos = self._put_copies(room, pos, end, packet, now)
         has_new = False
-        rank = RANKS - 1
+        rank = self._top
         while rank >= 0 and pos < end:
             lanes = self._active[rank]
             if not lanes:
                 rank -= 1
+                self._top = rank
                 continue
             lane = lanes[0]
             before = pos
@@ -473,6 +496,8 @@ class Sending(TurnSession):
             return pos
         rides = self.redundancy.rides(now)
         while pos < end and lane.has_new():
+            if lane.pass_lapsed(now):
+                continue
             size = lane.next_size()
             copies = lane.next_copies() if size >= 0 else 0
             watched = 0 <= size <= RIDER_BYTES and (copies > 0 or (copies < 0 and rides > 0 and lane.is_reliable))
@@ -485,7 +510,8 @@ class Sending(TurnSession):
             if pos == before:
                 break
             if watched and lane.next_number() == number + 1 and len(self._riders) < RIDERS_MAX:
-                rider = Rider(lane, start, after, payload, number, self._data_packets + 1, copies if copies > 0 else rides)
+                rider = Rider.__new__(Rider)
+                rider.fill(lane, start, after, payload, number, self._data_packets + 1, copies if copies > 0 else rides)
                 rider.is_forced = copies > 0
                 rider.first_number = self.ring.next - 1
                 self._riders.append(rider)
@@ -506,7 +532,8 @@ class Sending(TurnSession):
                 lane.cut_end - lane.cut_start == len(payload) + 1
             ):  # fmt: skip
                 number = lane.number_at(lane.cut_index)
-                rider = Rider(lane, lane.cut_start, lane.cut_end, payload, number, self._data_packets + 1, 1)
+                rider = Rider.__new__(Rider)
+                rider.fill(lane, lane.cut_start, lane.cut_end, payload, number, self._data_packets + 1, 1)
                 rider.is_repair = True
                 rider.first_number = self.ring.next - 1
                 self._riders.append(rider)
@@ -557,6 +584,21 @@ class Sending(TurnSession):
         if rider.is_repair or rider.is_forced:
             return True
         return rider.ridden < rides and is_due(age, rider.rides)
+
+    def may_have_more(self) -> bool:
+        """Whether another train might follow the one that was just built."""
+        return (
+            self._active_count > 0
+            or self._probes > 0
+            or len(self._pings) > 0
+            or len(self._credit_due) > 0
+            or self._in_flow.is_due
+            or self.state != OPEN
+        )
+
+    def wants_output(self) -> bool:
+        """See `MessageSession`: who stands in the row of its exchange will be asked."""
+        return self.is_turn
 
     def has_waiting(self) -> bool:
         """Whether anything reliable is not settled yet, or anything at all not sent."""

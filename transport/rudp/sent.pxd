@@ -2,6 +2,7 @@ cimport cython
 from transport.rudp.outlane cimport OutLane
 
 cdef int FREE, RIDER, SKIP, SPAN
+cdef long long RING_MAX
 
 
 cdef class Item:
@@ -16,6 +17,9 @@ cdef class Rider(Item):
     cdef public long long number, first, first_number
     cdef public int rides, ridden, copies
     cdef public bint is_settled, first_lost, is_repair, is_forced
+
+    cpdef fill(self, OutLane lane, long long start, long long end, bytes payload, long long number, long long first,
+               int rides)
 
 
 @cython.final

@@ -6,7 +6,6 @@ from transport.rudp.outlane cimport Outflow, OutLane
 from transport.rudp.sent cimport SentPacket
 
 cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, CLOSED, CLOSING, FIXED_BIT, OPEN, OPENING, STREAM_CHANNEL, QUIET
-cdef Py_ssize_t PRESSING_BYTES
 
 
 cdef class RudpSession(Incoming):
@@ -21,9 +20,6 @@ cdef class RudpSession(Incoming):
     cdef bint _says_close
     cdef int _close_tries
 
-    @cython.locals(lane=OutLane)
-    cpdef send_copies(self, bytes payload, int channel, int delivery, int priority, long long expires_at, int copies,
-                      long long now)
     cpdef gone(self, str reason)
     cpdef refuse(self, int code, str reason)
     cpdef _say(self, int code, str reason)

@@ -26,7 +26,6 @@ CLOSE = 0x0E
 CLEAN = (CloseCode.NORMAL, CloseCode.GOING_AWAY)
 PTO_COUNT = 3  # probe time-outs that a closed session lingers, and that an idle one lasts at least
 PINGS_MAX = limits.PINGS_OUTSTANDING_MAX
-PRESSING_BYTES = limits.UDP_FLUSH_BYTES
 UNHEARD_MAX = limits.RUDP_PTO_TRIES
 
 
@@ -97,15 +96,6 @@ class RudpSession(Incoming):
         self._wake_lanes()
 
     # Commands
-
-    def send_copies(
-        self, payload: bytes, channel: int, delivery: int, priority: int, expires_at: int, copies: int, now: int
-    ) -> None:
-        """See `Sending.send_copies`."""
-        Incoming.send_copies(self, payload, channel, delivery, priority, expires_at, copies, now)
-        lane = self._last_lane
-        if lane is not None and lane.waiting > PRESSING_BYTES and not self.is_starved and not lane.state.is_blocked:
-            self.exchange.pressing = True
 
     def ping(self, token: int, now: int) -> None:
         """Asks for an ack at once; `Pong(token)` follows when it has come.
@@ -384,7 +374,7 @@ class RudpSession(Incoming):
                 self._ack_bytes = 0
                 self._ack_packets = 0
                 self._detect(self.in_flight, now)
-        elif self.in_flight and self._probe_at() <= now:
+        if not self._loss_at and self.in_flight and self._probe_at() <= now:
             self._on_probe_timeout(now)
             if self._pto_count > UNHEARD_MAX:
                 self.fail(CloseCode.IDLE_TIMEOUT, "the peer acknowledges nothing", now)
