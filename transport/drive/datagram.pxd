@@ -58,6 +58,7 @@ cdef class DatagramDriver(Driver):
     cpdef wake(self)
     cpdef _schedule(self)
     cpdef _finish(self, Seat seat)
+    cpdef _cut(self, Seat seat, error)
     @cython.locals(now=cython.longlong)
     cpdef _on_readable(self)
     @cython.locals(limit=cython.longlong, until=cython.longlong)

@@ -251,7 +251,13 @@ class DatagramDriver(Driver):
         """Ends `owner`'s part now; `lost` follows in a later callback."""
         seat = self._seat(owner)
         seat.is_paused = True
-        self.loop.call_soon(self._lose, seat, error)
+        self.loop.call_soon(self._cut, seat, error)
+
+    def _cut(self, seat: Seat, error: BaseException | None) -> None:
+        """The end of an owner; the last word of its session leaves before the socket goes."""
+        if not seat.is_gone and not self.endpoint.is_exclusive:
+            self._flush(self.now())
+        self._lose(seat, error)
 
     def info(self, owner: Owner, name: str) -> Any:
         """socket, sockname, peername; rcvbuf and sndbuf granted (bytes); timestamp_ns of the last datagram."""

@@ -30,6 +30,7 @@ cdef class Outbound(Source):
     cdef long long _answered_since
     cdef dict _writers
     cdef object _flushers
+    cdef list _fences
     cdef bint _mixed
     cdef dict _pings
     cdef long long _ping_token
@@ -51,6 +52,7 @@ cdef class Outbound(Source):
     @cython.locals(sending=Send)
     cdef _sending(self, message, delivery, int channel, expires, priority, redundancy)
     cdef int _promise(self, delivery) except? -1
+    cdef int _copies(self, redundancy) except -1
     cpdef bint answers_pile_up(self)
     cpdef hold_answers(self)
     cpdef writing_paused(self)
