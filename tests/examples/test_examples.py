@@ -29,7 +29,13 @@ SAYS = {
     ],
     "echo": ["hello", "[1, 2.5, b'\\x00']", "{'nested': {'list': []}}"],
     "exec_transport": ["FIELD", "GUIDE", "exit status 0"],
+    "file_sender": ["3.0 MB of 3.0 MB", "lost, ", "intact over memory://files", "intact over rudp://127.0.0.1:"],
     "file_transfer": ["20000000 bytes, intact"],
+    "game_state": [
+        " of the states, none older than one before\nada heard ",
+        " lines, its own whole\nbob's packets were lost: True",
+        "cyd's packets were lost: True",
+    ],
     "heartbeat_machine": ["beats over tcp: 3", "simulated: 11 answered in 40 ms, 9 missed"],
     "pair_transport": ["{'over': 'a pair'} 256 True", "pair://nobody: nobody has that name"],
     "redis_client": ["PONG", "OK", "hello ü", "[b'100', None]", "error: ERR value is not an integer", "2"],
