@@ -63,7 +63,7 @@ def test_a_module_says_why_it_exists(path: Path) -> None:
 
 def test_a_test_lies_where_its_module_does() -> None:
     """`tests/codec/test_varint.py` tests `transport/codec/varint.py`; other folders of tests say what they are."""
-    own = {"contract", "examples", "fuzz", "guides", "meta", "parity", "bench", "acceptance", "docs"}
+    own = {"contract", "examples", "fuzz", "guides", "meta", "parity", "bench", "acceptance", "docs", "soak"}
     lost = []
     for path in tree.files("tests"):
         folder = path.parent.relative_to(tree.ROOT / "tests")

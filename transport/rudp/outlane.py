@@ -263,9 +263,10 @@ class OutLane:
 
     def _unblock(self) -> None:
         state = self.state
+        if state.needs_credit <= state.limit:  # else it is another lane of the channel that waits
+            state.needs_credit = 0
         if state.is_blocked:
             state.is_blocked = False
-            state.needs_credit = 0
             self.flow.queued += state.waiting
             self.flow.blocked -= state.waiting
 
