@@ -14,7 +14,7 @@ cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR, STREAM_CHANNEL, OPEN, CLOSED
 
 cdef class Incoming(Recovery):
     cdef readonly dict _in_lanes, _in_channels
-    cdef InLane _in_last
+    cdef InLane _in_last, _in_before
     cdef long long _in_number
     cdef InChannel _in_state
     cdef Batch _batch, _spare
@@ -63,6 +63,8 @@ cdef class Incoming(Recovery):
     @cython.locals(key="long long", count="long long", lane=InLane, state=InChannel, number="long long", cost="long long",
                    has_begun=bint, partial=Assembly)
     cpdef Py_ssize_t _on_skip(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
+    @cython.locals(state=InChannel)
+    cpdef consumed(self, int channel, Py_ssize_t size, Py_ssize_t messages)
     @cython.locals(flow=InFlow)
     cpdef _consume(self, InChannel state, Py_ssize_t cost)
     @cython.locals(limit="long long")

@@ -41,6 +41,7 @@ class Incoming(Recovery):
         self._in_lanes: dict[int, InLane] = {}
         self._in_channels: dict[int, InChannel] = {}
         self._in_last: InLane | None = None  # lane and number of the message frame before, in this packet
+        self._in_before: InLane | None = None  # the lane of the message before, in whichever packet
         self._in_number = 0
         self._in_state: InChannel | None = None
         self._batch: Batch | None = None
@@ -229,13 +230,19 @@ class Incoming(Recovery):
         last = self._in_last
         if last is not None and last.channel == channel and last.delivery == delivery:
             return last
+        lane = self._in_before
+        if lane is not None and lane.channel == channel and lane.delivery == delivery:
+            self._in_last = lane
+            self._in_state = lane.state
+            return lane
         lane = self._in_lanes.get(channel * 4 + delivery)
         if lane is None:
             if channel >= self._own_channels and (channel != STREAM_CHANNEL or delivery):
                 raise RemoteProtocolError(f"channel {channel} is over the limit of {self._own_channels}")
             lane = self._in_lanes[channel * 4 + delivery] = InLane(channel, delivery)
-        self._in_last = lane
-        self._in_state = None if delivery >= 2 or channel == STREAM_CHANNEL else self._in_channel(channel)
+            lane.state = None if delivery >= 2 or channel == STREAM_CHANNEL else self._in_channel(channel)
+        self._in_last = self._in_before = lane
+        self._in_state = lane.state
         return lane
 
     def _in_channel(self, channel: int) -> InChannel:
@@ -404,7 +411,10 @@ class Incoming(Recovery):
     def consumed(self, channel: int, size: int, messages: int) -> None:
         """The application took so many reliable messages of `channel`, `size` payload bytes in all: return credit."""
         if channel != STREAM_CHANNEL:
-            self._consume(self._in_channel(channel), size + messages * COST)
+            state = self._in_state
+            if state is None or state.number != channel:
+                state = self._in_channel(channel)
+            self._consume(state, size + messages * COST)
             if self._in_flow.is_due or self._credit_due:
                 self.want()
 

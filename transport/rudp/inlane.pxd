@@ -34,6 +34,7 @@ cdef class InLane:
     cdef public bint is_reliable
     cdef public long long expected, highest, duplicates, delivered
     cdef public dict early, partial
+    cdef public InChannel state
     cdef public Ranges done
     cdef public Py_ssize_t held
 

@@ -92,6 +92,7 @@ class InLane:
 
     Attributes:
         channel, delivery: which lane it is.
+        state: the credit that its messages cost, None for those that cost none.
         expected: the lowest number that is neither delivered nor passed (on unreliable lanes: one above the highest).
         highest: one above the highest number seen; what truncated numbers are read by.
         early: complete messages of an ordered lane that wait for others, by number; None where one was passed.
@@ -105,6 +106,7 @@ class InLane:
         self.channel = channel
         self.delivery = delivery
         self.is_reliable = delivery < 2
+        self.state: InChannel | None = None
         self.expected = 0
         self.highest = 0
         self.early: dict[int, bytes | None] = {}

@@ -37,6 +37,7 @@ cdef class OutLane:
     cdef public OutChannel state
     cdef public int channel, delivery, rank, listed
     cdef public bint is_reliable, is_active
+    cdef public OutLane following
     cdef public list skips, skip_costs
     cdef public Ranges lost
     cdef public Py_ssize_t waiting

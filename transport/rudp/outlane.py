@@ -95,7 +95,7 @@ class OutLane:
         channel, delivery: which lane it is.
         is_reliable: whether what is lost is sent again.
         rank: the priority class that it is scheduled in.
-        is_active, listed: the scheduler's: it is in a list, and in that of which rank.
+        is_active, listed, following: the schedule's: whether it is in, in which class, and before whom.
         skips, skip_costs: messages given up that the peer has not been told of yet.
         lost: positions to be sent again.
         waiting: bytes not yet sent for the first time.
@@ -112,6 +112,7 @@ class OutLane:
         self.rank = 0
         self.is_active = False
         self.listed = 0
+        self.following: OutLane | None = None
         self.skips: list[int] = []
         self.skip_costs: list[int] = []
         self.lost = Ranges()

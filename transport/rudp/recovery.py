@@ -159,6 +159,10 @@ class Recovery(Sending):
         lane = packet.lane
         if lane is not None:
             lane.settle(packet.start, packet.end)
+        only = packet.item
+        if only is not None:
+            self._acked_item(only)
+            packet.item = None
         more = packet.more
         if more is not None:
             for item in more:
@@ -230,6 +234,7 @@ class Recovery(Sending):
                 return
             packet.state = FREE
             packet.lane = None
+            packet.item = None
             packet.more = None
             ring.oldest += 1
 
@@ -281,6 +286,11 @@ class Recovery(Sending):
         lane = packet.lane
         if lane is not None:
             self._give_back(lane, packet.start, packet.end)
+        only = packet.item
+        if only is not None:
+            self._lost_item(only, number)
+            if only.kind != SPAN and only.kind != RIDER:  # noqa: PLR1714 - a tuple would be made of objects when compiled
+                packet.item = None
         more = packet.more
         if more is not None:
             kept: list[Item] = []
@@ -374,14 +384,19 @@ class Recovery(Sending):
         lane = packet.lane
         if lane is not None and lane.lose(packet.start, packet.end):
             self._activate(lane)
+        only = packet.item
+        if only is not None:
+            self._resend_item(only)
         more = packet.more
-        if more is None:
-            return
-        for item in more:
-            lane = item.lane
-            if item.kind == SPAN or (item.kind == RIDER and not item.is_settled):  # type: ignore[attr-defined]
-                assert lane is not None
-                if lane.lose(item.start, item.end):
-                    self._activate(lane)
-            elif item.kind == CREDIT:
-                self._credit_lost(item.start, item.end)
+        if more is not None:
+            for item in more:
+                self._resend_item(item)
+
+    def _resend_item(self, item: Item) -> None:
+        lane = item.lane
+        if item.kind == SPAN or (item.kind == RIDER and not item.is_settled):  # type: ignore[attr-defined]
+            assert lane is not None
+            if lane.lose(item.start, item.end):
+                self._activate(lane)
+        elif item.kind == CREDIT:
+            self._credit_lost(item.start, item.end)

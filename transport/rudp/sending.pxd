@@ -7,13 +7,14 @@ from transport.rudp.outlane cimport Fence, OutChannel, Outflow, OutLane
 from transport.rudp.pacer cimport Pacer
 from transport.rudp.redundancy cimport Redundancy, is_due
 from transport.rudp.rtt cimport RttEstimator
+from transport.rudp.schedule cimport Schedule
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 from transport.rudp.turns cimport Exchange, TurnSession
 
 cdef int BLOCKED, CLOSING, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
 cdef Py_ssize_t COST, CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PAD_MAX, RIDER_BYTES, RIDERS_MAX, LOOSE_MAX
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
-cdef int SEGMENTS_MAX, RANKS, RANK_0, STREAM_CHANNEL, ACK_ONLY_MAX
+cdef int SEGMENTS_MAX, STREAM_CHANNEL, ACK_ONLY_MAX
 cdef long long SKIP_EVERY, LATE_FLIGHTS
 cdef Py_ssize_t SKIPS_PER_FRAME
 
@@ -37,9 +38,7 @@ cdef class Sending(TurnSession):
     cdef int _channels_max
     cdef dict _lanes
     cdef OutLane _last_lane
-    cdef list _active
-    cdef Py_ssize_t _active_count
-    cdef int _top
+    cdef public Schedule schedule
     cdef readonly list _riders
     cdef list _credit_due
     cdef readonly InFlow _in_flow
@@ -64,10 +63,6 @@ cdef class Sending(TurnSession):
     @cython.locals(channels=list, state=OutChannel)
     cpdef OutChannel _channel(self, int channel)
     cpdef _activate(self, OutLane lane)
-    cpdef _move(self, OutLane lane)
-    @cython.locals(rank=int)
-    cpdef _list(self, OutLane lane)
-    cpdef _rest(self, OutLane lane)
     @cython.locals(lane=OutLane)
     cpdef _wake_lanes(self)
     @cython.locals(size=Py_ssize_t, mtu=Py_ssize_t, window="long long", rate="long long", at="long long",
@@ -76,8 +71,6 @@ cdef class Sending(TurnSession):
     cpdef long long _burst(self, long long rate)
     @cython.locals(window="long long")
     cpdef long long _window_room(self, Py_ssize_t mtu)
-    @cython.locals(waiting="long long", rank=list, lane=OutLane)
-    cpdef long long _waiting(self)
     @cython.locals(has_data=bint, is_probe=bint, acks=AckState, has_control=bint, number="long long", number_bytes=int,
                    start=Py_ssize_t, end=Py_ssize_t, pos=Py_ssize_t, packet=SentPacket, flags=int, unasked=Py_ssize_t,
                    before="long long")
@@ -96,7 +89,7 @@ cdef class Sending(TurnSession):
     cpdef Py_ssize_t _put_blocked(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet) except -1
     @cython.locals(room_left=Py_ssize_t, count=Py_ssize_t, i=Py_ssize_t, record=SkipRecord)
     cpdef Py_ssize_t _put_skips(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet) except -1
-    @cython.locals(begin=Py_ssize_t, is_thin=bint, has_new=bint, rank=int, lanes=list, lane=OutLane, before=Py_ssize_t,
+    @cython.locals(begin=Py_ssize_t, is_thin=bint, has_new=bint, schedule=Schedule, lane=OutLane, before=Py_ssize_t,
                    after=Py_ssize_t, flow=Outflow)
     cpdef Py_ssize_t _put_data(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
     cpdef bint _is_thin(self, Py_ssize_t room)
@@ -113,5 +106,5 @@ cdef class Sending(TurnSession):
     cpdef bint _rides_now(self, Rider rider, long long age, int rides)
     cpdef bint has_waiting(self) except -1
     cpdef bint may_have_more(self)
-    @cython.locals(lane=OutLane, rank=list)
+    @cython.locals(lane=OutLane)
     cpdef drop_all(self)

@@ -19,6 +19,7 @@ from transport.rudp.outlane import Fence, OutChannel, Outflow, OutLane
 from transport.rudp.pacer import Pacer
 from transport.rudp.redundancy import Redundancy, is_due
 from transport.rudp.rtt import RttEstimator
+from transport.rudp.schedule import Schedule
 from transport.rudp.sent import Item, Rider, SentPacket, SentRing, SkipRecord
 from transport.rudp.turns import Exchange, TurnSession
 
@@ -31,8 +32,6 @@ CONTROL_BYTES = 64  # left for the first message when control frames fill a pack
 PAD_MAX = 40  # what stays free of a packet because the next frame is not worth its head
 RIDER_BYTES = limits.RUDP_RIDER_BYTES
 RIDERS_MAX = limits.RUDP_RIDERS_MAX
-RANKS = limits.PRIORITY_MAX - limits.PRIORITY_MIN + 1
-RANK_0 = -limits.PRIORITY_MIN
 LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
 ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
 SKIP_EVERY = limits.RUDP_SKIP_EVERY
@@ -47,7 +46,7 @@ class Sending(TurnSession):
     Attributes:
         config: as given.
         peer_cid, own_cid: connection ids, the first byte of which belongs to a worker.
-        rtt, controller, pacer, redundancy, acks, flow: the parts.
+        rtt, controller, pacer, redundancy, acks, flow, schedule: the parts.
         in_flight: bytes sent and neither acknowledged nor lost.
         mtu: size that packets are filled to.
         segment: packet size of the train that `fill` has just built.
@@ -82,9 +81,7 @@ class Sending(TurnSession):
         self._channels_max = config.channels
         self._lanes: dict[int, OutLane] = {}
         self._last_lane: OutLane | None = None
-        self._active: list[list[OutLane]] = [[] for _ in range(RANKS)]
-        self._active_count = 0
-        self._top = -1  # no lane is active in a class above
+        self.schedule = Schedule()
         self._riders: list[Rider] = []
         self._credit_due: list[InChannel] = []
         self._in_flow = InFlow(config.start_window, config.connection_window)
@@ -144,7 +141,7 @@ class Sending(TurnSession):
         if not lane.is_active:
             self._activate(lane)
         elif priority:
-            self._move(lane)
+            self.schedule.refresh(lane)
         if not self.is_turn:
             self.exchange.take_turn(self)
         if lane.waiting > PRESSING_BYTES and not self.is_starved and not lane.state.is_blocked:
@@ -175,33 +172,9 @@ class Sending(TurnSession):
 
     def _activate(self, lane: OutLane) -> None:
         """Gives a lane its place among those that have something to send."""
-        if lane.is_active or not lane.has_output():
-            return
-        lane.is_active = True
-        self._list(lane)
-        self._active_count += 1
-        self.is_starved = False
-
-    def _move(self, lane: OutLane) -> None:
-        """The rank of an active lane may have changed."""
-        if lane.is_active and lane.listed != lane.rank:
-            self._active[lane.listed + RANK_0].remove(lane)
-            self._list(lane)
-
-    def _list(self, lane: OutLane) -> None:
-        """Puts a lane behind the others of its rank."""
-        lane.listed = lane.rank
-        rank = lane.rank + RANK_0
-        self._active[rank].append(lane)
-        if rank > self._top:  # noqa: PLR1730  max() is a call where this is a comparison
-            self._top = rank
-
-    def _rest(self, lane: OutLane) -> None:
-        """A lane has nothing to send for now."""
-        if lane.is_active:
-            lane.is_active = False
-            self._active[lane.listed + RANK_0].remove(lane)
-            self._active_count -= 1
+        if not lane.is_active and lane.has_output():
+            self.schedule.add(lane)
+            self.is_starved = False
 
     def _wake_lanes(self) -> None:
         """Credit came: looks whose messages may go now."""
@@ -264,22 +237,11 @@ class Sending(TurnSession):
             return mtu
         return window
 
-    def _waiting(self) -> int:
-        """Bytes that active lanes have to send, as far as matters here."""
-        waiting = 0
-        lane = self._last_lane
-        if self._active_count == 1 and lane is not None and lane.is_active:
-            return lane.waiting + lane.lost.total
-        for rank in self._active:
-            for lane in rank:
-                waiting += lane.waiting + lane.lost.total
-        return waiting
-
     def _build(self, room: memoryview, base: int, mtu: int, window: int, now: int) -> int:
         """Writes one packet at `base`; returns its size, 0 when there is nothing to write."""
-        has_data = self._active_count > 0 and not self.ring.is_full()
+        has_data = self.schedule.count > 0 and not self.ring.is_full()
         is_probe = self._probes > 0
-        if has_data and not is_probe and window < mtu and self._waiting() + 64 > window:
+        if has_data and not is_probe and window < mtu and self.schedule.waiting() + 64 > window:
             self.is_starved = True
             self.is_limited = False
             has_data = False
@@ -311,7 +273,7 @@ class Sending(TurnSession):
         if pos == unasked and (is_probe or self._is_probing or self._asks_for_ack(has_data)):
             pos = pen.put8(room, pos, PING_FRAME)
         self._is_probing = False
-        if pos < end and self._active_count and pos > unasked and end - pos < PAD_MAX:
+        if pos < end and self.schedule.count and pos > unasked and end - pos < PAD_MAX:
             pos = pen.put_zeros(room, pos, end - pos)  # a train goes on only behind a full packet
         return self._finish_packet(room, base, pos, number, number_bytes, flags, packet, pos > unasked, now)
 
@@ -446,14 +408,9 @@ class Sending(TurnSession):
         if is_thin:
             pos = self._put_copies(room, pos, end, packet, now)
         has_new = False
-        rank = self._top
-        while rank >= 0 and pos < end:
-            lanes = self._active[rank]
-            if not lanes:
-                rank -= 1
-                self._top = rank
-                continue
-            lane = lanes[0]
+        schedule = self.schedule
+        lane = schedule.first()
+        while lane is not None and pos < end:
             before = pos
             if lane.lost.count or lane.skips:
                 pos = self._put_again(room, pos, end, lane, packet, now)
@@ -462,13 +419,11 @@ class Sending(TurnSession):
                 has_new = has_new or after > pos
                 pos = after
             if not lane.has_output():
-                self._rest(lane)
-            elif lane.listed != lane.rank:
-                self._move(lane)
-            elif pos == before or len(lanes) == 1 or end - pos < PAD_MAX:
-                if len(lanes) > 1:
-                    lanes.append(lanes.pop(0))  # the next packet is another's
+                schedule.remove(lane)
+            elif not schedule.refresh(lane) and (pos == before or lane.following is None or end - pos < PAD_MAX):
+                schedule.turn_over(lane)  # the next packet is another's
                 break
+            lane = schedule.first()
         flow = self.flow
         self.queued_bytes = flow.queued
         self.blocked_bytes = flow.blocked
@@ -479,14 +434,14 @@ class Sending(TurnSession):
 
     def _is_thin(self, room: int) -> bool:
         """Whether so little waits that messages are to be watched one by one."""
-        if self._active_count > 8:
+        if self.schedule.count > 8:
             return False
-        return self._waiting() <= room * 6 // 10
+        return self.schedule.waiting() <= room * 6 // 10
 
     def _put_new(
         self, room: memoryview, pos: int, end: int, lane: OutLane, packet: SentPacket, now: int, is_thin: bool
     ) -> int:
-        is_sole = self._active_count == 1 and not lane.lost.count and not lane.skips
+        is_sole = self.schedule.count == 1 and not lane.lost.count and not lane.skips
         if not is_thin:
             start = lane.mark()
             pos = lane.cut(room, pos, end, now, is_sole, 0)
@@ -550,7 +505,7 @@ class Sending(TurnSession):
         if not riders:
             return pos
         here = self._data_packets + 1
-        budget = min(RIDER_BYTES, (end - pos) * 6 // 10 - self._waiting())
+        budget = min(RIDER_BYTES, (end - pos) * 6 // 10 - self.schedule.waiting())
         rides = self.redundancy.rides(now)
         index = len(riders) - 1
         while index >= 0:
@@ -588,7 +543,7 @@ class Sending(TurnSession):
     def may_have_more(self) -> bool:
         """Whether another train might follow the one that was just built."""
         return (
-            self._active_count > 0
+            self.schedule.count > 0
             or self._probes > 0
             or len(self._pings) > 0
             or len(self._credit_due) > 0
@@ -602,7 +557,7 @@ class Sending(TurnSession):
 
     def has_waiting(self) -> bool:
         """Whether anything reliable is not settled yet, or anything at all not sent."""
-        if self._active_count or self.flow.queued or self.flow.blocked:
+        if self.schedule.count or self.flow.queued or self.flow.blocked:
             return True
         return any([not lane.is_idle() for lane in self._lanes.values()])  # noqa: C419  # no closures in C
 
@@ -611,10 +566,7 @@ class Sending(TurnSession):
         self.cut_bytes = self.flow.queued + self.flow.blocked
         for lane in self._lanes.values():
             lane.clear()
-            lane.is_active = False
-        for rank in self._active:
-            rank.clear()
-        self._active_count = 0
+        self.schedule.clear()
         self.flow.queued = self.flow.blocked = 0
         self.queued_bytes = self.blocked_bytes = 0
         self._riders.clear()

@@ -33,6 +33,7 @@ cdef class SentPacket:
     cdef public long long time, start, end, ack_largest, lost_at
     cdef public Py_ssize_t size
     cdef public OutLane lane
+    cdef public Item item
     cdef public list more
 
     cpdef add_span(self, OutLane lane, long long start, long long end)

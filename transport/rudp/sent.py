@@ -81,7 +81,7 @@ class SentPacket:
         time: when it left (ns).
         size: bytes that count as in flight; 0 for packets that ask for no ack.
         lane, start, end: its first run of message positions, `lane` None without.
-        more: whatever else it carried.
+        item, more: whatever else it carried.
         ack_largest: the largest packet number that its ack frame named, -1 without.
         lost_at: when it was declared lost (ns).
     """
@@ -93,6 +93,7 @@ class SentPacket:
         self.lane: OutLane | None = None
         self.start = 0
         self.end = 0
+        self.item: Item | None = None
         self.more: list[Item] | None = None
         self.ack_largest = -1
         self.lost_at = 0
@@ -110,7 +111,9 @@ class SentPacket:
 
     def add(self, item: Item) -> None:
         """Books anything else."""
-        if self.more is None:
+        if self.item is None:
+            self.item = item  # nearly always the only one
+        elif self.more is None:
             self.more = [item]
         else:
             self.more.append(item)
@@ -145,6 +148,7 @@ class SentRing:
         packet = self._slots[self.next & self._mask]
         self.next += 1
         packet.lane = None
+        packet.item = None
         packet.more = None
         packet.ack_largest = -1
         packet.size = 0

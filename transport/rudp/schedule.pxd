@@ -1,0 +1,26 @@
+cimport cython
+from transport.rudp.outlane cimport OutLane
+
+cdef int RANKS, RANK_0
+
+
+@cython.final
+cdef class Schedule:
+    cdef public Py_ssize_t count
+    cdef list _heads, _tails
+    cdef int _top
+
+    cpdef add(self, OutLane lane)
+    @cython.locals(rank=int, tail=OutLane)
+    cpdef _append(self, OutLane lane)
+    cpdef remove(self, OutLane lane)
+    @cython.locals(rank=int, before=OutLane, item=OutLane)
+    cpdef _unlink(self, OutLane lane)
+    cpdef bint refresh(self, OutLane lane)
+    @cython.locals(lane=OutLane)
+    cpdef OutLane first(self)
+    cpdef turn_over(self, OutLane lane)
+    @cython.locals(total="long long", rank=int, lane=OutLane)
+    cpdef long long waiting(self)
+    @cython.locals(lane=OutLane)
+    cpdef clear(self)
