@@ -1,13 +1,15 @@
 # Everything a person or a machine does with this repository. `make help` lists the targets.
 #
 # Variables: PYTHON (the interpreter to start from), VENV, ARGS (passed on to pytest or to the benchmark),
-# JOBS (test processes at a time), TRANSPORT_REQUIRE_EXT=1 (a module that does not compile is an error).
+# SEED (of the simulated scenarios), JOBS (test processes at a time), TRANSPORT_REQUIRE_EXT=1 (a module that does not
+# compile is an error).
 
 PYTHON     ?= python3
 VENV       ?= .venv
 BENCH_VENV ?= .venv-bench
 JOBS       ?= 1
 ARGS       ?=
+SEED       ?= 1-100
 
 PY       := $(VENV)/bin/python
 BENCH_PY := $(BENCH_VENV)/bin/python
@@ -20,7 +22,7 @@ INPUTS   := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help bench test quick test-pure build pure lint types fmt cov check sdist wheel clean clean-venv
+.PHONY: help bench test quick test-pure sim build pure lint types fmt cov check sdist wheel clean clean-venv
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +42,9 @@ quick: $(VENV)/.stamp-test build ## the tests that take less than a second each
 
 test-pure: $(VENV)/.stamp-test ## every test, on the Python sources
 	@TRANSPORT_PURE=1 $(PY) $(PYTEST)
+
+sim: $(VENV)/.stamp-test build ## seeded scenarios of reliable UDP in virtual time (SEED=7, SEED=1-5000, ARGS="--quiet")
+	@$(PY) -m tests.soak $(SEED) $(ARGS)
 
 cov: $(VENV)/.stamp-test ## line coverage of transport/, interpreted; fails below 95 %
 	@rm -f .coverage .coverage.*

@@ -370,9 +370,9 @@ class Run:
             if session is None:
                 parts.append(f"end {end.number} has no session")
             elif not self._is_done(end):
+                state = {name: getattr(session, name) for name in ("in_flight", "queued_bytes", "blocked_bytes")}
                 parts.append(f"end {end.number}: missing {end.into.missing()}, muted {end.muted}, waiting "
-                             f"{session.has_waiting()}, in flight {session.in_flight}, window "
-                             f"{session.controller.window}, queued {session.queued_bytes} blocked {session.blocked_bytes}, "
+                             f"{session.has_waiting()}, {state}, window {session.controller.window}, "
                              f"pongs {end.pongs} of {end.pings}, streams {len(end.streams_out)}")  # fmt: skip
         return "; ".join(parts)
 

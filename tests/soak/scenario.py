@@ -88,8 +88,8 @@ class Scenario:
 
     def lines(self) -> list[str]:
         """The scenario in words, for whoever has to understand a failure."""
-        found = [f"seed {self.seed}: {len(self.connections)} connections of {len(self.clients)} clients, links heal "
-                 f"at {self.heal_ns / SECOND:.3f} s, ending {self.ending!r} at {self.ending_ns / SECOND:.3f} s"]  # fmt: skip
+        found = [f"seed {self.seed}: {len(self.connections)} connections of {len(self.clients)} clients, "
+                 f"links heal at {self.heal_ns} ns, ending {self.ending!r} at {self.ending_ns} ns"]  # fmt: skip
         for name, side in (("server", self.server), *((f"client {i}", side) for i, side in enumerate(self.clients))):
             plain = RudpConfig()
             changed = [f"{field}={getattr(side.config, field)}" for field in RudpConfig.__slots__
@@ -238,8 +238,8 @@ def _hole(dice: Dice, clients: int, heal: int) -> tuple[int, int, int, int, int]
 
 def _actions(dice: Dice, connections: int, channels: int, heal: int, scale: int) -> tuple[Action, ...]:
     found: list[Action] = []
-    budget = dice.scaled(4 * KIB, 512 * KIB) * scale
-    for _ in range(dice.between(1, 7)):
+    budget = dice.scaled(64 * KIB, 8 * limits.MIB) * scale
+    for _ in range(dice.between(2, 14)):
         flow = _flow(dice, connections, channels, heal, budget)
         found += flow
         budget -= sum(action.size + 30 for action in flow)
@@ -264,7 +264,7 @@ def _flow(dice: Dice, connections: int, channels: int, heal: int, budget: int) -
     at = dice.between(0, heal * 3 // 4) if dice.chance(0.7) else 0
     every = dice.scaled(100_000, 100 * MS) if shape in ("thin", "mixed") else 0
     largest = {"thin": 256, "burst": 1500, "bulk": MESSAGE_MAX, "mixed": 40_000}[shape]
-    count = dice.scaled(1, {"thin": 400, "burst": 200, "bulk": 3, "mixed": 100}[shape])
+    count = dice.scaled(1, {"thin": 2000, "burst": 1000, "bulk": 10, "mixed": 400}[shape])
     urgent = dice.chance(0.3)
     expires = dice.scaled(MS, 4 * SECOND) if dice.chance(0.25) else 0
     copies = dice.between(0, 8) if dice.chance(0.15) else -1

@@ -59,7 +59,7 @@ def test_a_registry_lists_its_schemes_in_order() -> None:
 
 
 def test_a_scheme_nobody_serves() -> None:
-    with pytest.raises(UnknownScheme, match="no transport for gopher://; known: memory, tcp, tls, udp, unix"):
+    with pytest.raises(UnknownScheme, match="no transport for gopher://; known: memory, rudp, tcp, tls, udp, unix"):
         Registry.default().find("gopher")
 
 

@@ -32,6 +32,7 @@ CONTROL_BYTES = 64  # left for the first message when control frames fill a pack
 PAD_MAX = 40  # what stays free of a packet because the next frame is not worth its head
 RIDER_BYTES = limits.RUDP_RIDER_BYTES
 RIDERS_MAX = limits.RUDP_RIDERS_MAX
+THIN_ROOM = limits.RUDP_DATAGRAM_BYTES_MIN  # of a packet that counts as nearly empty, however large packets may be
 LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
 ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
 SKIP_EVERY = limits.RUDP_SKIP_EVERY
@@ -436,7 +437,7 @@ class Sending(TurnSession):
         """Whether so little waits that messages are to be watched one by one."""
         if self.schedule.count > 8:
             return False
-        return self.schedule.waiting() <= room * 6 // 10
+        return self.schedule.waiting() <= min(room, THIN_ROOM) * 6 // 10
 
     def _put_new(
         self, room: memoryview, pos: int, end: int, lane: OutLane, packet: SentPacket, now: int, is_thin: bool
@@ -505,7 +506,7 @@ class Sending(TurnSession):
         if not riders:
             return pos
         here = self._data_packets + 1
-        budget = min(RIDER_BYTES, (end - pos) * 6 // 10 - self.schedule.waiting())
+        budget = min(RIDER_BYTES, min(end - pos, THIN_ROOM) * 6 // 10 - self.schedule.waiting())
         rides = self.redundancy.rides(now)
         index = len(riders) - 1
         while index >= 0:
