@@ -15,6 +15,7 @@ from transport.drive.base import Driver, Owner
 from transport.drive.connection import Connection
 from transport.drive.records import Settings
 from transport.errors import (
+    CloseCode,
     ConnectFailed,
     ConnectionClosed,
     ConnectTimeout,
@@ -192,7 +193,8 @@ async def _connect(
             raise
         raise ConnectTimeout(f"{request.url.redacted()}: no connection within {timeout} s") from None
     except ConnectionClosed as error:
-        raise ConnectFailed(f"{request.url.redacted()}: {error}") from error
+        kind = ConnectTimeout if error.code == CloseCode.HANDSHAKE_TIMEOUT else ConnectFailed
+        raise kind(f"{request.url.redacted()}: {error}") from error
     except BaseException:
         _drop(made)
         raise
