@@ -29,6 +29,7 @@ PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_F
 SEGMENTS_MAX = limits.GSO_SEGMENTS_MAX
 TRAIN_BYTES = limits.GSO_BYTES_MAX
 CONTROL_BYTES = 64  # left for the first message when control frames fill a packet
+PROBE_PAD = 28  # zeros of a probe: a peer that lost the connection answers packets of 38 bytes or more with RESET
 PAD_MAX = 40  # what stays free of a packet because the next frame is not worth its head
 RIDER_BYTES = limits.RUDP_RIDER_BYTES
 RIDERS_MAX = limits.RUDP_RIDERS_MAX
@@ -255,6 +256,8 @@ class Sending(TurnSession):
         number_bytes = pen.low_size(LATE_FLIGHTS * (number - self._largest_acked))
         start = base + 9 + number_bytes
         end = base + mtu - (CHECKSUM_BYTES if self.checksum_kind else 0)
+        if is_probe or self._is_probing:
+            start = pen.put_zeros(room, start, PROBE_PAD)
         pos = start
         packet = self.ring.push()
         flags = FIXED_BIT | (number_bytes - 1)
