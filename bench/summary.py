@@ -12,7 +12,13 @@ from typing import Any
 from bench.statistics import QUANTILES, median, merge_histograms
 
 Result = dict[str, Any]
-FLOOR_OF = {"tcp": "blocking-tcp", "tls": "blocking-tcp", "unix": "blocking-unix", "udp": "blocking-udp", "rudp": "blocking-udp"}
+FLOOR_OF = {
+    "tcp": "blocking-tcp",
+    "tls": "blocking-tcp",
+    "unix": "blocking-unix",
+    "udp": "blocking-udp",
+    "rudp": "blocking-udp",
+}
 
 
 @dataclass(slots=True)

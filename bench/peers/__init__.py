@@ -6,7 +6,19 @@ import importlib
 
 from bench.peers.base import Peer
 
-MODULES = ("native", "blocking", "streams", "protocols", "datagrams", "zeromq", "enet", "websocket", "picows", "ours", "codec")
+MODULES = (
+    "native",
+    "blocking",
+    "streams",
+    "protocols",
+    "datagrams",
+    "zeromq",
+    "enet",
+    "websocket",
+    "picows",
+    "ours",
+    "codec",
+)
 
 
 def all_peers() -> dict[str, Peer]:

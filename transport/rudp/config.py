@@ -25,7 +25,7 @@ class RudpConfig:
         max_datagram: largest UDP payload taken.
         mtu: UDP payload that packets are filled to; at most the peer's `max_datagram`.
         redundancy: whether small messages of thin streams ride again by themselves.
-        skips: whether packet numbers are left out at random, so that a peer that acknowledges more than it got is found.
+        skips: whether packet numbers are left out at random, so that who acknowledges more than it got is found.
         cookie: "never", "adaptive" or "always" ask a client to prove its address first.
         half_open_max: handshakes of a server at once.
         sessions_max: sessions of an endpoint at once.

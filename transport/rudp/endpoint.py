@@ -135,7 +135,12 @@ class RudpEndpoint(Exchange):
     def receive_one(self, payload: bytes, path: Path, ecn: int, now: int) -> None:
         """Takes one datagram; for the session of the one before in the shortest way."""
         session = self._last
-        if session is None or len(payload) < SHORT_MIN or payload[0] & 0xC0 != 0x40 or pen.u64(payload, 1) != self._last_cid:
+        if (
+            session is None
+            or len(payload) < SHORT_MIN
+            or payload[0] & 0xC0 != 0x40
+            or pen.u64(payload, 1) != self._last_cid
+        ):
             self.receive_many([payload], path, ecn, now)
             return
         self._now = now
@@ -359,7 +364,7 @@ class RudpEndpoint(Exchange):
         self._after(session)
 
     def error(self, path: Path, errno: int, now: int) -> None:
-        """An error of a path: anybody can forge one, so that only what is opening or closing anyway takes it as a hint."""
+        """An error of a path. Anybody can forge one: only what is opening or closing anyway takes it as a hint."""
         self._now = now
         session = self._sole
         if session is None or errno not in REFUSED:

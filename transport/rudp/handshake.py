@@ -97,7 +97,9 @@ class HalfOpen:
         accepted_at: when ACCEPT left, 0 if it left more than once.
     """
 
-    def __init__(self, path: Path, client_cid: int, own_cid: int, peer: packet.Parameters, accept: bytes, now: int) -> None:
+    def __init__(
+        self, path: Path, client_cid: int, own_cid: int, peer: packet.Parameters, accept: bytes, now: int
+    ) -> None:
         self.path = path
         self.client_cid = client_cid
         self.own_cid = own_cid

@@ -2,7 +2,7 @@ cimport cython
 from transport.rudp cimport pen
 from transport.rudp.acks cimport AckState
 from transport.rudp.inlane cimport Assembly, InChannel, InFlow, InLane
-from transport.rudp.outlane cimport OutChannel
+from transport.rudp.outflow cimport OutChannel
 from transport.rudp.ranges cimport AckRanges
 from transport.rudp.recovery cimport Recovery
 from transport.session cimport Batch
@@ -72,5 +72,5 @@ cdef class Incoming(Recovery):
     @cython.locals(flow=InFlow, parked="long long", limit="long long")
     cpdef _extend_connection(self)
     cpdef _tune(self, InFlow flow)
-    @cython.locals(which="long long", needed="long long", flow=InFlow, window="long long", most="long long")
+    @cython.locals(which="long long", needed="long long", flow=InFlow, window="long long", one="long long", most="long long")
     cpdef Py_ssize_t _on_blocked(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1

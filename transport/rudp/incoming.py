@@ -355,7 +355,9 @@ class Incoming(Recovery):
         """A frame of the hidden channel."""
         raise NotImplementedError
 
-    def _on_fragment(self, lane: InLane, number: int, data: bytes, pos: int, stop: int, offset: int, total: int) -> None:
+    def _on_fragment(
+        self, lane: InLane, number: int, data: bytes, pos: int, stop: int, offset: int, total: int
+    ) -> None:
         size = stop - pos
         if not total or not size or offset > total - size:
             raise RemoteProtocolError("malformed fragment")
@@ -462,7 +464,8 @@ class Incoming(Recovery):
         flow = self._in_flow if which == 0 else self._in_channel(which - 1)
         window = needed - flow.consumed
         if window > flow.window:
-            most = max(flow.window_max, min(needed - flow.received, self._receive_max + COST))  # one message always fits
+            one = min(needed - flow.received, self._receive_max + COST)  # one message always fits
+            most = max(flow.window_max, one)
             flow.window = max(flow.window, min(window, most))
         flow.wanted = max(flow.wanted, min(needed, flow.limit + self._receive_max + COST))
         if which == 0:

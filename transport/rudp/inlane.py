@@ -76,7 +76,8 @@ class Assembly:
         if have.count and have.last_end() > offset:
             for first, last in have.pairs():
                 low, high = max(first, offset), min(last, offset + size)
-                if low < high and not pen.body_equal(self._body, low, data, start + low - offset, start + high - offset):
+                at = start + low - offset
+                if low < high and not pen.body_equal(self._body, low, data, at, at + high - low):
                     raise RemoteProtocolError("fragments of a message that overlap differ")
         have.add(offset, offset + size)
         pen.body_put(self._body, offset, data, start, end)

@@ -1,80 +1,20 @@
 cimport cython
-from cpython cimport array
 from transport.rudp cimport longs, pen
-from transport.rudp.ranges cimport Ranges
+from transport.rudp.outflow cimport Fence, OutChannel, Outflow
+from transport.rudp.outqueue cimport OutQueue
 
-cdef Py_ssize_t COST, LOOSE_BYTES, LOOSE_MESSAGES, KEEP, COMPACT_AT, FRAGMENT_MIN
+cdef Py_ssize_t COST, KEEP, COMPACT_AT, FRAGMENT_MIN
 cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR
 cdef long long LATE
 
 
 @cython.final
-cdef class Outflow:
-    cdef public long long total, limit, needs_credit
-    cdef public Py_ssize_t queued, blocked
-    cdef public bint overtook
-    cdef public OutLane last_lane
-    cdef public long long last_number
-    cdef public long long expired, dropped, skipped, messages, retransmitted_bytes
-
-
-@cython.final
-cdef class Fence:
-    cdef public Py_ssize_t pending
-
-
-@cython.final
-cdef class OutChannel:
-    cdef public int number
-    cdef public long long total, limit, needs_credit, told
-    cdef public bint is_free, is_blocked
-    cdef public Py_ssize_t waiting
-
-
-@cython.final
-cdef class OutLane:
-    cdef public Outflow flow
-    cdef public OutChannel state
-    cdef public int channel, delivery, rank, listed
-    cdef public bint is_reliable, is_active
+cdef class OutLane(OutQueue):
     cdef public OutLane following
-    cdef public list skips, skip_costs
-    cdef public Ranges lost
-    cdef public Py_ssize_t waiting
-    cdef public long long floor, cut_start, cut_end
-    cdef public Py_ssize_t cut_index
-    cdef list _payloads, _marks
-    cdef long long _base
-    cdef Py_ssize_t _head, _next, _offset
-    cdef array.array _starts
-    cdef long long _head_start, _position, _acked_to
-    cdef Ranges _acked
-    cdef int _number_bytes
-    cdef list _fences
 
-    @cython.locals(cost=Py_ssize_t)
-    cpdef append(self, bytes payload, int priority, long long expires_at, int copies)
-    @cython.locals(marks=list, place=Py_ssize_t, first=Py_ssize_t)
-    cpdef _insert(self, bytes payload, int priority, long long expires_at, int copies)
-    @cython.locals(marks=list, place=Py_ssize_t)
-    cpdef _drop_oldest(self)
-    @cython.locals(payload=bytes, cost=Py_ssize_t)
-    cpdef _remove(self, Py_ssize_t index)
-    cpdef set_fence(self, Fence fence)
-    @cython.locals(number="long long")
-    cpdef _shift_fences(self, Py_ssize_t place, Py_ssize_t by)
-    @cython.locals(reached="long long", fence=Fence)
-    cpdef _open_fences(self)
     cpdef bint has_new(self)
     cpdef bint has_output(self)
     cpdef bint is_idle(self)
-    @cython.locals(payload=bytes, state=OutChannel, flow=Outflow, cost=Py_ssize_t)
-    cpdef bint _has_credit(self)
-    @cython.locals(state=OutChannel)
-    cpdef _block(self)
-    @cython.locals(state=OutChannel)
-    cpdef _unblock(self)
-    cpdef credited(self)
     @cython.locals(state=OutChannel, reach="long long")
     cpdef _begin(self, Py_ssize_t cost)
     @cython.locals(payloads=list, count=Py_ssize_t, flow=Outflow, channel_bytes=int, taken=Py_ssize_t, payload=bytes,

@@ -13,7 +13,7 @@ CRC32C = 4  # as in the parameter `checksums`
 
 def check(room: memoryview) -> int:
     """The size of a room; TypeError when it is none."""
-    if not isinstance(room, memoryview) or room.readonly or not room.c_contiguous:
+    if room.readonly or not room.c_contiguous:
         raise TypeError("a room is a writable contiguous memoryview")
     return room.nbytes
 

@@ -1,7 +1,8 @@
 cimport cython
 from transport.rudp cimport pen
 from transport.rudp.loss cimport LossThresholds
-from transport.rudp.outlane cimport Outflow, OutLane
+from transport.rudp.outflow cimport Outflow
+from transport.rudp.outlane cimport OutLane
 from transport.rudp.rtt cimport RttEstimator
 from transport.rudp.sending cimport Sending
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord

@@ -204,8 +204,10 @@ class Recovery(Sending):
         if self._ack_packets:
             self._pto_count = 0
             self.packets_acked += self._ack_packets
-            self.controller.on_ack(self._ack_bytes, self.ring.get(self._ack_latest).time, before, rtt.latest, rtt.smoothed,
-                                   rtt.minimum, now, largest, self.ring.next, self.is_limited)  # fmt: skip
+            self.controller.on_ack(
+                self._ack_bytes, self.ring.get(self._ack_latest).time, before, rtt.latest, rtt.smoothed, rtt.minimum,
+                now, largest, self.ring.next, self.is_limited,
+            )  # fmt: skip
         self._detect(before, now)
         if self._largest_acked >= self._round_end:
             self._round_end = self.ring.next
@@ -273,7 +275,7 @@ class Recovery(Sending):
             self._ack_packets = 0
         if lost_packets:
             self.controller.on_loss(latest, lost_bytes, before, now)
-            span = PERSISTENT * (rtt.smoothed + max(4 * rtt.variance, limits.RUDP_GRANULARITY_NS) + self.peer_ack_delay_ns)
+            span = PERSISTENT * rtt.probe_timeout(self.peer_ack_delay_ns)
             if rtt.samples and lost_packets >= 2 and latest - first > span and not self._ack_bytes:
                 self.controller.on_persistent(now)
                 rtt.forget_minimum()
@@ -289,7 +291,7 @@ class Recovery(Sending):
         only = packet.item
         if only is not None:
             self._lost_item(only, number)
-            if only.kind != SPAN and only.kind != RIDER:  # noqa: PLR1714 - a tuple would be made of objects when compiled
+            if only.kind != SPAN and only.kind != RIDER:
                 packet.item = None
         more = packet.more
         if more is not None:

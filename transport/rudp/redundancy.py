@@ -39,7 +39,7 @@ def is_due(distance: int, rides: int) -> bool:
     """
     if distance == 5:
         return rides >= 3
-    if distance == 3 or distance == 4:  # noqa: PLR1714 - a tuple would be made of objects when compiled
+    if distance == 3 or distance == 4:
         return rides > distance
     return 0 < distance <= rides
 

@@ -43,7 +43,7 @@ class Schedule:
         else:
             tail.following = lane
         self._tails[rank] = lane
-        if rank > self._top:  # noqa: PLR1730  max() is a call where this is a comparison
+        if rank > self._top:
             self._top = rank
 
     def remove(self, lane: OutLane) -> None:

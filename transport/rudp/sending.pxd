@@ -3,7 +3,8 @@ from transport.rudp cimport pen
 from transport.rudp.acks cimport AckState
 from transport.rudp.congestion.base cimport Controller
 from transport.rudp.inlane cimport InChannel, InFlow
-from transport.rudp.outlane cimport Fence, OutChannel, Outflow, OutLane
+from transport.rudp.outflow cimport Fence, OutChannel, Outflow
+from transport.rudp.outlane cimport OutLane
 from transport.rudp.pacer cimport Pacer
 from transport.rudp.redundancy cimport Redundancy, is_due
 from transport.rudp.rtt cimport RttEstimator

@@ -14,8 +14,21 @@ from transport.rudp.acks import AckState
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.inlane import InChannel, InFlow
-from transport.rudp.kinds import BLOCKED, CLOSING, COPIES_BIT, CREDIT, FIXED_BIT, OPEN, PING, QUIET, SENT, SKIPPED, STREAM_CHANNEL
-from transport.rudp.outlane import Fence, OutChannel, Outflow, OutLane
+from transport.rudp.kinds import (
+    BLOCKED,
+    CLOSING,
+    COPIES_BIT,
+    CREDIT,
+    FIXED_BIT,
+    OPEN,
+    PING,
+    QUIET,
+    SENT,
+    SKIPPED,
+    STREAM_CHANNEL,
+)
+from transport.rudp.outflow import Fence, OutChannel, Outflow
+from transport.rudp.outlane import OutLane
 from transport.rudp.pacer import Pacer
 from transport.rudp.redundancy import Redundancy, is_due
 from transport.rudp.rtt import RttEstimator

@@ -2,7 +2,8 @@ cimport cython
 from transport.rudp cimport pen
 from transport.rudp.acks cimport AckState
 from transport.rudp.incoming cimport Incoming
-from transport.rudp.outlane cimport Outflow, OutLane
+from transport.rudp.outflow cimport Outflow
+from transport.rudp.outlane cimport OutLane
 from transport.rudp.sent cimport SentPacket
 
 cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, CLOSED, CLOSING, FIXED_BIT, OPEN, OPENING, STREAM_CHANNEL, QUIET
@@ -28,7 +29,7 @@ cdef class RudpSession(Incoming):
     cpdef _queue_frame(self, bytes frame)
     @cython.locals(made=Py_ssize_t)
     cpdef Py_ssize_t fill(self, room, long long now) except? -1
-    @cython.locals(backed="long long", number="long long", packet=SentPacket, number_bytes=int, pos=Py_ssize_t, text=bytes)
+    @cython.locals(backed="long long", number="long long", packet=SentPacket, number_bytes=int, pos=Py_ssize_t, text=bytes, flags=int)
     cpdef Py_ssize_t _fill_close(self, room, long long now) except? -1
     cpdef bint has_news(self)
     @cython.locals(first="long long")

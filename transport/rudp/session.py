@@ -141,7 +141,7 @@ class RudpSession(Incoming):
             self._finish(code, reason, by_peer=False)
 
     def gone(self, reason: str) -> None:
-        """The peer knows this connection no more, or can't be reached: after a goodbye of ours, that is as good as its."""
+        """The peer knows this connection no more, or can't be reached: after our goodbye as good as its own."""
         if self.state == CLOSED:
             return
         if self._goodbye is not None and self.is_closing():  # everything reliable was acknowledged before it left
@@ -306,7 +306,8 @@ class RudpSession(Incoming):
         pos = pen.put_varint(room, pos, code)
         pos = pen.put_varint(room, pos, len(text))
         pos = pen.put_bytes(room, pos, text, 0, len(text))
-        self.segment = self._finish_packet(room, 0, pos, number, number_bytes, FIXED_BIT | (number_bytes - 1), packet, False, now)
+        flags = FIXED_BIT | (number_bytes - 1)
+        self.segment = self._finish_packet(room, 0, pos, number, number_bytes, flags, packet, False, now)
         return self.segment
 
     # Time

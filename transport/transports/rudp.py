@@ -162,7 +162,7 @@ class RudpTransport(UdpTransport):
         """The sessions of a new socket."""
         mtu = limits.RUDP_LOOPBACK_MTU if is_loopback(address) else limits.RUDP_DATAGRAM_BYTES_MIN
         config = config_of(request.options, request.codec_name, granted.rcvbuf, mtu)
-        key = request.options.get("key", b"") or (reset_key(address[1]) if listening else b"")
+        key = request.options.get("key", b"") or (reset_key(int(address[1])) if listening else b"")
         return RudpEndpoint(config, os.urandom, listening, key)
 
     def session(self, endpoint: Endpoint, path: Path, now: int, sole: bool) -> PeerSession:
