@@ -16,6 +16,7 @@ from transport import limits
 from transport.errors import CloseCode, WouldBlock
 from transport.machine import Closed, Established, Path, Pong
 from transport.rudp.endpoint import RudpEndpoint
+from transport.sim.clock import SkewedClock
 from transport.sim.network import SimNetwork
 from transport.sim.pair import World
 from transport.sim.seeds import stream as random_stream
@@ -61,6 +62,48 @@ class End:
         self.pings = 0
         self.pongs = 0
         self.counts: Counter[str] = Counter()
+
+
+class RunSide(DatagramSide):
+    """Takes datagrams as a driver does: runs of one path at a time."""
+
+    def _receive(self, inbox: list[Any], now: int) -> None:
+        run: list[bytes] = []
+        last = None
+        for port, entry in inbox:
+            path = port.path(entry[1])
+            if path is not last and run:
+                self.machine.receive_many(run, last, 0, now)
+                run = []
+            last = path
+            run.append(entry[0])
+        self.machine.receive_many(run, last, 0, now)
+
+
+class BusySide(RunSide):
+    """Is away for a while after each wake-up."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.lag_ns = 0
+        self.away_until = 0
+
+    def wake(self) -> bool:
+        now = self.network.clock.now_ns
+        if now < self.away_until:
+            self.next_due = self.due()
+            return False
+        woken = DatagramSide.wake(self)
+        if woken and self.lag_ns:
+            self.away_until = now + self.lag_ns
+            self.next_due = self.due()
+        return woken
+
+    def due(self) -> int:
+        if self.ports[0].inbox:
+            return max(self.away_until, self.network.clock.now_ns)
+        due = DatagramSide.due(self)
+        return due if due < 0 else max(due, self.away_until)
 
 
 class Host:
@@ -115,7 +158,12 @@ class Run:
 
     def _host(self, name: str, side: Any, listening: bool) -> Host:
         endpoint = RudpEndpoint(side.config, self.network.entropy(name), listening, b"k" * 32 if listening else b"")
-        made = self.world.add(endpoint, name, offset_ns=side.offset_ns, skew_ppm=side.skew_ppm)
+        port = self.network.bind(name)
+        clock = SkewedClock(self.network.clock, side.offset_ns, side.skew_ppm)
+        made: Any = (BusySide if side.lag_ns else RunSide)(name, endpoint, self.network, clock, [port], None)
+        if side.lag_ns:
+            made.lag_ns = side.lag_ns
+        self.world.sides.append(made)
         host = Host(endpoint, made)
         made.on_input = lambda _: self._drain(host)
         return host
@@ -243,12 +291,15 @@ class Run:
                 lane.deliver(payload, now)
             self.network.trace.note(self.network.clock.now_ns, f"{end.number} got {len(batch.payloads)} {batch.size}")
             end.counts["messages"] += len(batch.payloads)
+            count = len(batch.payloads)
             if batch.delivery < 2:
-                entry = (batch.channel, batch.size, len(batch.payloads))
+                entry = (batch.channel, batch.size, count)
                 if batch.channel in end.muted:
                     end.unread.append(entry)
                 else:
                     session.consumed(*entry)
+            if count == 1:
+                session.reuse(batch)
         for event in session.events():
             self._event(end, event)
         if end.closed is not None:
@@ -447,7 +498,7 @@ class Run:
 
     def _finish(self) -> None:
         """Nothing is left: no session, no half-open entry, no timer."""
-        self.world.run(120)
+        self.world.run(600)  # three probe time-outs of a link whose queue was long may take minutes
         for host in (self.server, *self.clients):
             endpoint = host.endpoint
             left = {name: len(getattr(endpoint, name)) for name in

@@ -24,7 +24,7 @@ UNIQUE_BYTES = 8  # a smaller message never expires: nobody could tell which of 
 ORDERED, UNORDERED, SEQUENCED, UNRELIABLE = 0, 1, 2, 3
 ENDINGS = ("client", "client", "server", "server", "both", "both", "early", "early both", "abort", "vanish")
 IMPAIRMENTS = ("loss", "burst", "duplicate", "reorder", "jitter", "corrupt", "rate", "holes", "blackouts", "delay",
-               "skew")  # fmt: skip
+               "skew", "lag")  # fmt: skip
 """What `--without` may name."""
 
 
@@ -53,11 +53,14 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """An endpoint: what it is configured with, and how its clock is off."""
+    """An endpoint: what it is configured with, how its clock is off, and how long its process does something else
+    after each wake-up.
+    """
 
     config: RudpConfig
     offset_ns: int = 0
     skew_ppm: int = 0
+    lag_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,9 @@ class Scenario:
             plain = RudpConfig()
             changed = [f"{field}={getattr(side.config, field)}" for field in RudpConfig.__slots__
                        if getattr(side.config, field) != getattr(plain, field)]  # fmt: skip
-            found.append(f"  {name}: {' '.join(changed)} offset {side.offset_ns} skew {side.skew_ppm}")
+            found.append(
+                f"  {name}: {' '.join(changed)} offset {side.offset_ns} skew {side.skew_ppm} lag {side.lag_ns}"
+            )
         for number, pair in enumerate(self.links):
             for direction, link in zip(("to", "from"), pair, strict=True):
                 found.append(f"  {direction} server, client {number}: {_shown(link)}")
@@ -183,7 +188,8 @@ def _side(dice: Dice, checksums: int) -> Side:
     )
     offset = dice.between(0, 4000) * SECOND + dice.between(0, SECOND) if dice.chance(0.3) else 0
     skew = dice.pick((-100_000, -300, -20, 20, 300, 100_000)) if dice.chance(0.3) else 0
-    return Side(config, offset, skew)
+    lag = dice.scaled(10_000, 60 * MS) if dice.chance(0.2) else 0
+    return Side(config, offset, skew, lag)
 
 
 def _pair(dice: Dice, heal: int, is_unchecked: int) -> tuple[LinkConfig, LinkConfig]:
@@ -238,8 +244,8 @@ def _hole(dice: Dice, clients: int, heal: int) -> tuple[int, int, int, int, int]
 
 def _actions(dice: Dice, connections: int, channels: int, heal: int, scale: int) -> tuple[Action, ...]:
     found: list[Action] = []
-    budget = dice.scaled(64 * KIB, 8 * limits.MIB) * scale
-    for _ in range(dice.between(2, 14)):
+    budget = dice.scaled(128 * KIB, 32 * limits.MIB) * scale
+    for _ in range(dice.between(3, 40)):
         flow = _flow(dice, connections, channels, heal, budget)
         found += flow
         budget -= sum(action.size + 30 for action in flow)
@@ -293,8 +299,9 @@ def without(scenario: Scenario, names: Sequence[str]) -> Scenario:
     for name in names:
         if name == "holes":
             scenario = replace(scenario, holes=())
-        elif name == "skew":
-            straight = tuple(replace(side, offset_ns=0, skew_ppm=0) for side in (scenario.server, *scenario.clients))
+        elif name in ("skew", "lag"):
+            change = {"offset_ns": 0, "skew_ppm": 0} if name == "skew" else {"lag_ns": 0}
+            straight = tuple(replace(side, **change) for side in (scenario.server, *scenario.clients))
             scenario = replace(scenario, server=straight[0], clients=straight[1:])
         else:
             links = tuple((replace(a, **fields[name]), replace(b, **fields[name])) for a, b in scenario.links)

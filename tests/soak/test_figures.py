@@ -135,8 +135,9 @@ def test_a_sender_faster_than_its_link_needs_little_memory() -> None:
 @pytest.mark.parametrize("spare", [1, 18], ids=("narrow", "wide"))
 def test_the_largest_message_on_two_channels_at_once(spare: int) -> None:
     window = limits.MESSAGE_BYTES_MAX + MIB
-    config = replace(CONFIG, max_message=limits.MESSAGE_BYTES_MAX, channel_window=window, mtu=1452 if IS_COMPILED else 9000,
-                     connection_window=limits.MESSAGE_BYTES_MAX + spare * MIB)  # fmt: skip
+    config = replace(CONFIG, max_message=limits.MESSAGE_BYTES_MAX, channel_window=window,
+                     connection_window=limits.MESSAGE_BYTES_MAX + spare * MIB,
+                     mtu=1452 if IS_COMPILED else 9000)  # fmt: skip
     duo = Duo(config, LinkConfig(delay_ns=10 * MS, loss=0.001, rate_bits_per_s=200_000_000, queue_bytes=MIB)).opened()
     body = stream(1, "large").randbytes(limits.MESSAGE_BYTES_MAX)
     for channel in (1, 2):

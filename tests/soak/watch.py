@@ -27,6 +27,7 @@ class Watch:
         self._flight = 0
         self._window = session.controller.window
         self._probes = 0
+        self._done = -1  # packets sent and received at the last look
         self.peak_flight = 0
         self.peak_ranges = 0
         self.peak_early = 0
@@ -34,6 +35,10 @@ class Watch:
     def look(self, now: int) -> None:
         """Raises SoakFailure when something does not hold."""
         session = self.session
+        done = session.packets_sent + session.packets_received
+        if done == self._done:
+            return
+        self._done = done
         self._flight_bound(session)
         ring = session.ring
         count = session.acks.ranges.range_count()
