@@ -54,10 +54,8 @@ class Connection(Outbound):
         codec: Any,
         traits: Traits,
         url: Any,
-        addresses: tuple[Any, Any] = (None, None),
-        settings: Settings | None = None,
-        protocol: Any = None,
-    ) -> None:
+        addresses: tuple[Any, Any] = (None, None), settings: Settings | None = None, protocol: Any = None,
+    ) -> None:  # fmt: skip
         settings = settings or Settings()
         Outbound.__init__(self, session, driver, codec, traits, url, settings)
         self.local_address, self.remote_address = addresses

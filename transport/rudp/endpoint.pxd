@@ -5,7 +5,7 @@ from transport.rudp cimport pen
 from transport.rudp.session cimport RudpSession
 from transport.rudp.turns cimport Exchange
 
-cdef int CLOSED
+cdef int CLOSING, CLOSED
 cdef Py_ssize_t SHORT_MIN, REPLIES_MAX
 cdef long long SECOND_NS, HALF_OPEN_NS
 
@@ -27,6 +27,8 @@ cdef class RudpEndpoint(Exchange):
     cdef public long long half_open_dropped
 
     cpdef forget(self, PeerSession session)
+    @cython.locals(fresh=list, session=PeerSession)
+    cpdef list take_fresh(self)
     cpdef _remove(self, RudpSession session)
     @cython.locals(session=RudpSession)
     cpdef receive_one(self, bytes payload, path, int ecn, long long now)

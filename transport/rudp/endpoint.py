@@ -22,7 +22,7 @@ from transport.rudp.handshake import ClientHandshake, HalfOpen, agreed_checksum,
 from transport.rudp.session import RudpSession
 from transport.rudp.turns import Exchange
 
-CLOSED = 3  # SessionState as a plain number
+CLOSING, CLOSED = 2, 3  # of SessionState, as plain numbers
 SHORT_MIN = 11  # flags, connection id, a packet number of one byte, one frame
 REPLIES_MAX = 256  # answers to strangers that wait to leave
 REFUSED = frozenset({111, 61, 10061})  # ECONNREFUSED, as Linux, BSD and Windows have it
@@ -111,6 +111,15 @@ class RudpEndpoint(Exchange):
             self._remove(next(iter(self._lingering.values())))
         session.want()
         self.arm(session)
+
+    def take_fresh(self) -> list[PeerSession]:
+        """As in every endpoint; who has ended before anybody could take it is forgotten like the others."""
+        fresh = self.fresh_sessions
+        self.fresh_sessions = []
+        for session in fresh:
+            if session.state == CLOSED:
+                self.forget(session)
+        return [session for session in fresh if session.state < CLOSING]
 
     def _remove(self, session: RudpSession) -> None:
         cid = session.own_cid

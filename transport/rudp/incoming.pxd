@@ -58,9 +58,11 @@ cdef class Incoming(Recovery):
     cpdef _deliver(self, InLane lane, bytes payload, Py_ssize_t size)
     cpdef on_stream_frame(self, bytes frame)
     @cython.locals(size=Py_ssize_t, assembly=Assembly)
-    cpdef _on_fragment(self, InLane lane, long long number, bytes data, Py_ssize_t pos, Py_ssize_t stop, long long offset,
+    cpdef _on_fragment(self, InLane lane, long long number, bytes data, Py_ssize_t pos, Py_ssize_t stop,
+                       long long offset,
                        long long total)
-    @cython.locals(key="long long", count="long long", lane=InLane, state=InChannel, number="long long", cost="long long",
+    @cython.locals(key="long long", count="long long", lane=InLane, state=InChannel, number="long long",
+                   cost="long long",
                    has_begun=bint, partial=Assembly)
     cpdef Py_ssize_t _on_skip(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
     @cython.locals(state=InChannel)
@@ -72,5 +74,6 @@ cdef class Incoming(Recovery):
     @cython.locals(flow=InFlow, parked="long long", limit="long long")
     cpdef _extend_connection(self)
     cpdef _tune(self, InFlow flow)
-    @cython.locals(which="long long", needed="long long", flow=InFlow, window="long long", one="long long", most="long long")
+    @cython.locals(which="long long", needed="long long", flow=InFlow, window="long long", one="long long",
+                   most="long long")
     cpdef Py_ssize_t _on_blocked(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1

@@ -23,7 +23,8 @@ cdef class Assembly:
     cdef public Ranges have
     cdef object _body
 
-    @cython.locals(size=Py_ssize_t, have=Ranges, first="long long", last="long long", low="long long", high="long long", at="long long")
+    @cython.locals(size=Py_ssize_t, have=Ranges, first="long long", last="long long", low="long long",
+                   high="long long", at="long long")
     cpdef bint add(self, bytes data, Py_ssize_t start, Py_ssize_t end, Py_ssize_t offset) except -1
     cpdef bytes whole(self)
 

@@ -18,9 +18,11 @@ cdef class OutLane(OutQueue):
     @cython.locals(state=OutChannel, reach="long long")
     cpdef _begin(self, Py_ssize_t cost)
     @cython.locals(payloads=list, count=Py_ssize_t, flow=Outflow, channel_bytes=int, taken=Py_ssize_t, payload=bytes,
-                   size=Py_ssize_t, offset=Py_ssize_t, number="long long", follows=bint, reach="long long", head=Py_ssize_t,
+                   size=Py_ssize_t, offset=Py_ssize_t, number="long long", follows=bint, reach="long long",
+                   head=Py_ssize_t,
                    left=Py_ssize_t, last=bint, pos_after=Py_ssize_t)
-    cpdef Py_ssize_t cut(self, room, Py_ssize_t pos, Py_ssize_t end, long long now, bint is_sole, Py_ssize_t most) except -1
+    cpdef Py_ssize_t cut(self, room, Py_ssize_t pos, Py_ssize_t end, long long now, bint is_sole,
+                         Py_ssize_t most) except -1
     @cython.locals(size=Py_ssize_t, offset=Py_ssize_t, head=Py_ssize_t, rest=Py_ssize_t, left=Py_ssize_t,
                    take=Py_ssize_t, length=Py_ssize_t)
     cpdef Py_ssize_t _cut_fragment(self, room, Py_ssize_t pos, Py_ssize_t end, bytes payload, long long number,

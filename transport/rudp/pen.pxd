@@ -147,7 +147,8 @@ cdef inline bytes take(bytes data, Py_ssize_t start, Py_ssize_t end):
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
 
 
-cdef inline unsigned int checksum(object room, Py_ssize_t start, Py_ssize_t end, int kind, unsigned long long seed) noexcept:
+cdef inline unsigned int checksum(object room, Py_ssize_t start, Py_ssize_t end, int kind,
+                                  unsigned long long seed) noexcept:
     if kind == 4:
         return crc32c_of(at(room, start), end - start, <unsigned int> seed)
     return crc32_of(at(room, start), end - start, <unsigned int> seed)

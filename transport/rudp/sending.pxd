@@ -13,7 +13,8 @@ from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 from transport.rudp.turns cimport Exchange, TurnSession
 
 cdef int BLOCKED, CLOSING, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
-cdef Py_ssize_t COST, CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PROBE_PAD, PAD_MAX, RIDER_BYTES, RIDERS_MAX, THIN_ROOM, LOOSE_MAX
+cdef Py_ssize_t COST, CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PROBE_PAD, PAD_MAX, RIDER_BYTES, RIDERS_MAX
+cdef Py_ssize_t THIN_ROOM, LOOSE_MAX
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
 cdef int SEGMENTS_MAX, STREAM_CHANNEL, ACK_ONLY_MAX
 cdef long long SKIP_EVERY, LATE_FLIGHTS
@@ -78,14 +79,16 @@ cdef class Sending(TurnSession):
     cpdef Py_ssize_t _build(self, room, Py_ssize_t base, Py_ssize_t mtu, long long window, long long now) except -1
     cpdef bint _asks_for_ack(self, bint has_data)
     @cython.locals(total="unsigned long long", size=Py_ssize_t)
-    cpdef Py_ssize_t _finish_packet(self, room, Py_ssize_t base, Py_ssize_t pos, long long number, int number_bytes, int flags,
+    cpdef Py_ssize_t _finish_packet(self, room, Py_ssize_t base, Py_ssize_t pos, long long number, int number_bytes,
+                                    int flags,
                                     SentPacket packet, bint is_eliciting, long long now) except -1
     @cython.locals(dice="long long", packet=SentPacket)
     cpdef _leave_out(self, long long now)
     @cython.locals(flow=Outflow, state=OutChannel)
     cpdef bint _tells_blocked(self) except -1
     @cython.locals(in_flow=InFlow, channel=InChannel)
-    cpdef Py_ssize_t _put_control(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
+    cpdef Py_ssize_t _put_control(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet,
+                                  long long now) except -1
     @cython.locals(flow=Outflow, state=OutChannel)
     cpdef Py_ssize_t _put_blocked(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet) except -1
     @cython.locals(room_left=Py_ssize_t, count=Py_ssize_t, i=Py_ssize_t, record=SkipRecord)
@@ -96,7 +99,8 @@ cdef class Sending(TurnSession):
     cpdef bint _is_thin(self, Py_ssize_t room)
     @cython.locals(is_sole=bint, start="long long", after="long long", rides=int, size=Py_ssize_t, copies=int,
                    watched=bint, number="long long", payload=bytes, before=Py_ssize_t, rider=Rider)
-    cpdef Py_ssize_t _put_new(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet, long long now,
+    cpdef Py_ssize_t _put_new(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet,
+                              long long now,
                               bint is_thin) except -1
     @cython.locals(before=Py_ssize_t, payload=bytes, number="long long", rider=Rider)
     cpdef Py_ssize_t _put_again(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet,

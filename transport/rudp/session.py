@@ -308,6 +308,8 @@ class RudpSession(Incoming):
         pos = pen.put_bytes(room, pos, text, 0, len(text))
         flags = FIXED_BIT | (number_bytes - 1)
         self.segment = self._finish_packet(room, 0, pos, number, number_bytes, flags, packet, False, now)
+        if self.is_client and self.state == CLOSED and self.closes_sent == 1:
+            self._says_close = True  # a client's socket is gone soon, and with it who could repeat its last word
         return self.segment
 
     # Time

@@ -15,8 +15,9 @@ cdef class TurnSession(PeerSession):
 cdef class Exchange(Endpoint):
     cdef TurnSession _first
     cdef TurnSession _final
-    cdef list _heap
+    cdef readonly list _heap
     cdef long long _heap_number
+    cdef Py_ssize_t _heap_most
 
     cpdef take_turn(self, TurnSession session)
     @cython.locals(session=TurnSession)
@@ -25,5 +26,6 @@ cdef class Exchange(Endpoint):
     cpdef arm(self, TurnSession session)
     @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long")
     cpdef long long first_due(self)
+    cpdef _sweep(self)
     @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long", real="long long")
     cpdef TurnSession pop_due(self, long long now)

@@ -6,10 +6,12 @@ one is looked at, because most of them move later and never come. It must never 
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from transport.datagram.base import Endpoint, PeerSession
 from transport.machine import Path
+
+HEAP_SPARE = 64  # entries that are not worth a sweep
 
 
 class TurnSession(PeerSession):
@@ -46,6 +48,7 @@ class Exchange(Endpoint):
         self._final: TurnSession | None = None
         self._heap: list[tuple[int, int, TurnSession]] = []
         self._heap_number = 0
+        self._heap_most = HEAP_SPARE
 
     def take_turn(self, session: TurnSession) -> None:
         """Puts `session` behind all others that have something to send."""
@@ -75,6 +78,14 @@ class Exchange(Endpoint):
             session.armed_at = due
             self._heap_number += 1
             heappush(self._heap, (due, self._heap_number, session))
+            if len(self._heap) > self._heap_most:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        """Deadlines that were given up for earlier ones lie deep in the heap: they go when they are the most of it."""
+        self._heap[:] = [entry for entry in self._heap if entry[2].armed_at == entry[0]]  # in place, see `pop_due`
+        heapify(self._heap)
+        self._heap_most = 2 * len(self._heap) + HEAP_SPARE
 
     def first_due(self) -> int:
         """The earliest deadline (ns), 0 for none; it may have moved later."""
