@@ -895,3 +895,65 @@ def test_everything_at_random(seed: int) -> None:
 def test_configuration_of_the_rig() -> None:
     """What is agreed on here is CRC-32, so that packets can be made by the standard library."""
     assert RudpConfig(**CRC32_ONLY).checksums == 2  # type: ignore[arg-type]
+
+
+def test_a_client_whose_first_packet_ends_it() -> None:
+    """It never gets an owner, and is forgotten all the same."""
+    rig = Rig()
+    for frames in (bytes([0x7F]), close_frame(5)):
+        hand = Hand(rig, opens=False)
+        answer = packet.decode_long(hand.hello()[-1])
+        assert answer is not None
+        hand.peer_cid = answer.scid
+        hand.say(frames)
+        told = hand.told()
+        assert told is not None
+        rig.wait(5000)
+        assert hand.peer_cid not in rig.server.sessions
+    rig.check_honest()
+
+
+def test_a_client_that_goes_before_it_was_taken() -> None:
+    rig = Rig()
+    hand = Hand(rig, opens=False)
+    answer = packet.decode_long(hand.hello()[-1])
+    assert answer is not None
+    hand.peer_cid = answer.scid
+    rig.server.receive_many([hand.packet(PING), hand.packet(close_frame(5))], Path(None, hand.address), 0, rig.now)
+    rig.settle()
+    assert hand.told() == (5, "")
+    rig.wait(5000)
+    assert hand.peer_cid not in rig.server.sessions
+
+
+def test_a_client_says_its_last_word_twice() -> None:
+    """Its socket is gone right after, so that nobody could repeat it."""
+    rig = Rig()
+    rig.of_honest().close(5, "bye", rig.now)
+    lost: list[bytes] = []
+    real = rig.server.receive
+
+    def losing(data: bytes, path: Path, ecn: int, now: int) -> None:
+        if not lost:
+            lost.append(data)
+        else:
+            real(data, path, ecn, now)
+
+    server_cid = rig.honest.peer_cid
+    rig._pump(rig.server)
+    rig.server = Stub(rig.server, losing)  # type: ignore[assignment]
+    rig.settle()
+    assert lost
+    closed: Any = rig.events[server_cid][-1]
+    assert (closed.code, closed.reason, closed.by_peer) == (5, "bye", False)
+
+
+class Stub:
+    """An endpoint with another `receive`."""
+
+    def __init__(self, endpoint: Any, receive: Any) -> None:
+        self._endpoint = endpoint
+        self.receive = receive
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._endpoint, name)
