@@ -230,3 +230,15 @@ def test_the_largest_packet_number() -> None:
     assert acks.add(TOP)
     assert not acks.add(TOP)
     assert ack_pairs(acks) == [(TOP - 1, TOP + 1)]
+
+
+def test_where_the_next_range_begins() -> None:
+    ranges = Ranges()
+    assert ranges.next_start(3, 10) == 10
+    ranges.add(5, 7)
+    assert [ranges.next_start(number, 10) for number in (3, 4, 5, 8)] == [5, 5, 10, 10]
+    assert ranges.next_start(3, 4) == 4
+    ranges.add(20, 30)
+    ranges.add(40, 41)
+    assert [ranges.next_start(number, 99) for number in (0, 5, 19, 20, 39, 40)] == [5, 20, 20, 40, 40, 99]
+    assert ranges.next_start(0, 4) == 4

@@ -256,9 +256,9 @@ def test_no_more_bytes_than_the_budget(interval: int) -> None:
             spent += 69 * copies.spend(69, now)
     rate = spent / (START / SECOND)
     assert rate <= limits.RUDP_COPY_BYTES_PER_S + limits.RUDP_COPY_BURST_BYTES / 10
-    if interval <= 5:
+    if interval <= 2:
         assert rate > 0.95 * limits.RUDP_COPY_BYTES_PER_S
-    assert seen == ({3} if interval == 10 else {2, 3} if interval == 5 else {0, 2, 3})
+    assert seen == ({3} if interval >= 5 else {0, 2, 3}), "64 bytes every 5 ms may have all of their rides"
 
 
 class Link:

@@ -36,6 +36,8 @@ cdef class Ranges:
     cpdef bint contains(self, long long number)
     @cython.locals(i=Py_ssize_t)
     cpdef long long covered_to(self, long long start)
+    @cython.locals(index=Py_ssize_t)
+    cpdef long long next_start(self, long long number, long long most)
     cpdef long long last_end(self)
     cpdef clear(self)
     cpdef list pairs(self)

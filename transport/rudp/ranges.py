@@ -211,6 +211,13 @@ class Ranges:
             return self._ends[i]
         return start
 
+    def next_start(self, number: int, most: int) -> int:
+        """Where the first range begins that lies above `number`, but `most` where that is less or there is none."""
+        if self.count <= 1:
+            return min(self._start, most) if self.count and self._start > number else most
+        index = _find(self._starts, number + 1)
+        return min(self._starts[index], most) if index < len(self._starts) else most
+
     def last_end(self) -> int:
         """Where the last range ends: one more than the largest integer in the set; -1 when there is none."""
         if self.count > 1:

@@ -3,6 +3,7 @@ from transport.rudp cimport pen
 from transport.rudp.loss cimport LossThresholds
 from transport.rudp.outflow cimport Outflow
 from transport.rudp.outlane cimport OutLane
+from transport.rudp.ranges cimport Ranges
 from transport.rudp.rtt cimport RttEstimator
 from transport.rudp.sending cimport Sending
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
@@ -22,14 +23,19 @@ cdef class Recovery(Sending):
     cdef Py_ssize_t _number_end
     cdef long long _ack_bytes, _ack_packets, _ack_spurious, _ack_largest_at, _ack_latest
     cdef bint _ack_eliciting
+    cdef Ranges _known
+    cdef long long _unsettled
 
     @cython.locals(largest="long long", delay="long long", count="long long", run="long long", before="long long",
+                   needed="long long",
                    low="long long", high="long long", gap="long long")
     cpdef Py_ssize_t on_ack(self, bytes data, Py_ssize_t pos, Py_ssize_t end, bint has_marks, long long now) except -1
     @cython.locals(size=int)
     cdef long long _number(self, bytes data, Py_ssize_t pos, Py_ssize_t end)
-    @cython.locals(ring=SentRing, number="long long", packet=SentPacket, state=int)
+    @cython.locals(known=Ranges, number="long long", start="long long")
     cpdef _acked_range(self, long long low, long long high, long long now)
+    @cython.locals(ring=SentRing, packet=SentPacket, state=int)
+    cpdef _acked_news(self, long long number, long long end, long long high, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item, only=Item)
     cpdef _acked_packet(self, SentPacket packet, long long number)
     cpdef long long _rtt_now(self)
@@ -37,13 +43,15 @@ cdef class Recovery(Sending):
     @cython.locals(kind=int, lane=OutLane, rider=Rider)
     cpdef _acked_item(self, Item item)
     @cython.locals(rtt=RttEstimator, sample="long long", flow=Outflow)
-    cpdef _after_ack(self, long long largest, long long delay, long long before, long long now)
+    cpdef _after_ack(self, long long largest, long long delay, long long before, long long needed, long long now)
     @cython.locals(ring=SentRing, packet=SentPacket, state=int)
     cpdef _advance(self, long long now)
+    @cython.locals(ring=SentRing, number="long long")
+    cpdef long long _first_sent(self)
     @cython.locals(ring=SentRing, largest="long long", thresholds=LossThresholds, rtt=RttEstimator, delay="long long",
                    gap="long long", number="long long", lost_bytes="long long", lost_packets="long long",
                    latest="long long", first="long long", packet=SentPacket, span="long long")
-    cpdef _detect(self, long long before, long long now)
+    cpdef _detect(self, long long needed, long long now)
     @cython.locals(lane=OutLane, more=list, kept=list, item=Item, only=Item)
     cpdef _lose(self, SentPacket packet, long long number, long long now)
     cpdef _give_back(self, OutLane lane, long long start, long long end)

@@ -15,6 +15,7 @@ from transport.rudp.congestion.base import Controller
 from transport.rudp.kinds import ACKED, BLOCKED, CREDIT, FREE, LOST, PING, QUIET, RIDER, SENT, SKIP, SKIPPED, SPAN
 from transport.rudp.loss import LossThresholds
 from transport.rudp.outlane import OutLane
+from transport.rudp.ranges import Ranges
 from transport.rudp.sending import Sending
 from transport.rudp.sent import Item, Rider, SentPacket, SkipRecord
 from transport.rudp.turns import Exchange
@@ -58,6 +59,8 @@ class Recovery(Sending):
         self._ack_spurious = 0
         self._ack_largest_at = -1
         self._ack_latest = -1
+        self._known = Ranges()  # packet numbers that acks have named, as far as the ring goes back
+        self._unsettled = 0  # no packet below is in flight
 
     # Acks
 
@@ -81,6 +84,7 @@ class Recovery(Sending):
             raise RemoteProtocolError("malformed ack")
         self.acks_received += 1
         before = self.in_flight
+        needed = before - self.copied
         self._ack_bytes = 0
         self._ack_packets = 0
         self._ack_eliciting = False
@@ -105,7 +109,7 @@ class Recovery(Sending):
             for _ in range(3):
                 self._number(data, pos, end)
                 pos = self._number_end
-        self._after_ack(largest, min(delay, NEVER // ACK_DELAY_UNIT_NS) * ACK_DELAY_UNIT_NS, before, now)
+        self._after_ack(largest, min(delay, NEVER // ACK_DELAY_UNIT_NS) * ACK_DELAY_UNIT_NS, before, needed, now)
         return pos
 
     def _number(self, data: bytes, pos: int, end: int) -> int:
@@ -119,11 +123,24 @@ class Recovery(Sending):
         return pen.varint(data, pos)
 
     def _acked_range(self, low: int, high: int, now: int) -> None:
-        """Packets from `low` to `high` have arrived."""
-        ring = self.ring
-        low = max(low, ring.oldest)
-        number = low
+        """Packets from `low` to `high` have arrived: those are looked at that no ack has named before.
+
+        A lost packet keeps the ring for two seconds, in which every ack names thousands once more.
+        """
+        known = self._known
+        number = max(low, self.ring.oldest)
         while number <= high:
+            start = known.covered_to(number)
+            if start > high:
+                return
+            number = known.next_start(start, high + 1)
+            self._acked_news(start, number, high, now)
+            known.add(start, number)
+
+    def _acked_news(self, number: int, end: int, high: int, now: int) -> None:
+        """Packets from `number` to below `end`, of a range up to `high`, have arrived, and this is news."""
+        ring = self.ring
+        while number < end:
             packet = ring.get(number)
             state = packet.state
             if state == SENT:
@@ -131,6 +148,7 @@ class Recovery(Sending):
                     self.thresholds.on_reordered(self._largest_acked - number, now - packet.time, self._rtt_now())
                 self._acked_packet(packet, number)
                 self.in_flight -= packet.size
+                self.copied -= packet.copied
                 self._ack_bytes += packet.size
                 self._ack_packets += 1
             elif state == LOST:
@@ -192,7 +210,7 @@ class Recovery(Sending):
         elif kind == PING and item.start:
             self._pongs.append(item.start)
 
-    def _after_ack(self, largest: int, delay: int, before: int, now: int) -> None:
+    def _after_ack(self, largest: int, delay: int, before: int, needed: int, now: int) -> None:
         """What an ack as a whole means for estimates, window and timers."""
         if largest > self._largest_acked:
             self._largest_acked = largest
@@ -208,11 +226,13 @@ class Recovery(Sending):
                 self._ack_bytes, self.ring.get(self._ack_latest).time, before, rtt.latest, rtt.smoothed, rtt.minimum,
                 now, largest, self.ring.next, self.is_limited,
             )  # fmt: skip
-        self._detect(before, now)
+        self._detect(needed, now)
         if self._largest_acked >= self._round_end:
             self._round_end = self.ring.next
             self.thresholds.on_round()
         self._advance(now)
+        if self._known.first_start() < self.ring.oldest:
+            self._known.remove(0, self.ring.oldest)
         if self._own_settled > 0:
             self.acks.ranges.forget_to(self._own_settled)
         flow = self.flow
@@ -242,8 +262,21 @@ class Recovery(Sending):
 
     # Losses
 
-    def _detect(self, before: int, now: int) -> None:
-        """Declares lost what is too far behind the largest ack, or too old (RFC 9002 section 6.1)."""
+    def _first_sent(self) -> int:
+        """The oldest packet in flight, or the next number: what is settled before it is not looked at again."""
+        ring = self.ring
+        number = max(self._unsettled, ring.oldest)
+        while number < ring.next and ring.get(number).state != SENT:
+            number += 1
+        self._unsettled = number
+        return number
+
+    def _detect(self, needed: int, now: int) -> None:
+        """Declares lost what is too far behind the largest ack, or too old (RFC 9002 section 6.1).
+
+        `needed` was in flight before, copies left out: they take room that nothing else needed, and a window that looks
+        used because of them would be cut for losses that it did not cause, until new data had to wait.
+        """
         self._loss_at = 0
         ring = self.ring
         largest = self._largest_acked
@@ -251,7 +284,7 @@ class Recovery(Sending):
         rtt = self.rtt
         delay = thresholds.loss_delay(rtt.latest, rtt.smoothed)
         gap = thresholds.packets
-        number = ring.oldest
+        number = self._first_sent()
         lost_bytes = 0
         lost_packets = 0
         latest = -1
@@ -274,7 +307,7 @@ class Recovery(Sending):
             self.redundancy.on_packets(self._ack_packets, lost_packets, now)
             self._ack_packets = 0
         if lost_packets:
-            self.controller.on_loss(latest, lost_bytes, before, now)
+            self.controller.on_loss(latest, lost_bytes, needed, now)
             span = PERSISTENT * rtt.probe_timeout(self.peer_ack_delay_ns)
             if rtt.samples and lost_packets >= 2 and latest - first > span and not self._ack_bytes:
                 self.controller.on_persistent(now)
@@ -285,6 +318,7 @@ class Recovery(Sending):
         packet.lost_at = now
         self.packets_lost += 1
         self.in_flight -= packet.size
+        self.copied -= packet.copied
         lane = packet.lane
         if lane is not None:
             self._give_back(lane, packet.start, packet.end)
@@ -371,7 +405,7 @@ class Recovery(Sending):
         self._pto_count += 1
         self._probes = 1 if self._pto_count == 1 else 2
         ring = self.ring
-        number = ring.oldest
+        number = self._first_sent()
         budget = self._probes * self.mtu * 3 // 4
         while number < ring.next and budget > 0:
             packet = ring.get(number)

@@ -16,7 +16,8 @@ cdef int BLOCKED, CLOSING, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
 cdef Py_ssize_t COST, CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PROBE_PAD, PAD_MAX, RIDER_BYTES, RIDERS_MAX
 cdef Py_ssize_t THIN_ROOM, LOOSE_MAX
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
-cdef int SEGMENTS_MAX, STREAM_CHANNEL, ACK_ONLY_MAX
+cdef Py_ssize_t TINY_BYTES
+cdef int RIDES_MAX, TINY_RIDES, SEGMENTS_MAX, STREAM_CHANNEL, ACK_ONLY_MAX
 cdef long long SKIP_EVERY, LATE_FLIGHTS
 cdef Py_ssize_t SKIPS_PER_FRAME
 
@@ -25,7 +26,7 @@ cdef class Sending(TurnSession):
     cdef public object config
     cdef public unsigned long long own_cid, peer_cid
     cdef public Py_ssize_t mtu, segment
-    cdef public long long in_flight
+    cdef public long long in_flight, copied
     cdef public bint is_limited, is_starved
     cdef public int checksum_kind
     cdef public RttEstimator rtt
@@ -98,14 +99,14 @@ cdef class Sending(TurnSession):
     cpdef Py_ssize_t _put_data(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
     cpdef bint _is_thin(self, Py_ssize_t room)
     @cython.locals(is_sole=bint, start="long long", after="long long", rides=int, size=Py_ssize_t, copies=int,
-                   watched=bint, number="long long", payload=bytes, before=Py_ssize_t, rider=Rider)
+                   watched=bint, is_forced=bint, number="long long", payload=bytes, before=Py_ssize_t, rider=Rider)
     cpdef Py_ssize_t _put_new(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet,
                               long long now,
                               bint is_thin) except -1
     @cython.locals(before=Py_ssize_t, payload=bytes, number="long long", rider=Rider)
     cpdef Py_ssize_t _put_again(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet,
                                 long long now) except -1
-    @cython.locals(riders=list, here="long long", budget="long long", rides=int, index=Py_ssize_t, rider=Rider,
+    @cython.locals(riders=list, here="long long", waiting="long long", before=Py_ssize_t, budget="long long", rides=int, index=Py_ssize_t, rider=Rider,
                    age="long long", lane=OutLane, size=Py_ssize_t)
     cpdef Py_ssize_t _put_copies(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
     cpdef bint _rides_now(self, Rider rider, long long age, int rides)

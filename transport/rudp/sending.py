@@ -46,6 +46,8 @@ PROBE_PAD = 28  # zeros of a probe: a peer that lost the connection answers pack
 PAD_MAX = 40  # what stays free of a packet because the next frame is not worth its head
 RIDER_BYTES = limits.RUDP_RIDER_BYTES
 RIDERS_MAX = limits.RUDP_RIDERS_MAX
+RIDES_MAX = limits.RUDP_RIDES
+TINY_BYTES, TINY_RIDES = limits.RUDP_TINY_BYTES, limits.RUDP_TINY_RIDES
 THIN_ROOM = limits.RUDP_DATAGRAM_BYTES_MIN  # of a packet that counts as nearly empty, however large packets may be
 LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
 ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
@@ -63,6 +65,7 @@ class Sending(TurnSession):
         peer_cid, own_cid: connection ids, the first byte of which belongs to a worker.
         rtt, controller, pacer, redundancy, acks, flow, schedule: the parts.
         in_flight: bytes sent and neither acknowledged nor lost.
+        copied: those of them that are copies of small messages.
         mtu: size that packets are filled to.
         segment: packet size of the train that `fill` has just built.
         is_limited: the last train ended because there was nothing more to send, not for want of window.
@@ -81,6 +84,7 @@ class Sending(TurnSession):
         self.uses_credit = True
         self.segment = 0
         self.in_flight = 0
+        self.copied = 0
         self.is_limited = True
         self.is_starved = False
         self.checksum_kind = 0
@@ -287,8 +291,12 @@ class Sending(TurnSession):
             pos = self._put_data(room, pos, end, packet, now)
             if self.copies_sent > before:
                 flags |= COPIES_BIT
-        if pos == unasked and (is_probe or self._is_probing or self._asks_for_ack(has_data)):
-            pos = pen.put8(room, pos, PING_FRAME)
+        if pos == unasked:
+            if is_probe or self._is_probing:
+                pos = pen.put8(room, pos, PING_FRAME)
+            elif self._asks_for_ack(has_data):  # not by a PING, whose ack could not ride on the peer's data
+                pos = pen.put8(room, pos, CONNECTION_CREDIT_FRAME)
+                pos = pen.put_varint(room, pos, self._in_flow.limit)
         self._is_probing = False
         if pos < end and self.schedule.count and pos > unasked and end - pos < PAD_MAX:
             pos = pen.put_zeros(room, pos, end - pos)  # a train goes on only behind a full packet
@@ -326,6 +334,7 @@ class Sending(TurnSession):
         packet.size = size
         self._ack_only = 0
         self.in_flight += size
+        self.copied += packet.copied
         self._eliciting_at = now
         self.controller.on_sent(number, size, self.in_flight, now)
         self.pacer.spend(size)
@@ -482,9 +491,12 @@ class Sending(TurnSession):
             if pos == before:
                 break
             if watched and lane.next_number() == number + 1 and len(self._riders) < RIDERS_MAX:
+                is_forced = copies > 0
+                if not is_forced:
+                    copies = TINY_RIDES if size <= TINY_BYTES and rides >= RIDES_MAX else rides
                 rider = Rider.__new__(Rider)
-                rider.fill(lane, start, after, payload, number, self._data_packets + 1, copies if copies > 0 else rides)
-                rider.is_forced = copies > 0
+                rider.fill(lane, start, after, payload, number, self._data_packets + 1, copies)
+                rider.is_forced = is_forced
                 rider.first_number = self.ring.next - 1
                 self._riders.append(rider)
                 packet.add(rider)
@@ -522,7 +534,9 @@ class Sending(TurnSession):
         if not riders:
             return pos
         here = self._data_packets + 1
-        budget = min(RIDER_BYTES, min(end - pos, THIN_ROOM) * 6 // 10 - self.schedule.waiting())
+        waiting = self.schedule.waiting()
+        budget = min(RIDER_BYTES, min(end - pos, THIN_ROOM) * 6 // 10 - waiting)
+        budget = min(budget, self.controller.window - self.in_flight - waiting - THIN_ROOM)  # new data is never held up
         rides = self.redundancy.rides(now)
         index = len(riders) - 1
         while index >= 0:
@@ -541,7 +555,9 @@ class Sending(TurnSession):
             if not rider.is_forced and not rider.is_repair and not self.redundancy.spend(size, now):
                 continue
             budget -= size
+            before = pos
             pos = lane.put_copy(room, pos, rider.number, rider.payload)
+            packet.copied += pos - before
             rider.ridden += 1
             rider.copies += 1
             packet.add(rider)
@@ -555,7 +571,7 @@ class Sending(TurnSession):
             return False
         if rider.is_repair or rider.is_forced:
             return True
-        return rider.ridden < rides and is_due(age, rider.rides)
+        return (rider.ridden < rides or rides >= RIDES_MAX) and is_due(age, rider.rides)
 
     def may_have_more(self) -> bool:
         """Whether another train might follow the one that was just built."""

@@ -31,7 +31,7 @@ cdef class SkipRecord(Item):
 cdef class SentPacket:
     cdef public int state
     cdef public long long time, start, end, ack_largest, lost_at
-    cdef public Py_ssize_t size
+    cdef public Py_ssize_t size, copied
     cdef public OutLane lane
     cdef public Item item
     cdef public list more

@@ -80,6 +80,7 @@ class SentPacket:
         state: FREE, SENT, ... of `kinds`.
         time: when it left (ns).
         size: bytes that count as in flight; 0 for packets that ask for no ack.
+        copied: those of them that are copies of small messages.
         lane, start, end: its first run of message positions, `lane` None without.
         item, more: whatever else it carried.
         ack_largest: the largest packet number that its ack frame named, -1 without.
@@ -90,6 +91,7 @@ class SentPacket:
         self.state = FREE
         self.time = 0
         self.size = 0
+        self.copied = 0
         self.lane: OutLane | None = None
         self.start = 0
         self.end = 0
@@ -152,6 +154,7 @@ class SentRing:
         packet.more = None
         packet.ack_largest = -1
         packet.size = 0
+        packet.copied = 0
         return packet
 
     def _grow(self) -> None:

@@ -376,7 +376,7 @@ class RudpSession(Incoming):
             if self._loss_at <= now:
                 self._ack_bytes = 0
                 self._ack_packets = 0
-                self._detect(self.in_flight, now)
+                self._detect(self.in_flight - self.copied, now)
         if not self._loss_at and self.in_flight and self._probe_at() <= now:
             self._on_probe_timeout(now)
             if self._pto_count > UNHEARD_MAX:
