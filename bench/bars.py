@@ -253,9 +253,10 @@ def simple_bar(
     high: float | None = None,
     count: int = 1,
     why: str | None = None,
+    direction: str = "<=",
 ) -> dict[str, Any]:
-    """An entry for a bar that is a plain figure with an upper limit."""
-    verdict = NOT_MEASURED if value is None else PASS if value <= limit else FAIL
+    """An entry for a bar that is a plain figure with an upper or lower limit."""
+    verdict = NOT_MEASURED if value is None else PASS if meets(value, direction, limit) else FAIL
     return {
         "id": identity,
         "title": title,
@@ -265,7 +266,7 @@ def simple_bar(
         "high": value if high is None else high,
         "quiet": None,
         "bar": limit,
-        "direction": "<=",
+        "direction": direction,
         "n": count,
         "verdict": verdict,
         "why": why,

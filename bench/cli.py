@@ -19,6 +19,7 @@ from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, Case, latency, throughput
 from bench.peers import all_peers, select
 from bench.probes import connections, imports, slow_reader
 from bench.progress import Progress
+from bench.scenarios import SCENARIOS, SEEDS
 
 SEED = 1
 QUICK_LATENCY = (
@@ -115,6 +116,11 @@ def parser() -> argparse.ArgumentParser:
     memory = command("memory", "5,000 connections, and a reader slower than its sender", 1, 60.0, 0.0001)
     memory.add_argument("--connections", type=positive_int, default=connections.CONNECTIONS)
     command("import-time", "`import transport` on top of `import asyncio`", imports.RUNS, 1.0, 0.1)
+    scenarios = command("scenarios", "reliable UDP on simulated links, in virtual time, PASS or FAIL", 1, 1.0, 1.0)
+    scenarios.add_argument("--only", default=None, metavar="NAMES", help=f"separated by commas: {', '.join(SCENARIOS)}")
+    scenarios.add_argument(
+        "--seeds", type=positive_int, default=SEEDS, help=f"runs of each figure (default {SEEDS}, as the bars ask)"
+    )
     commands.add_parser("peers", help="what can be compared, and what is installed")
     again = commands.add_parser("report", help="tables, HTML and README block of a result file")
     again.add_argument("file", type=Path)
@@ -238,6 +244,22 @@ def run_import_time(options: argparse.Namespace) -> int:
     )
 
 
+def run_scenarios(options: argparse.Namespace) -> int:
+    """`scenarios`."""
+    names = options.only.split(",") if options.only else list(SCENARIOS)
+    unknown = [name for name in names if name not in SCENARIOS]
+    if unknown:
+        raise KeyError(f"no scenario {unknown[0]!r}; there are: {', '.join(SCENARIOS)}")
+    runs = [(name, SCENARIOS[name].ticks(options.seeds), probe_of(name, options.seeds)) for name in names]
+    return measure(options, request_of(options, []), [], runs)
+
+
+def probe_of(name: str, seeds: int) -> Probe:
+    """A scenario as `measure` takes it."""
+    run = SCENARIOS[name].run
+    return lambda tick: run(tick, seeds)
+
+
 def ticks_of(seconds: float) -> int:
     """How often the slow-reader probe looks."""
     return max(1, round(seconds / slow_reader.SAMPLE_S))
@@ -281,7 +303,7 @@ def measure(
         campaign.why_incomplete = campaign.why_incomplete or "interrupted"
         if not campaign.bars:
             campaign.bars = [bars.judge(bar, campaign.rounds) for bar in wanted]
-    if interrupted and not campaign.rounds:
+    if interrupted and not campaign.rounds and not campaign.probes:
         print("interrupted before anything was measured", file=sys.stderr)
         return 130
     data = campaign.result()
@@ -346,6 +368,7 @@ COMMANDS = {
     "codec": run_codec,
     "memory": run_memory,
     "import-time": run_import_time,
+    "scenarios": run_scenarios,
     "report": run_report,
     "peers": run_peers,
 }

@@ -32,6 +32,22 @@ _LATENCY = {
         **dict.fromkeys(("min_ns", "max_ns", "mean_ns", "p50_ns", "p90_ns", "p99_ns", "p999_ns", "p9999_ns"), _NS),
     },
 }
+_PROBE = {
+    "type": "object",
+    "properties": {
+        "table": {
+            "type": "object",
+            "required": ["title", "head", "rows", "note"],
+            "properties": {
+                "title": _TEXT,
+                "head": {"type": "array", "items": _TEXT},
+                "rows": {"type": "array", "items": {"type": "array", "items": _TEXT}},
+                "note": _TEXT,
+            },
+        },
+        "cells": {"type": "array", "items": {"type": "object"}},
+    },
+}
 _THROUGHPUT = {
     "type": "object",
     "required": [
@@ -192,7 +208,7 @@ SCHEMA: dict[str, Any] = {
         "cases": {"type": "array", "items": _CASE},
         "rounds": {"type": "array", "items": _ROUND},
         "bars": {"type": "array", "items": _BAR},
-        "probes": {"type": "object"},
+        "probes": {"type": "object", "additionalProperties": _PROBE},
     },
 }
 

@@ -177,6 +177,12 @@ def bars_text(bars: list[dict[str, Any]]) -> str:
     return "\n".join([table(BARS_HEAD, [bar_row(bar) for bar in bars]), *notes])
 
 
+def probe_text(shown: dict[str, Any]) -> str:
+    """The table that a probe made of what it saw."""
+    note = [wrapped(shown["note"])] if shown["note"] else []
+    return "\n".join([shown["title"], "", table(shown["head"], shown["rows"]), *note])
+
+
 def missing_text(missing: list[dict[str, Any]]) -> list[str]:
     """A line for each command that would bring peers in."""
     names: dict[str, list[str]] = {}
@@ -194,6 +200,7 @@ def report_text(data: dict[str, Any]) -> str:
         parts.append(f"INCOMPLETE: {data['why_incomplete']}")
     cells = summarize(data)
     parts += [case_text(data, case, cells[case["id"]]) for case in data["cases"] if cells[case["id"]]]
+    parts += [probe_text(seen["table"]) for seen in data["probes"].values() if "table" in seen]
     if data["bars"]:
         parts.append(bars_text(data["bars"]))
     if data["missing"]:

@@ -87,10 +87,11 @@ async def listen(style: str) -> Any:
         async for message in conn:
             await conn.send(message)
 
-    if style == "callbacks":
-        ours = await transport.serve("tcp://127.0.0.1:0", protocol=Calls, codec="raw")
+    scheme = "rudp" if style.startswith("rudp-") else "tcp"
+    if style.endswith("callbacks"):
+        ours = await transport.serve(f"{scheme}://127.0.0.1:0", protocol=Calls, codec="raw")
     else:
-        ours = await transport.serve("tcp://127.0.0.1:0", handler, codec="raw")
+        ours = await transport.serve(f"{scheme}://127.0.0.1:0", handler, codec="raw")
     listen.server = ours  # type: ignore[attr-defined]  # kept alive
     return str(ours.url)
 
