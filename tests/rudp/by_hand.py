@@ -83,6 +83,7 @@ class Rig:
         self.echoed: list[bytes] = []
         self.unread: set[int] = set()  # ids whose messages the application leaves
         self.room = memoryview(bytearray(65_536))
+        self.drops: Any = None  # whether a packet of the honest client, or for it, gets lost
         self.settle()
 
     def settle(self) -> None:
@@ -101,6 +102,11 @@ class Rig:
             data = bytes(self.room[: item.size])
             for start in range(0, item.size, item.segment_bytes):
                 piece = data[start : start + item.segment_bytes]
+                if self.drops is not None and (endpoint is self.client or item.path.remote == HONEST):
+                    if self.drops(piece, endpoint is self.client):
+                        continue
+                if endpoint is self.client and item.path.remote != SERVER:
+                    continue  # nobody is there
                 if endpoint is self.client:
                     self.server.receive(piece, Path(None, HONEST), 0, self.now)
                 elif item.path.remote == HONEST:
@@ -132,6 +138,7 @@ class Rig:
 
     def wait(self, ms: float) -> None:
         """Lets time pass."""
+        self.settle()
         end = self.now + int(ms * MS)
         while True:
             dues = [due for due in (self.server.due(), self.client.due()) if due]

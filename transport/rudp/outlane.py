@@ -45,7 +45,7 @@ class OutLane(OutQueue):
 
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is in flight."""
-        return self._head == len(self._payloads) and not self.skips
+        return self._head == len(self._payloads) and not self.skips and not self.untold
 
     def _begin(self, cost: int) -> None:
         """The next message gets its number and place; its credit is taken."""
@@ -452,4 +452,5 @@ class OutLane(OutQueue):
         self._fences = []
         self.skips = []
         self.skip_costs = []
+        self.untold = 0
         self.waiting = 0

@@ -16,7 +16,7 @@ cdef class OutQueue:
     cdef public Ranges lost
     cdef public Py_ssize_t waiting
     cdef public long long floor, cut_start, cut_end
-    cdef public Py_ssize_t cut_index
+    cdef public Py_ssize_t cut_index, untold
     cdef list _payloads, _marks
     cdef long long _base
     cdef Py_ssize_t _head, _next, _offset

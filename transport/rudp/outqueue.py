@@ -26,6 +26,7 @@ class OutQueue:
         rank: the priority class that it is scheduled in.
         is_active, listed: the schedule's: whether it is in, and in which class.
         skips, skip_costs: messages given up that the peer has not been told of yet.
+        untold: SKIP frames that are on their way.
         lost: positions to be sent again.
         waiting: bytes not yet sent for the first time.
         floor: the lowest message number that the peer may not have seen.
@@ -43,6 +44,7 @@ class OutQueue:
         self.listed = 0
         self.skips: list[int] = []
         self.skip_costs: list[int] = []
+        self.untold = 0
         self.lost = Ranges()
         self.waiting = 0
         self.floor = 0

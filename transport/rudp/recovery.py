@@ -209,6 +209,9 @@ class Recovery(Sending):
             lane.settle(item.start, item.end)
         elif kind == PING and item.start:
             self._pongs.append(item.start)
+        elif kind == SKIP:
+            assert lane is not None
+            lane.untold -= 1
 
     def _after_ack(self, largest: int, delay: int, before: int, needed: int, now: int) -> None:
         """What an ack as a whole means for estimates, window and timers."""
@@ -261,6 +264,17 @@ class Recovery(Sending):
             ring.oldest += 1
 
     # Losses
+
+    def _make_room(self, now: int) -> None:
+        """The oldest packet counts as lost: nobody will know it any more when its ack comes."""
+        ring = self.ring
+        packet = ring.get(ring.oldest)
+        if packet.state == SENT:
+            self._lose(packet, ring.oldest, now)
+        packet.state = FREE
+        packet.lane = None
+        packet.more = None
+        ring.oldest += 1
 
     def _first_sent(self) -> int:
         """The oldest packet in flight, or the next number: what is settled before it is not looked at again."""
@@ -366,6 +380,7 @@ class Recovery(Sending):
             assert isinstance(item, SkipRecord) and lane is not None
             lane.skips += item.numbers
             lane.skip_costs += item.costs
+            lane.untold -= 1
             self._activate(lane)
         elif kind == PING:
             if item.start:

@@ -154,13 +154,13 @@ class Sending(TurnSession):
     def _queue(self, lane: OutLane, payload: bytes, priority: int, expires_at: int, copies: int) -> None:
         lane.append(payload, priority, expires_at, copies)
         self.sent_total += len(payload) + COST
-        flow = self.flow
-        self.queued_bytes = flow.queued
-        self.blocked_bytes = flow.blocked
         if not lane.is_active:
             self._activate(lane)
         elif priority:
             self.schedule.refresh(lane)
+        flow = self.flow
+        self.queued_bytes = flow.queued
+        self.blocked_bytes = flow.blocked
         if not self.is_turn:
             self.exchange.take_turn(self)
         if lane.waiting > PRESSING_BYTES and not self.is_starved and not lane.state.is_blocked:
@@ -268,6 +268,8 @@ class Sending(TurnSession):
         has_control = len(self._pings) > 0 or len(self._credit_due) > 0 or self._in_flow.is_due or self._tells_blocked()
         if not has_data and not is_probe and not has_control and not self._is_probing and not acks.must_send(now):
             return 0
+        while self.ring.is_over():
+            self._make_room(now)
         self._leave_out(now)
         number = self.ring.next
         number_bytes = pen.low_size(LATE_FLIGHTS * (number - self._largest_acked))
@@ -301,6 +303,10 @@ class Sending(TurnSession):
         if pos < end and self.schedule.count and pos > unasked and end - pos < PAD_MAX:
             pos = pen.put_zeros(room, pos, end - pos)  # a train goes on only behind a full packet
         return self._finish_packet(room, base, pos, number, number_bytes, flags, packet, pos > unasked, now)
+
+    def _make_room(self, now: int) -> None:
+        """The ring lets go of its oldest record, whatever became of that packet."""
+        raise NotImplementedError
 
     def _asks_for_ack(self, has_data: bool) -> bool:
         """Whether a packet that only acknowledges has to ask for an ack: else our ack state grows for ever."""
@@ -415,6 +421,7 @@ class Sending(TurnSession):
         record = SkipRecord(lane, lane.skips[:count], lane.skip_costs[:count])
         del lane.skips[:count]
         del lane.skip_costs[:count]
+        lane.untold += 1
         self.flow.last_lane = None  # no message frame behind it counts on the one before it
         pos = pen.put8(room, pos, SKIP_FRAME)
         pos = pen.put_varint(room, pos, lane.channel * 4 + lane.delivery)
