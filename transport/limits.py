@@ -185,6 +185,7 @@ RUDP_RATE_MAX = 1 << 40  # bytes per second
 RUDP_KEY_BYTES_MIN = 16
 RUDP_RING_MIN = 16  # records of sent packets that a connection begins with, a power of two
 RUDP_RING_MAX = 65_536
+RUDP_RING_RESERVE = 1024  # of them, left by data for acks and probes
 RUDP_LATE_MESSAGES = 32 * KIB  # by which a packet may come late, and the numbers of its messages are read right
 RUDP_LATE_FLIGHTS = 512  # the same for its own number, in what is in flight: at least 2 bytes, 3 from 64 packets on
 RUDP_GAPS_MAX = 4096  # holes in what came of a lane, or of a message

@@ -261,8 +261,8 @@ class Run:
 
     def _drain(self, host: Host) -> None:
         endpoint = host.endpoint
-        for session in endpoint.take_fresh():
-            self._greet(session)
+        for fresh in endpoint.take_fresh():
+            self._greet(fresh)
         session = endpoint.take_ready()
         while session is not None:
             following = endpoint.after_ready(session)

@@ -51,11 +51,11 @@ class Duo:
         return self.network.clock.now_ns
 
     def drain(self, endpoint: RudpEndpoint) -> None:
-        for session in endpoint.take_fresh():
-            self.far = session
+        for fresh in endpoint.take_fresh():
+            self.far = fresh
         session: Any = endpoint.take_ready()
         while session is not None:
-            following = endpoint.after_ready(session)
+            following: Any = endpoint.after_ready(session)
             end = "near" if endpoint is self.client else "far"
             for batch in session.take():
                 self.got[end, batch.channel, batch.delivery] += len(batch.payloads)

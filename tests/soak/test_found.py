@@ -8,10 +8,11 @@ import pytest
 
 from tests.soak.run import Run
 from tests.soak.scenario import Action, Scenario, Side
-from transport import limits
+from transport import _build, limits
 from transport.rudp.config import RudpConfig
 from transport.sim.config import BurstLoss, LinkConfig
 
+IS_COMPILED = any(_build.modules().values())
 MS, SECOND = limits.MS_NS, limits.SECOND_NS
 CONFIG = RudpConfig(max_message=400_000, checksums=2, keepalive_ns=0, idle_ns=90 * SECOND, handshake_ns=60 * SECOND)
 
@@ -77,3 +78,29 @@ def test_two_deliveries_of_a_channel_wait_for_its_credit_each(seed: int) -> None
     actions = [Action("send", MS, 1, delivery=1, size=26), Action("send", MS, 1, delivery=0, size=117_526)]
     narrow = replace(CONFIG, start_window=4096)
     Run(scenario(actions, LinkConfig(delay_ns=100 * MS), LinkConfig(delay_ns=100 * MS, loss=0.5), seed, narrow)).play()
+
+
+@pytest.mark.slow
+def test_packets_under_way_are_bounded_by_the_ring() -> None:
+    """Data stops before the ring is full; acks and probes, which can't, push the oldest packet out."""
+    count = 71_000 if IS_COMPILED else 2000
+    actions = [Action("send", 3 * SECOND + i * 14_000, 0 if i % 17 else 1, delivery=1 + 2 * (i & 1), size=1)
+               for i in range(count)]  # fmt: skip
+    wide = replace(
+        CONFIG, congestion="none", redundancy=False, channel_window=4 * limits.MIB, start_window=4 * limits.MIB
+    )
+    run = Run(scenario(actions, LinkConfig(delay_ns=SECOND), config=wide, ending="client")).play()
+    assert run.ends[0].session.packets_lost or not IS_COMPILED
+
+
+@pytest.mark.slow
+def test_gaps_above_their_bound_are_refused_and_come_again() -> None:
+    """Unordered messages, a packet each: half of them lost at a round trip of 2 s leaves thousands of gaps."""
+    count = 20_000 if IS_COMPILED else 2000
+    actions = [Action("send", 3 * SECOND + i * 50_000, 0, delivery=1, size=1) for i in range(count)]
+    wide = replace(
+        CONFIG, congestion="none", redundancy=False, channel_window=4 * limits.MIB, start_window=4 * limits.MIB
+    )
+    there, back = LinkConfig(delay_ns=SECOND, loss=0.5), LinkConfig(delay_ns=SECOND)
+    run = Run(scenario(actions, there, back, config=wide)).play()
+    assert run.ends[1].session.packets_refused or not IS_COMPILED

@@ -44,6 +44,8 @@ cdef class Recovery(Sending):
     cpdef _acked_item(self, Item item)
     @cython.locals(rtt=RttEstimator, sample="long long", flow=Outflow)
     cpdef _after_ack(self, long long largest, long long delay, long long before, long long needed, long long now)
+    @cython.locals(ring=SentRing, packet=SentPacket)
+    cpdef _make_room(self, long long now)
     @cython.locals(ring=SentRing, packet=SentPacket, state=int)
     cpdef _advance(self, long long now)
     @cython.locals(ring=SentRing, number="long long")

@@ -265,6 +265,17 @@ class Recovery(Sending):
 
     # Losses
 
+    def _make_room(self, now: int) -> None:
+        """The oldest packet counts as lost: nobody will know it any more when its ack comes."""
+        ring = self.ring
+        packet = ring.get(ring.oldest)
+        if packet.state == SENT:
+            self._lose(packet, ring.oldest, now)
+        packet.state = FREE
+        packet.lane = None
+        packet.more = None
+        ring.oldest += 1
+
     def _first_sent(self) -> int:
         """The oldest packet in flight, or the next number: what is settled before it is not looked at again."""
         ring = self.ring

@@ -78,6 +78,7 @@ cdef class Sending(TurnSession):
                    start=Py_ssize_t, end=Py_ssize_t, pos=Py_ssize_t, packet=SentPacket, flags=int, unasked=Py_ssize_t,
                    before="long long")
     cpdef Py_ssize_t _build(self, room, Py_ssize_t base, Py_ssize_t mtu, long long window, long long now) except -1
+    cpdef _make_room(self, long long now)
     cpdef bint _asks_for_ack(self, bint has_data)
     @cython.locals(total="unsigned long long", size=Py_ssize_t)
     cpdef Py_ssize_t _finish_packet(self, room, Py_ssize_t base, Py_ssize_t pos, long long number, int number_bytes,

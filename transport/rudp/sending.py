@@ -268,6 +268,8 @@ class Sending(TurnSession):
         has_control = len(self._pings) > 0 or len(self._credit_due) > 0 or self._in_flow.is_due or self._tells_blocked()
         if not has_data and not is_probe and not has_control and not self._is_probing and not acks.must_send(now):
             return 0
+        while self.ring.is_over():
+            self._make_room(now)
         self._leave_out(now)
         number = self.ring.next
         number_bytes = pen.low_size(LATE_FLIGHTS * (number - self._largest_acked))
@@ -301,6 +303,10 @@ class Sending(TurnSession):
         if pos < end and self.schedule.count and pos > unasked and end - pos < PAD_MAX:
             pos = pen.put_zeros(room, pos, end - pos)  # a train goes on only behind a full packet
         return self._finish_packet(room, base, pos, number, number_bytes, flags, packet, pos > unasked, now)
+
+    def _make_room(self, now: int) -> None:
+        """The ring lets go of its oldest record, whatever became of that packet."""
+        raise NotImplementedError
 
     def _asks_for_ack(self, has_data: bool) -> bool:
         """Whether a packet that only acknowledges has to ask for an ack: else our ack state grows for ever."""

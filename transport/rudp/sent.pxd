@@ -2,7 +2,7 @@ cimport cython
 from transport.rudp.outlane cimport OutLane
 
 cdef int FREE, RIDER, SKIP, SPAN
-cdef long long RING_MAX
+cdef long long RING_MAX, RESERVE, LAST_WORDS
 
 
 cdef class Item:
@@ -48,6 +48,7 @@ cdef class SentRing:
 
     cpdef SentPacket get(self, long long number)
     cpdef bint is_full(self)
+    cpdef bint is_over(self)
     @cython.locals(packet=SentPacket)
     cpdef SentPacket push(self)
     @cython.locals(size="long long")

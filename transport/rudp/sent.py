@@ -11,6 +11,8 @@ from transport.rudp.kinds import FREE, RIDER, SKIP, SPAN
 from transport.rudp.outlane import OutLane
 
 RING_MAX = limits.RUDP_RING_MAX
+RESERVE = limits.RUDP_RING_RESERVE
+LAST_WORDS = 2 * limits.RUDP_CLOSE_TRIES
 
 
 class Item:
@@ -140,8 +142,12 @@ class SentRing:
         return self._slots[number & self._mask]
 
     def is_full(self) -> bool:
-        """Whether no more numbers can be given before old ones are settled."""
-        return self.next - self.oldest >= RING_MAX - 1
+        """Whether no more numbers can be given to data before old ones are settled."""
+        return self.next - self.oldest >= RING_MAX - RESERVE
+
+    def is_over(self) -> bool:
+        """Whether the oldest record has to go, so that acks, probes and a last word have numbers."""
+        return self.next - self.oldest >= RING_MAX - LAST_WORDS
 
     def push(self) -> SentPacket:
         """Gives the next number; its record is clean."""
