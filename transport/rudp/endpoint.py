@@ -125,7 +125,8 @@ class RudpEndpoint(Exchange):
         cid = session.own_cid
         self.sessions.pop(cid, None)
         self._lingering.pop(cid, None)
-        session.armed_at = 0
+        self.disarm(session)
+        session.linger_until = 0  # it may still stand in the row, and is not to be armed again
         key = self._client_keys.pop(cid, None)
         if key is not None:
             self._clients.pop(key, None)

@@ -94,8 +94,9 @@ class Schedule:
     def waiting(self) -> int:
         """Bytes that the lanes have to send, for the first time or again."""
         total = 0
-        if not self.count:
-            return total
+        if self.count <= 1:
+            lane = self.first()
+            return total if lane is None else lane.waiting + lane.lost.total
         for rank in range(self._top + 1):
             lane = self._heads[rank]
             while lane is not None:

@@ -16,7 +16,7 @@ cdef class Exchange(Endpoint):
     cdef TurnSession _first
     cdef TurnSession _final
     cdef readonly list _heap
-    cdef long long _heap_number
+    cdef long long _heap_number, _top_due
     cdef Py_ssize_t _heap_most
 
     cpdef take_turn(self, TurnSession session)
@@ -26,6 +26,7 @@ cdef class Exchange(Endpoint):
     cpdef arm(self, TurnSession session)
     @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long")
     cpdef long long first_due(self)
+    cpdef disarm(self, TurnSession session)
     cpdef _sweep(self)
     @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long", real="long long")
     cpdef TurnSession pop_due(self, long long now)

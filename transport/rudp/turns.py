@@ -49,6 +49,7 @@ class Exchange(Endpoint):
         self._heap: list[tuple[int, int, TurnSession]] = []
         self._heap_number = 0
         self._heap_most = HEAP_SPARE
+        self._top_due = 0  # what `first_due` says; -1 when it has to look
 
     def take_turn(self, session: TurnSession) -> None:
         """Puts `session` behind all others that have something to send."""
@@ -76,6 +77,8 @@ class Exchange(Endpoint):
         due = session.due()
         if due and (session.armed_at == 0 or due < session.armed_at):
             session.armed_at = due
+            if self._top_due >= 0 and (self._top_due == 0 or due < self._top_due):
+                self._top_due = due
             self._heap_number += 1
             heappush(self._heap, (due, self._heap_number, session))
             if len(self._heap) > self._heap_most:
@@ -89,17 +92,27 @@ class Exchange(Endpoint):
 
     def first_due(self) -> int:
         """The earliest deadline (ns), 0 for none; it may have moved later."""
+        if self._top_due >= 0:
+            return self._top_due
         heap = self._heap
-        while heap:
+        self._top_due = 0
+        while heap and not self._top_due:
             entry = heap[0]
             if entry[2].armed_at == entry[0]:
-                return entry[0]
-            heappop(heap)
-        return 0
+                self._top_due = entry[0]
+            else:
+                heappop(heap)
+        return self._top_due
+
+    def disarm(self, session: TurnSession) -> None:
+        """Nobody wakes `session` any more."""
+        session.armed_at = 0
+        self._top_due = -1
 
     def pop_due(self, now: int) -> TurnSession | None:
         """The next session whose deadline has really come by `now`, or None."""
         heap = self._heap
+        self._top_due = -1
         while heap and heap[0][0] <= now:
             due, _, session = heappop(heap)
             if session.armed_at != due:
