@@ -247,3 +247,22 @@ class Hand:
                 at = 1 + pen.varint_length(frames, 1)
                 return code, frames[at + pen.varint_length(frames, at) :].decode()
         return None
+
+
+def ends(hand: Hand, code: int, *frames: bytes, reason: str = "") -> None:
+    """Frames that end the session with `code`, told to the peer."""
+    hand.say(*frames)
+    closed = hand.closed()
+    assert closed is not None, "the session goes on"
+    assert closed.code == code, closed
+    assert reason in closed.reason
+    assert not closed.clean
+    assert hand.told() == (code, closed.reason)
+
+
+def goes_on(hand: Hand) -> None:
+    """The session is open and takes messages on a channel of its own."""
+    before = len(hand.got)
+    hand.say(message(b"alive", 0, 200, 1))
+    assert hand.got[before:] == [b"alive"]
+    assert hand.closed() is None

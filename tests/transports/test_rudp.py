@@ -20,13 +20,11 @@ from transport.errors import (
     ConnectionClosed,
     ConnectionLost,
     ConnectTimeout,
-    InvalidURL,
     LocalProtocolError,
     MessageTooLarge,
     UnsupportedOperation,
     WouldBlock,
 )
-from transport.transports.rudp import OPTIONS, config_of, is_loopback, reset_key
 
 pytestmark = pytest.mark.asyncio
 ANY = "rudp://127.0.0.1:0"
@@ -519,92 +517,3 @@ async def test_a_thousand_connections_of_one_socket(rng: Any) -> None:
         print(f"{count} connections, 10 messages each way: {took:.1f} s, {lost} datagrams lost")
         assert lost > 0
         await until(lambda: not server.connections)
-
-
-# Options
-
-
-def of(**options: Any) -> Any:
-    return config_of(options, "raw", 212_992, 1200)
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"congestion": "fixed"}, "rate"),
-        ({"rate": 1000}, "rate"),
-        ({"congestion": "bbr"}, "congestion"),
-        ({"checksum": "md5"}, "checksum"),
-        ({"mtu": 1199}, "mtu"),
-        ({"mtu": 70_000}, "mtu"),
-        ({"cookie": "sometimes"}, "cookie"),
-        ({"half_open": 0}, "half_open"),
-        ({"key": b"short"}, "key"),
-        ({"key": 5}, "key"),
-        ({"idle_timeout": 0}, "idle_timeout"),
-        ({"redundancy": "maybe"}, "redundancy"),
-        ({"ttl": 256}, "ttl"),
-        ({"no_such": 1}, "no_such"),
-    ],
-)
-async def test_options_that_are_refused(options: Any, error: str) -> None:
-    with pytest.raises(InvalidURL, match=error):
-        await transport.serve(ANY, **options)
-
-
-async def test_a_key_is_no_part_of_an_address() -> None:
-    with pytest.raises(InvalidURL, match="key") as caught:
-        await transport.serve(ANY + "?key=sixteen-bytes-of-secret")
-    assert "sixteen" not in str(caught.value)
-    with pytest.raises(InvalidURL) as caught:
-        await transport.serve(ANY, key="tooshort")
-    assert "tooshort" not in str(caught.value)
-
-
-async def test_what_options_become() -> None:
-    config = of()
-    assert config.start_window == 106_496  # half of what the socket was granted
-    assert (config.idle_ns, config.keepalive_ns) == (limits.IDLE_NS, limits.KEEPALIVE_NS)
-    config = of(idle_timeout=None, keepalive=None, max_message=16 * limits.MIB, congestion="fixed", rate=5000)
-    assert (config.idle_ns, config.keepalive_ns, config.rate) == (0, 0, 5000)
-    assert config.channel_window >= 17 * limits.MIB
-    assert config.connection_window >= config.channel_window
-    assert of(channel_window=4096).start_window == 4096
-    assert of(checksum="none").checksums & 1
-    assert set(OPTIONS) >= {"gso", "congestion", "key", "mtu", "cookie", "idle_timeout"}
-
-
-async def test_options_in_a_url() -> None:
-    async with transport.serve(ANY + "?congestion=fixed&rate=10MiB&checksum=crc32&idle_timeout=5s&mtu=1400") as server:
-        async with transport.connect(server.url) as client:
-            await client.send("x")
-            assert await (await server.accept()).recv() == "x"
-
-
-@pytest.mark.parametrize("ours", ["auto", "crc32c", "crc32", "none"])
-@pytest.mark.parametrize("theirs", ["auto", "none"])
-async def test_checksums_are_agreed_on(ours: str, theirs: str) -> None:
-    async with transport.serve(ANY, echo, checksum=theirs) as server:
-        async with transport.connect(server.url, checksum=ours) as client:
-            await client.send("x")
-            assert await client.recv() == "x"
-
-
-async def test_keys_for_reset_differ_by_port() -> None:
-    assert reset_key(1) != reset_key(2)
-    assert len(reset_key(1)) == 32
-
-
-async def test_without_a_machine_id_the_key_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    from transport.transports import rudp
-
-    monkeypatch.setattr(rudp, "MACHINE_ID_FILES", ("/nowhere/at/all", "/dev/null"))
-    assert rudp.reset_key(1) != rudp.reset_key(1)
-
-
-async def test_loopback_addresses() -> None:
-    assert is_loopback(("127.0.0.1", 1))
-    assert is_loopback(("127.9.9.9", 1))
-    assert is_loopback(("::1", 1, 0, 0))
-    assert not is_loopback(("10.0.0.1", 1))
-    assert not is_loopback(("fe80::1%eth0", 1, 0, 0))
