@@ -212,6 +212,34 @@ def test_what_comes_late_is_not_taken_for_something_else(seed: int) -> None:
     assert testing.run(main(), seed=seed) == list(range(count))
 
 
+@pytest.mark.parametrize("asked", [Delivery.RELIABLE_ORDERED, Delivery.RELIABLE_UNORDERED])
+def test_late_messages_are_not_taken_for_others(asked: Delivery) -> None:
+    """Few packets, many messages: those of a packet that is held back are hundreds behind when it comes."""
+
+    async def main() -> list[int]:
+        got: list[int] = []
+        numbers = iter(range(1_000_000))
+
+        async def collect(conn: transport.Connection) -> None:
+            async for message in conn:
+                got.append(message)
+
+        link = "delay=2ms&reorder=0.3&reorder_delay=15ms"
+        async with transport.serve(url(0, link), collect) as server, transport.connect(server.url) as conn:
+            for _ in range(150):
+                for burst in (2, 200):
+                    for _ in range(burst):
+                        await conn.send(next(numbers), delivery=asked)
+                    await asyncio.sleep(0.003)
+            await conn.flush()
+            await asyncio.sleep(0.1)
+        return got
+
+    for seed in range(3):
+        got = testing.run(main(), seed=seed)
+        assert (got if asked is Delivery.RELIABLE_ORDERED else sorted(got)) == list(range(150 * 202))
+
+
 def test_bits_that_flip_reach_nobody(seed: int) -> None:
     async def main() -> None:
         async with transport.serve(url(0.02, "delay=5ms&corrupt=0.1"), echo) as server:
