@@ -104,3 +104,13 @@ def test_gaps_above_their_bound_are_refused_and_come_again() -> None:
     there, back = LinkConfig(delay_ns=SECOND, loss=0.5), LinkConfig(delay_ns=SECOND)
     run = Run(scenario(actions, there, back, config=wide)).play()
     assert run.ends[1].session.packets_refused or not IS_COMPILED
+
+
+@pytest.mark.parametrize("lag", range(11_000_000, 16_000_000, 500_000))
+def test_a_session_that_was_removed_in_its_turn_is_not_armed_again(lag: int) -> None:
+    """Its peer's packet and the end of its lingering came in one late wake-up."""
+    actions = [Action("send", 7_023 * MS, 0, size=1), Action("send", 7_065 * MS, 0, size=11)]
+    link = LinkConfig(delay_ns=5 * MS)
+    made = scenario(actions, link, config=replace(CONFIG, checksums=6))
+    late = Side(made.clients[0].config, lag_ns=lag)
+    Run(replace(made, clients=(late,), server=replace(made.server, lag_ns=1_634_965), heal_ns=7_025 * MS)).play()
