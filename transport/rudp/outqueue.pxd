@@ -30,7 +30,7 @@ cdef class OutQueue:
     cpdef append(self, bytes payload, int priority, long long expires_at, int copies)
     @cython.locals(marks=list, place=Py_ssize_t, first=Py_ssize_t)
     cpdef _insert(self, bytes payload, int priority, long long expires_at, int copies)
-    @cython.locals(marks=list, place=Py_ssize_t)
+    @cython.locals(marks=list, place=Py_ssize_t, first=Py_ssize_t)
     cpdef _drop_oldest(self)
     @cython.locals(payload=bytes, cost=Py_ssize_t)
     cpdef _remove(self, Py_ssize_t index)

@@ -105,13 +105,13 @@ class OutQueue:
     def _drop_oldest(self) -> None:
         """Unreliable: the oldest of the least urgent that has not begun goes, until the queue is in bounds again."""
         while self.waiting > LOOSE_BYTES or len(self._payloads) - self._next > LOOSE_MESSAGES:
-            place = self._next + (1 if self._offset else 0)
+            first = place = self._next + (1 if self._offset else 0)
             marks = self._marks
             if marks is not None and self.delivery & 1:
                 place = len(marks) - 1
-                while place > self._next + 1 and marks[place - 1][0] == marks[-1][0]:
+                while place > first and marks[place - 1][0] == marks[-1][0]:
                     place -= 1
-            if place >= len(self._payloads) - 1:
+            if place < first or place >= len(self._payloads):
                 return
             self._remove(place)
             self.flow.dropped += 1

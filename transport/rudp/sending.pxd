@@ -1,5 +1,6 @@
 cimport cython
 from transport.rudp cimport pen
+from transport.rudp.accepting cimport Accepting
 from transport.rudp.acks cimport AckState
 from transport.rudp.congestion.base cimport Controller
 from transport.rudp.inlane cimport InChannel, InFlow
@@ -10,11 +11,11 @@ from transport.rudp.redundancy cimport Redundancy, is_due
 from transport.rudp.rtt cimport RttEstimator
 from transport.rudp.schedule cimport Schedule
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
-from transport.rudp.turns cimport Exchange, TurnSession
+from transport.rudp.turns cimport Exchange
 
 cdef int BLOCKED, CLOSING, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
-cdef Py_ssize_t COST, CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PROBE_PAD, PAD_MAX, RIDER_BYTES, RIDERS_MAX
-cdef Py_ssize_t THIN_ROOM, LOOSE_MAX
+cdef Py_ssize_t CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PROBE_PAD, PAD_MAX, RIDER_BYTES, RIDERS_MAX
+cdef Py_ssize_t THIN_ROOM
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
 cdef Py_ssize_t TINY_BYTES
 cdef int RIDES_MAX, TINY_RIDES, SEGMENTS_MAX, STREAM_CHANNEL, ACK_ONLY_MAX
@@ -22,26 +23,18 @@ cdef long long SKIP_EVERY, LATE_FLIGHTS
 cdef Py_ssize_t SKIPS_PER_FRAME
 
 
-cdef class Sending(TurnSession):
-    cdef public object config
+cdef class Sending(Accepting):
     cdef public unsigned long long own_cid, peer_cid
     cdef public Py_ssize_t mtu, segment
     cdef public long long in_flight, copied
-    cdef public bint is_limited, is_starved
+    cdef public bint is_limited
     cdef public int checksum_kind
     cdef public RttEstimator rtt
     cdef public Controller controller
     cdef public Pacer pacer
     cdef public Redundancy redundancy
     cdef public AckState acks
-    cdef public Outflow flow
     cdef public SentRing ring
-    cdef readonly list _channels
-    cdef long long _channel_limit
-    cdef int _channels_max
-    cdef dict _lanes
-    cdef OutLane _last_lane
-    cdef public Schedule schedule
     cdef readonly list _riders
     cdef list _credit_due
     cdef readonly InFlow _in_flow
@@ -52,22 +45,8 @@ cdef class Sending(TurnSession):
     cdef int _ack_only
     cdef bint _is_probing
     cdef bint _has_skips
-    cdef public long long messages_sent, packets_sent, bytes_sent, copies_sent, copy_bytes, copies_saved, probes_sent
+    cdef public long long packets_sent, bytes_sent, copies_sent, copy_bytes, copies_saved, probes_sent
 
-    @cython.locals(size=Py_ssize_t, lane=OutLane)
-    cpdef send_copies(self, bytes payload, int channel, int delivery, int priority, long long expires_at, int copies,
-                      long long now)
-    @cython.locals(flow=Outflow)
-    cpdef _queue(self, OutLane lane, bytes payload, int priority, long long expires_at, int copies)
-    @cython.locals(lane=OutLane)
-    cpdef OutLane _lane(self, int channel, int delivery)
-    @cython.locals(fence=Fence, lane=OutLane)
-    cpdef fence(self)
-    @cython.locals(channels=list, state=OutChannel)
-    cpdef OutChannel _channel(self, int channel)
-    cpdef _activate(self, OutLane lane)
-    @cython.locals(lane=OutLane)
-    cpdef _wake_lanes(self)
     @cython.locals(size=Py_ssize_t, mtu=Py_ssize_t, window="long long", rate="long long", at="long long",
                    total=Py_ssize_t, count=int, made=Py_ssize_t)
     cpdef Py_ssize_t fill_packets(self, room, long long now) except? -1
@@ -107,8 +86,8 @@ cdef class Sending(TurnSession):
     @cython.locals(before=Py_ssize_t, payload=bytes, number="long long", rider=Rider)
     cpdef Py_ssize_t _put_again(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet,
                                 long long now) except -1
-    @cython.locals(riders=list, here="long long", waiting="long long", before=Py_ssize_t, budget="long long", rides=int, index=Py_ssize_t, rider=Rider,
-                   age="long long", lane=OutLane, size=Py_ssize_t)
+    @cython.locals(riders=list, here="long long", waiting="long long", before=Py_ssize_t, budget="long long",
+                   rides=int, index=Py_ssize_t, rider=Rider, age="long long", lane=OutLane, size=Py_ssize_t)
     cpdef Py_ssize_t _put_copies(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
     cpdef bint _rides_now(self, Rider rider, long long age, int rides)
     cpdef bint has_waiting(self) except -1

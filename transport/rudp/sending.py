@@ -7,16 +7,15 @@ data beyond the congestion window, nor use a packet number twice.
 from __future__ import annotations
 
 from transport import limits
-from transport.errors import CloseCode, ConnectionClosed, MessageTooLarge
 from transport.machine import Path
 from transport.rudp import pen
+from transport.rudp.accepting import Accepting
 from transport.rudp.acks import AckState
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.inlane import InChannel, InFlow
 from transport.rudp.kinds import (
     BLOCKED,
-    CLOSING,
     COPIES_BIT,
     CREDIT,
     FIXED_BIT,
@@ -25,18 +24,14 @@ from transport.rudp.kinds import (
     QUIET,
     SENT,
     SKIPPED,
-    STREAM_CHANNEL,
 )
-from transport.rudp.outflow import Fence, OutChannel, Outflow
 from transport.rudp.outlane import OutLane
 from transport.rudp.pacer import Pacer
 from transport.rudp.redundancy import Redundancy, is_due
 from transport.rudp.rtt import RttEstimator
-from transport.rudp.schedule import Schedule
 from transport.rudp.sent import Item, Rider, SentPacket, SentRing, SkipRecord
-from transport.rudp.turns import Exchange, TurnSession
+from transport.rudp.turns import Exchange
 
-COST = limits.MESSAGE_COST_BYTES
 CHECKSUM_BYTES = 4
 PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME = 1, 5, 6, 7, 8
 SEGMENTS_MAX = limits.GSO_SEGMENTS_MAX
@@ -49,58 +44,43 @@ RIDERS_MAX = limits.RUDP_RIDERS_MAX
 RIDES_MAX = limits.RUDP_RIDES
 TINY_BYTES, TINY_RIDES = limits.RUDP_TINY_BYTES, limits.RUDP_TINY_RIDES
 THIN_ROOM = limits.RUDP_DATAGRAM_BYTES_MIN  # of a packet that counts as nearly empty, however large packets may be
-LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
 ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
 SKIP_EVERY = limits.RUDP_SKIP_EVERY
 SKIPS_PER_FRAME = limits.RUDP_SKIPS_PER_FRAME
-PRESSING_BYTES = limits.UDP_FLUSH_BYTES
 LATE_FLIGHTS = limits.RUDP_LATE_FLIGHTS
 
 
-class Sending(TurnSession):
-    """Commands that send, and packets that carry what they gave.
+class Sending(Accepting):
+    """Packets that carry what the commands gave.
 
     Attributes:
-        config: as given.
         peer_cid, own_cid: connection ids, the first byte of which belongs to a worker.
-        rtt, controller, pacer, redundancy, acks, flow, schedule: the parts.
+        rtt, controller, pacer, redundancy, acks, ring: the parts.
         in_flight: bytes sent and neither acknowledged nor lost.
         copied: those of them that are copies of small messages.
         mtu: size that packets are filled to.
         segment: packet size of the train that `fill` has just built.
         is_limited: the last train ended because there was nothing more to send, not for want of window.
-        is_starved: something waits for the window or the pacer.
     """
 
     def __init__(
         self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller
     ) -> None:
-        TurnSession.__init__(self, exchange, path)
-        self.config = config
+        Accepting.__init__(self, exchange, config, path)
         self.own_cid = own_cid
         self.peer_cid = 0
         self.mtu = config.mtu
-        self.send_max = config.max_message
-        self.uses_credit = True
         self.segment = 0
         self.in_flight = 0
         self.copied = 0
         self.is_limited = True
-        self.is_starved = False
         self.checksum_kind = 0
         self.rtt = RttEstimator(limits.RUDP_INITIAL_RTT_NS)
         self.controller = controller
         self.pacer = Pacer()
         self.redundancy = Redundancy(config.redundancy)
         self.acks = AckState()
-        self.flow = Outflow()
         self.ring = SentRing()
-        self._channels: list[OutChannel | None] = []
-        self._channel_limit = 0
-        self._channels_max = config.channels
-        self._lanes: dict[int, OutLane] = {}
-        self._last_lane: OutLane | None = None
-        self.schedule = Schedule()
         self._riders: list[Rider] = []
         self._credit_due: list[InChannel] = []
         self._in_flow = InFlow(config.start_window, config.connection_window)
@@ -116,104 +96,12 @@ class Sending(TurnSession):
         self._pace_at = 0
         self._is_probing = False  # a forced ping
         self._has_skips = config.skips
-        self.messages_sent = 0
         self.packets_sent = 0
         self.bytes_sent = 0
         self.copies_sent = 0
         self.copy_bytes = 0
         self.copies_saved = 0
         self.probes_sent = 0
-
-    # Commands
-
-    def send(self, payload: bytes, channel: int, delivery: int, priority: int, expires_at: int, now: int) -> None:
-        """Queues one message; see `MessageSession.send`."""
-        self.send_copies(payload, channel, delivery, priority, expires_at, -1, now)
-
-    def send_copies(
-        self, payload: bytes, channel: int, delivery: int, priority: int, expires_at: int, copies: int, now: int
-    ) -> None:
-        """`send` with the sender's own wish for redundant copies, -1 for none.
-
-        Raises:
-            ConnectionClosed: the session is closing.
-            MessageTooLarge: an unreliable message of more than 64 KiB.
-        """
-        if self.state >= CLOSING:
-            raise ConnectionClosed(CloseCode.NORMAL, "this session is closing")
-        size = len(payload)
-        if delivery >= 2 and size > LOOSE_MAX:
-            raise MessageTooLarge(size, LOOSE_MAX, "unreliable message")
-        lane = self._last_lane
-        if lane is None or lane.channel != channel or lane.delivery != delivery:
-            lane = self._lane(channel, delivery)
-            self._last_lane = lane
-        self._queue(lane, payload, priority, expires_at, copies)
-        self.messages_sent += 1
-
-    def _queue(self, lane: OutLane, payload: bytes, priority: int, expires_at: int, copies: int) -> None:
-        lane.append(payload, priority, expires_at, copies)
-        self.sent_total += len(payload) + COST
-        if not lane.is_active:
-            self._activate(lane)
-        elif priority:
-            self.schedule.refresh(lane)
-        flow = self.flow
-        self.queued_bytes = flow.queued
-        self.blocked_bytes = flow.blocked
-        if not self.is_turn:
-            self.exchange.take_turn(self)
-        if lane.waiting > PRESSING_BYTES and not self.is_starved and not lane.state.is_blocked:
-            self.exchange.pressing = True
-
-    def fence(self) -> Fence:
-        """See `MessageSession.fence`."""
-        fence = Fence()
-        for lane in self._lanes.values():
-            lane.set_fence(fence)
-        return fence
-
-    def _lane(self, channel: int, delivery: int) -> OutLane:
-        key = channel * 4 + delivery
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = OutLane(self.flow, self._channel(channel), delivery)
-        return lane
-
-    def _channel(self, channel: int) -> OutChannel:
-        channels = self._channels
-        while len(channels) <= channel:
-            channels.append(None)
-        state = channels[channel]
-        if state is None:
-            state = channels[channel] = OutChannel(channel, self._channel_limit, channel == STREAM_CHANNEL)
-        return state
-
-    def _activate(self, lane: OutLane) -> None:
-        """Gives a lane its place among those that have something to send."""
-        if not lane.is_active and lane.has_output():
-            self.schedule.add(lane)
-            self.is_starved = False
-
-    def _wake_lanes(self) -> None:
-        """Credit came: looks whose messages may go now."""
-        for lane in self._lanes.values():
-            if lane.is_reliable and not lane.is_active:
-                lane.credited()
-                self._activate(lane)
-        self.queued_bytes = self.flow.queued
-        self.blocked_bytes = self.flow.blocked
-
-    def channel_queued(self, channel: int) -> int:
-        """Bytes of `channel` that wait for the peer's credit."""
-        if channel >= len(self._channels):
-            return 0
-        state = self._channels[channel]
-        return state.waiting if state is not None and state.is_blocked else 0
-
-    def channels_max(self) -> int:
-        """How many channels both sides agreed on."""
-        return self._channels_max
 
     # Packets
 
