@@ -216,6 +216,7 @@ def test_packets_for_unknown_connections(rig: Rig) -> None:
 def test_a_reset_is_answered_by_none(rig: Rig) -> None:
     first = rig.receive(Hand(rig).packet(bytes(100), cid=5), ("203.0.113.1", 1))[0]
     size = len(first)
+    answers: list[bytes] = []
     for _ in range(40):
         rig.wait(1001)  # so that it is not the rate that is bounded
         answers = rig.receive(first, ("203.0.113.1", 1))
