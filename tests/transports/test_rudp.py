@@ -500,11 +500,12 @@ async def test_a_thousand_connections_of_one_socket(rng: Any) -> None:
     lossy = losing(0.01, rng.getrandbits(32))
     known = registry(lossy)
     count = 1000
-    async with transport.serve(ANY, echo, registry=known, rcvbuf=8 * limits.MIB) as server:
+    options = {"registry": known, "handshake_timeout": 60, "idle_timeout": 60}  # for a slow machine
+    async with transport.serve(ANY, echo, rcvbuf=8 * limits.MIB, **options) as server:
         began = time.monotonic()
 
         async def one(index: int) -> None:
-            async with transport.connect(server.url, registry=known) as client:
+            async with transport.connect(server.url, connect_timeout=60, **options) as client:
                 for turn in range(10):
                     await client.send([index, turn])
                     assert await client.recv() == [index, turn]
