@@ -114,3 +114,10 @@ def test_a_session_that_was_removed_in_its_turn_is_not_armed_again(lag: int) -> 
     made = scenario(actions, link, config=replace(CONFIG, checksums=6))
     late = Side(made.clients[0].config, lag_ns=lag)
     Run(replace(made, clients=(late,), server=replace(made.server, lag_ns=1_634_965), heal_ns=7_025 * MS)).play()
+
+
+@pytest.mark.parametrize("size", range(11_800, 12_700, 100))
+def test_the_end_of_an_unreliable_message_that_expires_is_let_go(size: int) -> None:
+    """Its first packets had left; the rest was passed over and counted as queued for ever."""
+    actions = [Action("send", 3 * SECOND, 1, delivery=2, size=size, span_ns=58 * MS)]
+    Run(scenario(actions, LinkConfig(delay_ns=50 * MS))).play()

@@ -238,7 +238,11 @@ class OutLane(OutQueue):
 
     def pass_lapsed(self, now: int) -> bool:
         """Drops the message that would be cut next if it is too late for it; returns whether it was."""
-        return self._marks is not None and self._next < len(self._payloads) and self._lapsed(now)
+        if self._marks is None or self._next >= len(self._payloads) or not self._lapsed(now):
+            return False
+        if not self.is_reliable:
+            self._release_sent()
+        return True
 
     def _lapsed(self, now: int) -> bool:
         """Drops the next message if it is too late for it."""
