@@ -95,3 +95,12 @@ def test_a_receiver_that_wants_an_ack_for_its_acks_makes_no_packet() -> None:
     assert thin.client.acks.sent >= 10
     assert thin.client.packets_sent - before <= 503
     assert thin.servers[0].acks.ranges.range_count() == 1
+
+
+def test_copies_that_follow_each_other_need_no_number() -> None:
+    """The copy of the message before comes last, and the new message right behind it: one byte of head and a length."""
+    with_copies = Thin(1, LinkConfig(delay_ns=100 * MS)).stream(200, 20 * MS, 60).client
+    plain = Thin(1, LinkConfig(delay_ns=100 * MS), RudpConfig(keepalive_ns=0, idle_ns=0, redundancy=False))
+    more = with_copies.bytes_sent - plain.stream(200, 20 * MS, 60).client.bytes_sent
+    assert with_copies.copy_bytes <= 200 * (2 * (60 + 5) + 60 + 2)
+    assert more <= with_copies.copy_bytes + 100

@@ -186,12 +186,14 @@ class OutLane(OutQueue):
         return pos
 
     def put_copy(self, room: memoryview, pos: int, number: int, payload: bytes) -> int:
-        """Writes a whole message once more, with its number and length."""
+        """Writes a whole message once more, with its number, where it does not follow its predecessor, and length."""
         reach = self._base + self._next + LATE - self.floor
         self._number_bytes = pen.low_size(reach)
-        pos = self._head_of(room, pos, number, False, -1, 0, len(payload))
-        self.flow.last_lane = self
-        self.flow.last_number = number
+        flow = self.flow
+        follows = flow.last_lane is self and flow.last_number + 1 == number
+        pos = self._head_of(room, pos, number, follows, -1, 0, len(payload))
+        flow.last_lane = self
+        flow.last_number = number
         return pen.put_bytes(room, pos, payload, 0, len(payload))
 
     def copy_size(self, size: int) -> int:

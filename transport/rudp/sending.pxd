@@ -86,8 +86,9 @@ cdef class Sending(Accepting):
     @cython.locals(before=Py_ssize_t, payload=bytes, number="long long", rider=Rider)
     cpdef Py_ssize_t _put_again(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet,
                                 long long now) except -1
-    @cython.locals(riders=list, here="long long", waiting="long long", before=Py_ssize_t, budget="long long",
-                   rides=int, index=Py_ssize_t, rider=Rider, age="long long", lane=OutLane, size=Py_ssize_t)
+    @cython.locals(riders=list, here="long long", waiting="long long", begin=Py_ssize_t, budget="long long",
+                   rides=int, chosen=list, index=Py_ssize_t, rider=Rider, age="long long", lane=OutLane,
+                   size=Py_ssize_t)
     cpdef Py_ssize_t _put_copies(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
     cpdef bint _rides_now(self, Rider rider, long long age, int rides)
     cpdef bint has_waiting(self) except -1
