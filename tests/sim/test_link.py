@@ -280,7 +280,7 @@ def test_the_account_is_complete():
     assert tuple(counts) == COUNTERS
     dropped = sum(counts[name] for name in ("dropped_down", "dropped_mtu", "dropped_queue", "lost", "lost_burst"))
     assert all(counts[name] for name in ("dropped_down", "dropped_mtu", "dropped_queue", "lost", "lost_burst"))
-    assert counts["sent"] + counts["duplicated"] == dropped + len(sut.flight.heap)
+    assert counts["sent"] + counts["duplicated"] == dropped + len(sut.flight)
     assert counts["sent_bytes"] == sum(index % 100 for index in range(5000))
 
 
@@ -305,3 +305,29 @@ def test_limit_of_scheduled_changes():
         sut.change(MS, delay_ns=1)
     with pytest.raises(SimulationLimit, match="SIM_CHANGES_MAX"):
         sut.change(MS, delay_ns=1)
+
+
+def test_entries_come_in_order_of_time_and_then_of_number(rng):
+    """Those that arrive behind all others stand in a line, the rest in a heap; together they are in order."""
+    flight = Flight()
+    expected, found, now = [], [], 0
+    for number in range(1, 5000):
+        time = now + (10 if rng.random() < 0.7 else rng.randrange(40))
+        if rng.random() < 0.1:
+            flight.act(time, print)
+        else:
+            flight.push(time, "link", b"data", 0, "a", "b")
+        expected.append((time, number))
+        if rng.random() < 0.5:
+            now += rng.randrange(8)
+            assert flight.next_time() == min(set(expected) - set(found))[0]
+            while (entry := flight.pop(now)) is not None:
+                found.append(entry[:2])
+        if number % 500 == 0:
+            expected, found = sorted(set(expected) - set(found)), []
+            assert len(flight) == len(expected)
+    rest = []
+    while (entry := flight.pop(1 << 62)) is not None:
+        rest.append(entry[:2])
+    assert rest == sorted(set(expected) - set(found))
+    assert (len(flight), flight.bytes, flight.next_time()) == (0, 0, -1)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.sim.machines import MS, Bytes, Datagrams
 from transport import limits
+from transport.datagram.base import Endpoint
 from transport.machine import EOF, Path
 from transport.session import Batch, MessageSession
 from transport.sim.config import LinkConfig
@@ -291,3 +292,70 @@ def test_a_cut_loses_what_is_on_its_way_and_tells_both():
     assert pair.a.events[-1][0] == "eof"
     with pytest.raises(SimulationError, match="no pipe to cut"):
         Pair(Datagrams(), Datagrams()).cut()
+
+
+class Many(Endpoint):
+    """Notes how it is given datagrams; sends what it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = []
+        self.out = []
+
+    def receive_one(self, payload, path, ecn, now):
+        self.given.append(([payload], path.remote, ecn))
+
+    def receive_many(self, payloads, path, ecn, now):
+        self.given.append((payloads, path.remote, ecn))
+
+    def fill(self, item, room, now):
+        if not self.out:
+            return False
+        item.path, data, item.segment_bytes, item.ecn = self.out.pop(0)
+        item.size = len(data)
+        room[: len(data)] = data
+        return True
+
+    def due(self):
+        return 0
+
+    def expire(self, now):
+        raise AssertionError("it has no deadline")
+
+
+def many_world():
+    world = World(SimNetwork(1))
+    ends = {name: Many() for name in "abc"}
+    for name, end in ends.items():
+        world.add(end, name)
+    return world, ends
+
+
+def test_an_endpoint_is_given_consecutive_datagrams_of_a_path_together():
+    world, ends = many_world()
+    ends["a"].out = [(Path("a", "c"), b"1122334", 2, 0), (Path(None, "c"), b"x", 1, 3)]
+    ends["b"].out = [(Path("b", "c"), b"y", 1, 0)]
+    world.run()
+    assert ends["c"].given == [([b"11", b"22", b"33", b"4"], "a", 0), ([b"x"], "a", 3), ([b"y"], "b", 0)]
+
+
+def test_a_machine_that_was_replaced_is_asked_from_then_on():
+    world, ends = many_world()
+    world.run()
+    fresh = world.sides[2].machine = Many()
+    ends["a"].out = [(Path("a", "c"), b"x", 1, 0)]
+    world.run()
+    assert (ends["c"].given, fresh.given) == ([], [([b"x"], "a", 0)])
+
+
+def test_an_endpoint_that_tells_of_events_is_heard():
+    class Telling(Many):
+        def events(self):
+            return ["event"] if self.given else []
+
+    world, ends = many_world()
+    world.sides[2].machine = Telling()
+    ends["a"].out = [(Path("a", "c"), b"x", 1, 0)]
+    world.run()
+    assert "event" in world.sides[2].events
+    assert world.sides[0].events == []

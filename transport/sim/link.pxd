@@ -5,6 +5,7 @@ from transport.sim.trace cimport Trace
 
 cdef long long BIT_NS
 cdef long long NEVER
+cdef Py_ssize_t COMPACT_AT
 cdef int ARRIVES, COPY, DOWN, TOO_LARGE, QUEUE_FULL, LOST, BURST
 
 
@@ -15,12 +16,20 @@ cdef class Flight:
     cdef public long long number
     cdef public long long bytes
 
+    cdef list _line
+    cdef Py_ssize_t _head
+    cdef long long _last
+
+    @cython.locals(line=list, entry=tuple)
     cpdef push(self, long long time, object link, bytes data, int ecn, object source, object target)
     cpdef act(self, long long time, object action)
-    @cython.locals(heap=list)
+    @cython.locals(entry=tuple, time="long long")
     cpdef long long next_time(self)
-    @cython.locals(heap=list, entry=tuple, time="long long")
+    @cython.locals(line=list, entry=tuple, time="long long", head=Py_ssize_t, data=bytes)
     cpdef pop(self, long long now)
+    @cython.locals(heap=list, line=list, standing=tuple, entry=tuple, time="long long", other="long long",
+                   number="long long")
+    cdef tuple _first(self)
 
 
 cdef class Link:

@@ -22,6 +22,7 @@ from transport.sim.trace import Trace
 
 BIT_NS = 8 * limits.SECOND_NS  # nanoseconds that one byte takes at one bit per second
 NEVER = 1 << 62
+COMPACT_AT = 1024  # entries of the line that are gone, before it is cut
 ARRIVES, COPY, DOWN, TOO_LARGE, QUEUE_FULL, LOST, BURST = 0, 1, 2, 3, 4, 5, 6  # `trace.Fate`, as C constants
 COUNTERS = ("sent", "sent_bytes", "arrived", "arrived_bytes", "dropped_down", "dropped_mtu", "dropped_queue", "lost",
             "lost_burst", "unreachable", "duplicated", "held_back", "overtook", "corrupted", "marked",
@@ -38,7 +39,10 @@ class Flight:
     """Datagrams in the air and actions to come, by time, then in the order they were put in.
 
     An entry is (time, number, link, data, ecn, source, target); link None is an action, with the callable in the place
-    of data.
+    of data. Most datagrams arrive behind all others: they stand in a line, which costs nothing to keep in order.
+
+    Attributes:
+        heap: the entries that don't stand in the line.
     """
 
     def __init__(self, events_max: int = limits.SIM_EVENTS_MAX, bytes_max: int = limits.SIM_FLIGHT_BYTES) -> None:
@@ -47,44 +51,84 @@ class Flight:
         self.heap: list[tuple[int, int, Any, Any, int, Any, Any]] = []
         self.number = 0
         self.bytes = 0
+        self._line: list[tuple[int, int, Any, Any, int, Any, Any] | None] = []
+        self._head = 0  # of the line
+        self._last = 0  # time of its last entry
+
+    def __len__(self) -> int:
+        return len(self.heap) + len(self._line) - self._head
 
     def push(self, time: int, link: Any, data: bytes, ecn: int, source: Any, target: Any) -> None:
         """Puts one datagram in the air until `time`. Raises SimulationLimit when there are too many."""
-        if len(self.heap) >= self.events_max:
+        line = self._line
+        if len(self.heap) + len(line) - self._head >= self.events_max:
             raise SimulationLimit("SIM_EVENTS_MAX", self.events_max, "datagrams in the air")
         self.bytes += len(data)
         if self.bytes > self.bytes_max:
             raise SimulationLimit("SIM_FLIGHT_BYTES", self.bytes_max, "bytes in the air")
         self.number += 1
-        heappush(self.heap, (time, self.number, link, data, ecn, source, target))
+        entry = (time, self.number, link, data, ecn, source, target)
+        if time >= self._last or self._head == len(line):
+            line.append(entry)
+            self._last = time
+        else:
+            heappush(self.heap, entry)
 
     def act(self, time: int, action: Callable[[], object]) -> None:
         """Has `action` called at `time`, in order with the datagrams."""
-        if len(self.heap) >= self.events_max:
+        if len(self.heap) + len(self._line) - self._head >= self.events_max:
             raise SimulationLimit("SIM_EVENTS_MAX", self.events_max, "actions to come")
         self.number += 1
         heappush(self.heap, (time, self.number, None, action, 0, None, None))
 
     def next_time(self) -> int:
         """When the next entry is due, or -1 when there is none."""
-        heap = self.heap
-        if not heap:
+        entry = self._first()
+        if entry is None:
             return -1
-        time: int = heap[0][0]
+        time: int = entry[0]
         return time
 
     def pop(self, now: int) -> Any:
         """The next entry that is due at `now`, or None."""
-        heap = self.heap
-        if not heap:
+        entry = self._first()
+        if entry is None:
             return None
-        entry = heap[0]
-        if entry[0] > now:
+        time: int = entry[0]
+        if time > now:
             return None
-        heappop(heap)
+        line = self._line
+        head = self._head
+        if head < len(line) and line[head] is entry:
+            line[head] = None
+            self._head = head = head + 1
+            if head == len(line) or (head >= COMPACT_AT and 2 * head >= len(line)):
+                del line[:head]
+                self._head = 0
+        else:
+            heappop(self.heap)
         if entry[2] is not None:
-            self.bytes -= len(entry[3])
+            data: bytes = entry[3]
+            self.bytes -= len(data)
         return entry
+
+    def _first(self) -> Any:
+        """The entry that is due next, of the line or of the heap; None when there is none."""
+        heap = self.heap
+        line = self._line
+        standing = line[self._head] if self._head < len(line) else None
+        if not heap:
+            return standing
+        entry = heap[0]
+        if standing is None:
+            return entry
+        time: int = entry[0]
+        other: int = standing[0]
+        if time != other:
+            return entry if time < other else standing
+        number: int = entry[1]
+        other = standing[1]
+        return entry if number < other else standing
 
 
 class Link:

@@ -237,7 +237,7 @@ class SimNetwork:
     @property
     def in_flight(self) -> int:
         """Datagrams in the air, and actions to come."""
-        return len(self.flight.heap)
+        return len(self.flight)
 
     def entropy(self, name: str) -> Callable[[int], bytes]:
         """Seeded bytes for the machine `name`, in the place of the system's: `entropy(n)` gives n bytes."""
@@ -253,5 +253,5 @@ class SimNetwork:
         for link in self.links.values():
             link.add_to(total)
         total["unreachable"] += self.unreachable
-        total["in_flight"] = len(self.flight.heap)
+        total["in_flight"] = len(self.flight)
         return total

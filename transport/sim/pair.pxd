@@ -4,6 +4,8 @@ from transport.sim.clock cimport SimClock
 from transport.sim.network cimport SimNetwork
 from transport.sim.side cimport ByteSide, DatagramSide, Side
 
+cdef long long NEVER, STILL_MAX
+
 
 cdef class World:
     cdef public SimNetwork network
@@ -18,8 +20,8 @@ cdef class World:
     @cython.locals(first="long long", due="long long", side=Side)
     cpdef long long next_time(self)
     cpdef bint step(self, until_ns=*) except -1
-    @cython.locals(first="long long", clock=SimClock, side=Side, acted="long long")
-    cpdef bint _advance(self, until_ns) except -1
+    @cython.locals(first="long long", network=SimNetwork, clock=SimClock, side=Side, acted="long long")
+    cpdef bint _advance(self, long long until_ns) except -1
     cpdef _check_steps(self, long long first)
 
 

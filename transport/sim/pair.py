@@ -17,6 +17,8 @@ from transport.sim.network import SimNetwork
 from transport.sim.side import ByteSide, DatagramSide, Side
 
 Dialect = Literal["bytes", "datagrams"]
+NEVER = 1 << 62
+STILL_MAX = limits.SIM_STILL_MAX
 
 
 def dialect_of(machine: Any) -> Dialect:
@@ -88,25 +90,26 @@ class World:
     def step(self, until_ns: int | None = None) -> bool:
         """Goes to the next instant at which something happens; False when there is none (by `until_ns`)."""
         self._stirred = True
-        return self._advance(until_ns)
+        return self._advance(NEVER if until_ns is None else until_ns)
 
-    def _advance(self, until_ns: int | None) -> bool:
+    def _advance(self, until_ns: int) -> bool:
         if self._stirred:
             self.flush()
         first = self.next_time()
-        if first < 0 or (until_ns is not None and first > until_ns):
+        if first < 0 or first > until_ns:
             return False
-        clock = self.network.clock
+        network = self.network
+        clock = network.clock
         if first > clock.now_ns:
             clock.advance_to(first)
             self._still = 0
         self._still += 1
-        if self._still > limits.SIM_STILL_MAX:
+        if self._still > STILL_MAX:
             raise SimulationLimit("SIM_STILL_MAX", limits.SIM_STILL_MAX, self._at("steps, and time stands still"))
         self.steps += 1
-        acted = self.network.acted
-        self.network.pump()
-        self._stirred = acted != self.network.acted
+        acted = network.acted
+        network.pump()
+        self._stirred = acted != network.acted
         for side in self.sides:
             if side.wake() and side.on_input is not None:
                 self._stirred = True

@@ -1,7 +1,11 @@
 cimport cython
 
+from transport.datagram.base cimport Endpoint
+from transport.machine cimport Path, Transmit
 from transport.sim.link cimport Link
 from transport.sim.network cimport Port, SimNetwork
+
+cdef int FLUSH_MAX
 
 
 cdef class Side:
@@ -35,16 +39,29 @@ cdef class DatagramSide(Side):
     cdef public list ports
     cdef public object peer
     cdef object _room
+    cdef object _known
+    cdef Endpoint _endpoint
+    cdef bint _tells
+    cdef Transmit _item
 
     @cython.locals(port=Port, found=list)
     cpdef list inbox(self)
     @cython.locals(port=Port, entry=tuple)
     cpdef _receive(self, list inbox, long long now)
-    @cython.locals(now="long long")
+    cpdef Endpoint _peers(self)
+    @cython.locals(endpoint=Endpoint, due="long long", there="long long")
+    cpdef long long due(self)
+    @cython.locals(endpoint=Endpoint, came=bint, port=Port, now="long long", due="long long", expired=bint)
+    cpdef bint wake(self) except -1
+    @cython.locals(inbox=list, count=Py_ssize_t, start=Py_ssize_t, entry=tuple, ecn=int, payloads=list,
+                   following=tuple)
+    cpdef _deliver(self, Endpoint endpoint, Port port, long long now)
+    cpdef collect(self)
+    @cython.locals(now="long long", endpoint=Endpoint, item=Transmit)
     cpdef flush(self)
-    @cython.locals(size=Py_ssize_t, segment=Py_ssize_t, port=Port, whole=bytes, start=Py_ssize_t)
-    cpdef _send(self, batch)
-    @cython.locals(port=Port)
+    @cython.locals(size=Py_ssize_t, segment=Py_ssize_t, path=Path, port=Port, whole=bytes, start=Py_ssize_t)
+    cpdef _send(self, Transmit batch)
+    @cython.locals(port=Port, first=Port)
     cpdef Port _port(self, local)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from transport import limits
+from transport.datagram.base import NOWHERE, Endpoint
 from transport.machine import EOF, ByteMachine, DatagramMachine, Transmit
 from transport.session import Batch, MessageSession
 from transport.sim.clock import SkewedClock
@@ -19,6 +20,9 @@ from transport.sim.link import Link
 from transport.sim.network import Port, SimNetwork
 from transport.sim.seeds import stream
 from transport.sim.trace import Fate
+
+FLUSH_MAX = limits.SIM_FLUSH_MAX
+SILENT = vars(Endpoint)["events"]  # which gives nothing, unless it is overridden
 
 
 class Side:
@@ -148,8 +152,21 @@ class DatagramSide(Side):
         self.ports = ports
         self.peer = peer
         self._room = memoryview(bytearray(limits.DATAGRAM_BYTES_MAX))
+        self._known: Any = None  # the machine that these two are about
+        self._endpoint: Endpoint | None = None
+        self._tells = True
+        self._item = Transmit(0, 0, NOWHERE)
         for port in ports:
             port.owner = self
+
+    def _peers(self) -> Endpoint | None:
+        """The machine, where it is an endpoint of many sessions: then it is asked as drivers ask, without objects."""
+        machine = self.machine
+        if machine is not self._known:  # a test may put another in its place
+            self._known = machine
+            self._endpoint = machine if isinstance(machine, Endpoint) else None
+            self._tells = self._endpoint is None or type(machine).events is not SILENT
+        return self._endpoint
 
     def inbox(self) -> list[Any]:
         """What has arrived and may be taken, with the port by which it came."""
@@ -163,10 +180,88 @@ class DatagramSide(Side):
         for port, entry in inbox:
             self.machine.receive(entry[0], port.path(entry[1]), entry[3], now)
 
+    def due(self) -> int:
+        """When this side wants to be woken, in the network's time, or -1."""
+        endpoint = self._peers()
+        if endpoint is None:
+            return Side.due(self)
+        due = endpoint.due()
+        if not due:
+            return -1
+        if self._clock is None:
+            return due
+        there: int = self._clock.world(due)
+        return there
+
+    def wake(self) -> bool:
+        """One wake-up, see `Side`; an endpoint of many sessions is given its datagrams as a driver gives them."""
+        endpoint = self._peers()
+        if endpoint is None:
+            return Side.wake(self)
+        came = False
+        for port in self.ports:
+            if port.inbox:
+                came = True
+        if not came and not 0 <= self.next_due <= self.network.clock.now_ns:
+            return False
+        now = self.now()
+        if came:
+            for port in self.ports:
+                if port.inbox:
+                    self._deliver(endpoint, port, now)
+        due = endpoint.due()
+        expired = 0 < due <= now
+        if expired:
+            endpoint.expire(now)
+        if came or expired:
+            self.wakes += 1
+            self.collect()
+            if self.on_input is not None:
+                self.on_input(self)
+        self.settle()
+        if expired:
+            self._check_deadline(now, due)
+        return True
+
+    def _deliver(self, endpoint: Endpoint, port: Port, now: int) -> None:
+        """Gives the endpoint what a port has, consecutive datagrams of one path together."""
+        inbox = port.take()
+        count = len(inbox)
+        start = 0
+        while start < count:
+            entry = inbox[start]
+            source = entry[1]
+            ecn = entry[3]
+            start += 1
+            if start == count:
+                endpoint.receive_one(entry[0], port.path(source), ecn, now)
+                return
+            payloads = [entry[0]]
+            while start < count:
+                following = inbox[start]
+                if following[1] is not source or following[3] != ecn:
+                    break
+                payloads.append(following[0])
+                start += 1
+            endpoint.receive_many(payloads, port.path(source), ecn, now)
+
+    def collect(self) -> None:
+        """Takes events and messages from the machine; those of an endpoint's sessions are for their owners."""
+        if self._peers() is None or self._tells:
+            Side.collect(self)
+
     def flush(self) -> None:
         """Takes the machine's output until there is none."""
         now = self.now()
-        for _ in range(limits.SIM_FLUSH_MAX):
+        endpoint = self._peers()
+        if endpoint is not None:
+            item = self._item
+            for _ in range(FLUSH_MAX):
+                if not endpoint.fill(item, self._room, now):
+                    return
+                self._send(item)
+            raise self._never_silent()
+        for _ in range(FLUSH_MAX):
             batch = self.machine.transmit(self._room, now)
             if batch is None:
                 return
@@ -174,13 +269,15 @@ class DatagramSide(Side):
         raise self._never_silent()
 
     def _send(self, batch: Transmit) -> None:
-        size, segment = batch.size, batch.segment_bytes
+        size = batch.size
+        segment = batch.segment_bytes
         if not 0 <= size <= len(self._room) or (size and not 0 < segment <= size):
             raise SimulationError(f"{self.name}: {batch!r} does not fit a buffer of {len(self._room)} bytes")
-        target = self.peer if batch.path.remote is None else batch.path.remote
+        path = batch.path
+        target = self.peer if path.remote is None else path.remote
         if target is None:
             raise SimulationError(f"{self.name}: {batch.path!r} leads nowhere, and this side has no peer")
-        port = self._port(batch.path.local)
+        port = self._port(path.local)
         whole = bytes(self._room[:size])
         if segment >= size:
             self.network.send(port, target, whole, batch.ecn)
@@ -189,8 +286,9 @@ class DatagramSide(Side):
             self.network.send(port, target, whole[start : start + segment], batch.ecn)
 
     def _port(self, local: Any) -> Port:
-        if local is None:
-            return self.ports[0]
+        first = self.ports[0]
+        if local is None or local is first.address:
+            return first
         for port in self.ports:
             if port.address == local:
                 return port

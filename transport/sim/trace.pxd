@@ -1,4 +1,7 @@
 cimport cython
+from transport.sim cimport record
+
+cdef Py_ssize_t _SIZE, _PENDING_BYTES
 
 
 cdef class Trace:
@@ -6,6 +9,7 @@ cdef class Trace:
     cdef Py_ssize_t _keep
     cdef object _hash
     cdef bytearray _pending
+    cdef Py_ssize_t _filled
     cdef object _kept
 
     @cython.locals(size=Py_ssize_t, checksum="unsigned long long")

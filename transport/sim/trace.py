@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import deque
 from enum import IntEnum
 from hashlib import sha256
-from struct import Struct
 from zlib import crc32
 
 from transport import limits
+from transport.sim import record
 
-_RECORD = Struct("<BiqiIq")
-_PACK = _RECORD.pack
-_FLUSH_BYTES = 64 * limits.KIB
+_SIZE = record.SIZE
+_PENDING_BYTES = 64 * limits.KIB // _SIZE * _SIZE
 
 
 class Fate(IntEnum):
@@ -46,7 +45,8 @@ class Trace:
         self.count = 0
         self._keep = keep
         self._hash = sha256()
-        self._pending = bytearray()
+        self._pending = bytearray(_PENDING_BYTES)
+        self._filled = 0  # bytes of it
         self._kept: deque[tuple[int, int, int, int, int, int, str]] = deque(maxlen=keep)
 
     def datagram(self, fate: int, link: int, time: int, data: bytes, arrival: int) -> None:
@@ -54,9 +54,9 @@ class Trace:
         self.count += 1
         size = len(data)
         checksum = crc32(data)
-        self._pending += _PACK(fate, link, time, size, checksum, arrival)
-        if len(self._pending) >= _FLUSH_BYTES:
+        if self._filled == _PENDING_BYTES:
             self._flush()
+        self._filled = record.put(self._pending, self._filled, fate, link, time, size, checksum, arrival)
         if self._keep:
             self._kept.append((fate, link, time, size, checksum, arrival, ""))
 
@@ -64,15 +64,17 @@ class Trace:
         """Anything else that has to be the same in every run, in words."""
         self.count += 1
         body = text.encode("utf-8", "backslashreplace")
-        self._pending += _PACK(8, 0, time, len(body), 0, 0) + body
-        if len(self._pending) >= _FLUSH_BYTES:
+        if self._filled == _PENDING_BYTES:
             self._flush()
+        self._filled = record.put(self._pending, self._filled, 8, 0, time, len(body), 0, 0)
+        self._flush()
+        self._hash.update(body)
         if self._keep:
             self._kept.append((8, 0, time, 0, 0, 0, text))
 
     def _flush(self) -> None:
-        self._hash.update(self._pending)
-        self._pending = bytearray()
+        self._hash.update(memoryview(self._pending)[: self._filled])
+        self._filled = 0
 
     def hexdigest(self) -> str:
         """SHA-256 over every record so far; more may follow."""
