@@ -26,6 +26,7 @@ def html(data: dict[str, Any]) -> str:
     parts = [header(data)]
     if data["bars"]:
         parts.append(bars_section(data["bars"]))
+    parts += [probe_section(seen["table"]) for seen in data["probes"].values() if "table" in seen]
     parts += [latency_section(data, case, found) for case, found in latency]
     if through:
         parts.append(throughput_section(data, through))
@@ -120,6 +121,12 @@ def bars_section(entries: list[dict[str, Any]]) -> str:
         + (f'<ul class="foot">{notes}</ul>' if notes else "")
         + "</section>"
     )
+
+
+def probe_section(shown: dict[str, Any]) -> str:
+    """The table that a probe made of what it saw."""
+    table = html_table(shown["head"], shown["rows"], ["none"] * len(shown["rows"]))
+    return f"<section><h2>{escape(shown['title'])}</h2>{table}<p>{escape(shown['note'])}</p></section>"
 
 
 def latency_section(data: dict[str, Any], case: dict[str, Any], cells: list[Cell]) -> str:

@@ -102,8 +102,8 @@ def run(tick: Tick, seeds: int) -> Found:
     bars = [
         simple_bar("bulk", f"payload over 100 Mbit/s, RTT {TRIP} ms, queue 1 BDP, {SECONDS:g} s, least of seeds", "%",
                    percent, PERCENT, high=max(one["percent"] for one in alone), count=seeds, direction=">="),
-        simple_bar("bulk-fair", "two flows on 10 Mbit/s, the second 5 s later, Jain, least of seeds", "", jain, JAIN,
-                   high=max(one["jain"] for one in shared), count=seeds, direction=">="),
+        simple_bar("bulk-fair", "two flows on 10 Mbit/s, the second 5 s later, Jain, least of seeds", "ratio", jain,
+                   JAIN, high=max(one["jain"] for one in shared), count=seeds, direction=">="),
     ]  # fmt: skip
     cells = [{"one": one, "two": two} for one, two in zip(alone, shared, strict=True)]
     note = f"{seeds} seeds; of the two flows the three least fair."

@@ -41,7 +41,7 @@ def simulated(count: int) -> float:
 
     def take(_side: object) -> None:
         server.take_fresh()
-        drain(server, echo)
+        drain(server, server.take_ready(), echo)
 
     sides[0].on_input = take
     gc.collect()

@@ -102,7 +102,8 @@ def run(tick: Tick, seeds: int) -> Found:
         simple_bar("kcp-p99", what + "p99", "ms", ours["p99_ms"], P99_MS, count=ours["n"]),
         simple_bar("kcp-worst", what + f"seeds with a worst echo within {WORST_MS:g} ms", "%", 100 * within,
                    100 * SEEDS_SHARE, count=seeds, direction=">="),
-        simple_bar("kcp-packets", what + "packets per echo, both ways", "", ours["packets"], PACKETS, count=ours["n"]),
+        simple_bar("kcp-packets", what + "packets per echo, both ways", "ratio", ours["packets"], PACKETS,
+                   count=ours["n"]),
     ]  # fmt: skip
     head = ["round trips, ms", "average", "p50", "p99", "worst, median", "worst", "packets", "bytes"]
     note = "Packets and bytes (with IP and UDP headers) are per echo, both ways. The line of kcp is quoted, not run."

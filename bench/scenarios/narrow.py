@@ -33,11 +33,11 @@ def run(tick: Tick, seeds: int) -> Found:
     head = ["loss, queue", "p50", "p99", "p99.9", "worst", "copies", "plain: p50", "p99", "p99.9", "worst"]
     note = (f"One-way latency in ms of 64 B every {INTERVAL} ms in order, RTT {TRIP} ms, {RATE // 1000} kbit/s, "
             f"{seeds} seeds x {MESSAGES:,}; copies: of a message.")  # fmt: skip
-    p50 = {cell["cell"]: abs(cell["copies"]["p50_ms"] - cell["plain"]["p50_ms"]) - P50_MS for cell in cells}
-    tail = {cell["cell"]: cell["copies"]["p999_ms"] - cell["plain"]["p999_ms"] - P999_MS for cell in cells}
+    p50 = {cell["cell"]: abs(cell["copies"]["p50_ms"] - cell["plain"]["p50_ms"]) / P50_MS for cell in cells}
+    tail = {cell["cell"]: max(0.0, cell["copies"]["p999_ms"] - cell["plain"]["p999_ms"]) / P999_MS for cell in cells}
     bars = [
-        worst("narrow-p50", "64 kbit/s, p50 over 1 ms beside no copies", "ms", p50),
-        worst("narrow-p999", "64 kbit/s, p99.9 over 50 ms beside no copies", "ms", tail),
+        worst("narrow-p50", "64 kbit/s, p50 off that without copies / 1 ms", p50),
+        worst("narrow-p999", "64 kbit/s, p99.9 above that without copies / 50 ms", tail),
     ]
     return bars, seen("64 kbit/s", head, [row(cell) for cell in cells], cells, note)
 

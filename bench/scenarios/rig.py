@@ -82,11 +82,16 @@ class Rig:
         return self.network.clock.now_ns
 
     def _server_input(self, _side: object) -> None:
-        self._accepted += self.server_end.take_fresh()  # type: ignore[arg-type]
-        drain(self.server_end, self.on_server)
+        if self.server_end.fresh_sessions:
+            self._accepted += self.server_end.take_fresh()  # type: ignore[arg-type]
+        session = self.server_end.take_ready()
+        if session is not None:
+            drain(self.server_end, session, self.on_server)
 
     def _client_input(self, _side: object) -> None:
-        drain(self.client_end, self.on_client)
+        session = self.client_end.take_ready()
+        if session is not None:
+            drain(self.client_end, session, self.on_client)
         if self.on_client_input is not None:
             self.on_client_input()
 
@@ -135,9 +140,9 @@ class Wire:
         return self
 
 
-def drain(endpoint: RudpEndpoint, taken: Taken | None) -> None:
-    """Hands on what the endpoint's sessions have received; what was reliable counts as consumed."""
-    session: Any = endpoint.take_ready()
+def drain(endpoint: RudpEndpoint, first: Any, taken: Taken | None) -> None:
+    """Hands on what sessions from `first` on have received; what was reliable counts as consumed."""
+    session = first
     while session is not None:
         following = endpoint.after_ready(session)
         for batch in session.take():

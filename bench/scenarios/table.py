@@ -12,6 +12,8 @@ from typing import Any
 
 from bench.bars import simple_bar
 
+ROUNDING = 1e-9
+
 Tick = Callable[[str], None]
 Found = tuple[list[dict[str, Any]], dict[str, Any]]
 
@@ -36,17 +38,16 @@ def seen(title: str, head: Sequence[str], rows: list[list[str]], cells: list[dic
     return {"table": {"title": title, "head": list(head), "rows": rows, "note": note}, "cells": cells}
 
 
-def worst(identity: str, title: str, unit: str, excess: dict[str, float]) -> dict[str, Any]:
-    """A bar over many cells: by how much the worst of them is over its own bound (under it where negative)."""
-    if not excess:
-        return simple_bar(identity, title, unit, None, 0.0, why="no cells")
-    where = max(excess, key=lambda name: excess[name])
-    over = [name for name, value in excess.items() if value > 1e-9]
-    why = f"over in {len(over)} of {len(excess)} cells: {', '.join(over[:9])}" if over else None
-    value = excess[where] if over else min(0.0, excess[where])
+def worst(identity: str, title: str, shares: dict[str, float]) -> dict[str, Any]:
+    """A bar over many cells: the largest share that one of them takes of its own bound."""
+    if not shares:
+        return simple_bar(identity, title, "ratio", None, 1.0, why="no cells")
+    over = [name for name, share in shares.items() if share > 1.0 + ROUNDING]
+    why = f"over in {len(over)} of {len(shares)} cells: {', '.join(over[:9])}" if over else None
+    value = max(shares.values())
     return simple_bar(
-        identity, f"{title}, worst of {len(excess)} cells", unit, value, 0.0,
-        low=min(excess.values()), high=excess[where], count=len(excess), why=why,
+        identity, f"{title}, worst of {len(shares)}", "ratio", value if over else min(1.0, value), 1.0,
+        low=min(shares.values()), high=value, count=len(shares), why=why,
     )  # fmt: skip
 
 

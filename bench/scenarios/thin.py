@@ -14,6 +14,7 @@ from bench.scenarios.rig import MS, ORDERED, UNORDERED, Rig, Stream, Wire, milli
 from bench.scenarios.table import Found, Scenario, Tick, ms, seen, worst
 from transport.rudp.config import RudpConfig
 from transport.sim.config import LinkConfig
+from transport.transports.rudp import CHECKSUMS
 
 SIZE = 64
 MESSAGES = 1000  # of a seed
@@ -35,7 +36,7 @@ def cells_of() -> Iterator[tuple[int, int, int]]:
 
 def config_of(redundancy: bool) -> RudpConfig:
     """Nothing but the stream itself makes packets."""
-    return RudpConfig(keepalive_ns=0, idle_ns=0, redundancy=redundancy)
+    return RudpConfig(keepalive_ns=0, idle_ns=0, redundancy=redundancy, checksums=CHECKSUMS["auto"])
 
 
 def stream_of(seeds: int, link: LinkConfig, interval: int, redundancy: bool, delivery: int = ORDERED,
@@ -128,21 +129,20 @@ def judge(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for cell in cells:
         name, trip, interval, loss = cell["cell"], cell["rtt_ms"], cell["interval_ms"], cell["loss_percent"]
         with_copies = cell["copies"]
-        p99[name] = with_copies["p99_ms"] - (trip / 2 + interval + 2)
-        p999[name] = with_copies["p999_ms"] - (trip / 2 + 2 * interval + 2)
-        packets[name] = 100 * (with_copies["packets"] / cell["plain"]["packets"] - 1)
-        unordered[name] = cell["unordered"]["p99_ms"] - (max(9 / 8 * trip, trip + interval) + trip / 2 + 5)
-        extra[name] = extra_percent(cell) - (EXTRA_FACTOR * loss + EXTRA_PERCENT)
+        p99[name] = with_copies["p99_ms"] / (trip / 2 + interval + 2)
+        p999[name] = with_copies["p999_ms"] / (trip / 2 + 2 * interval + 2)
+        packets[name] = with_copies["packets"] / cell["plain"]["packets"]
+        unordered[name] = cell["unordered"]["p99_ms"] / (max(9 / 8 * trip, trip + interval) + trip / 2 + 5)
+        extra[name] = extra_percent(cell) / (EXTRA_FACTOR * loss + EXTRA_PERCENT)
     most = max(cell["copies"]["bytes"] for cell in cells)
     return [
-        worst("thin-p99", "thin streams, p99 over RTT/2 + T + 2 ms", "ms", p99),
-        worst("thin-p999", "thin streams, p99.9 over RTT/2 + 2T + 2 ms", "ms", p999),
-        worst("thin-packets", "thin streams, packets over those without copies", "%", packets),
-        simple_bar("thin-bytes", "thin streams, bytes by lone messages, most of all cells", "x", most, BYTES_MAX,
-                   count=len(cells)),
-        worst("thin-plain-p99", "without copies, unordered p99 over max(9/8 RTT, RTT + T) + RTT/2 + 5 ms", "ms",
-              unordered),
-        worst("thin-plain-bytes", "without copies, more bytes over 1.7 x loss + 1 %", "%", extra),
+        worst("thin-p99", "thin streams, p99 / (RTT/2 + T + 2 ms)", p99),
+        worst("thin-p999", "thin streams, p99.9 / (RTT/2 + 2T + 2 ms)", p999),
+        worst("thin-packets", "thin streams, packets / those without copies", packets),
+        simple_bar("thin-bytes", "thin streams, bytes / those of lone messages, most of all cells", "ratio", most,
+                   BYTES_MAX, count=len(cells)),
+        worst("thin-plain-p99", "thin, no copies, unordered p99 / (max(9/8 RTT, RTT + T) + RTT/2 + 5 ms)", unordered),
+        worst("thin-plain-bytes", "thin, no copies, more bytes / (1.7 x loss + 1 %)", extra),
     ]  # fmt: skip
 
 
