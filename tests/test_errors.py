@@ -68,6 +68,8 @@ def test_texts() -> None:
     assert str(ConnectionClosed(7, by_peer=True)) == "connection closed by the peer: 7 (application code)"
     large = MessageTooLarge(9, 8)
     assert str(large) == "message of 9 bytes is over the limit of 8 bytes (option max_message)"
+    fixed = MessageTooLarge(70_000, 65_536, "unreliable message")
+    assert str(fixed) == "unreliable message of 70000 bytes is over the limit of 65536 bytes"
     assert (large.size, large.limit) == (9, 8)
     assert str(MessageTooLarge(9, 8, "line")).startswith("line of 9")
     remote = RemoteProtocolError("bad magic")

@@ -112,7 +112,8 @@ class MessageTooLarge(TransportError, ValueError):
     """A message is over the limit of this connection; raised at the call that would send it."""
 
     def __init__(self, size: int, limit: int, what: str = "message") -> None:
-        super().__init__(f"{what} of {size} bytes is over the limit of {limit} bytes (option max_message)")
+        option = " (option max_message)" if what == "message" else ""  # other bounds are no option's
+        super().__init__(f"{what} of {size} bytes is over the limit of {limit} bytes{option}")
         self.size = size
         self.limit = limit
         self.what = what
