@@ -5,7 +5,7 @@ cimport cython
 cdef class Outflow:
     cdef public long long total, limit, needs_credit
     cdef public Py_ssize_t queued, blocked
-    cdef public bint overtook
+    cdef public bint overtook, has_wishes
     cdef public object last_lane
     cdef public long long last_number
     cdef public long long expired, dropped, skipped, messages, retransmitted_bytes

@@ -17,6 +17,7 @@ class Outflow:
         last_lane, last_number: of the message frame that was written last into the packet being built.
         expired, dropped, skipped, retransmitted_bytes, messages: counters.
         needs_credit: the connection's limit that somebody waits for, 0 for nobody.
+        has_wishes: a channel may lack credit that the peer has not been told of; False is certain.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class Outflow:
         self.messages = 0
         self.retransmitted_bytes = 0
         self.needs_credit = 0
+        self.has_wishes = False
 
 
 class Fence:

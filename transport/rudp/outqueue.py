@@ -162,6 +162,8 @@ class OutQueue:
         cost = len(payload) + COST
         if state.total + cost > state.limit:
             state.needs_credit = state.total + cost
+            if state.needs_credit > state.told:
+                self.flow.has_wishes = True
             self._block()
             return False
         self._unblock()

@@ -395,6 +395,7 @@ class Recovery(Sending):
         else:
             state = self._channel(channel)
             state.told = 0
+            self.flow.has_wishes = True
 
     def _credit_lost(self, channel: int, limit: int) -> None:
         """A credit frame was lost: the newest limit is told again unless a newer one is under way."""

@@ -255,9 +255,12 @@ class Sending(Accepting):
         flow = self.flow
         if flow.needs_credit > self._blocked_told:
             return True
+        if not flow.has_wishes:  # as nearly always: a walk through all channels is too much for every packet
+            return False
         for state in self._channels:
             if state is not None and state.needs_credit > state.told:
                 return True
+        flow.has_wishes = False
         return False
 
     def _put_control(self, room: memoryview, pos: int, end: int, packet: SentPacket, now: int) -> int:
