@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 
 cdef class Batch:
@@ -27,10 +28,10 @@ cdef class MessageSession:
     cpdef list take(self)
     cpdef reuse(self, Batch batch)
     cpdef consumed(self, int channel, Py_ssize_t size, Py_ssize_t messages)
-    cpdef Py_ssize_t channel_queued(self, int channel)
-    cpdef int channels_max(self)
-    cpdef bint wants_output(self)
-    cpdef bint credit_waiting(self)
+    cpdef Py_ssize_t channel_queued(self, int channel) except? -1
+    cpdef int channels_max(self) except? -1
+    cpdef bint wants_output(self) except? -1
+    cpdef bint credit_waiting(self) except? -1
     cpdef ping(self, long long token, long long now)
     cpdef close(self, int code, str reason, long long now)
     cpdef abort(self, int code, str reason, long long now)
@@ -44,7 +45,7 @@ cdef class ByteSession(MessageSession):
     cpdef list transmit(self, long long now)
     cpdef bytearray transmit_run(self)
     cpdef recycle(self, bytearray run)
-    cpdef bint pending(self)
-    cpdef long long due(self)
+    cpdef bint pending(self) except? -1
+    cpdef int64_t due(self) except? -1
     @cython.locals(due=cython.longlong)
     cpdef deadline(self)

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport.machine cimport Transmit
 from transport.session cimport MessageSession
 
@@ -43,12 +44,12 @@ cdef class Endpoint:
     cpdef receive_one(self, bytes payload, path, int ecn, long long now)
     cpdef receive_many(self, list payloads, path, int ecn, long long now)
     cpdef error(self, path, int errno, long long now)
-    cpdef bint fill(self, Transmit item, room, long long now)
+    cpdef bint fill(self, Transmit item, room, long long now) except? -1
     cpdef bytes single(self)
     cpdef single_sent(self, long long now)
     @cython.locals(item=Transmit)
     cpdef transmit(self, room, long long now)
     cpdef events(self)
-    cpdef long long due(self)
+    cpdef int64_t due(self) except? -1
     cpdef deadline(self)
     cpdef expire(self, long long now)

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport.datagram.base cimport PeerSession
 from transport.datagram.session cimport DatagramSession, Exchange
 from transport.machine cimport Transmit
@@ -31,12 +32,12 @@ cdef class DatagramEndpoint(Exchange):
     cpdef DatagramSession _route(self, path, long long now)
     cpdef error(self, path, int errno, long long now)
     @cython.locals(session=DatagramSession, size=Py_ssize_t)
-    cpdef bint fill(self, Transmit item, room, long long now)
+    cpdef bint fill(self, Transmit item, room, long long now) except? -1
     @cython.locals(session=DatagramSession)
     cpdef bytes single(self)
     @cython.locals(session=DatagramSession)
     cpdef single_sent(self, long long now)
-    cpdef long long due(self)
+    cpdef int64_t due(self) except? -1
     cpdef expire(self, long long now)
     cpdef _link(self, DatagramSession session)
     @cython.locals(older=DatagramSession, newer=DatagramSession)

@@ -1,4 +1,5 @@
 cimport cython
+from transport cimport lists
 from transport.datagram cimport room as rooms
 from transport.datagram.base cimport Endpoint, PeerSession
 from transport.session cimport Batch
@@ -59,19 +60,19 @@ cdef class DatagramSession(PeerSession):
     cpdef reuse(self, Batch batch)
     @cython.locals(queue=list, head=Py_ssize_t, count=Py_ssize_t, segment=Py_ssize_t, total=Py_ssize_t,
                    last=Py_ssize_t, most=Py_ssize_t, size=Py_ssize_t, first=bytes, item=bytes)
-    cpdef Py_ssize_t fill(self, room, long long now)
+    cpdef Py_ssize_t fill(self, room, long long now) except? -1
     cpdef bytes sole(self)
     @cython.locals(payload=bytes)
     cpdef sole_left(self)
     @cython.locals(queue=list)
     cpdef _taken(self, Py_ssize_t last, Py_ssize_t total)
-    cpdef bint has_queued(self)
+    cpdef bint has_queued(self) except? -1
     cpdef finish(self)
     cpdef failed(self, int code)
     @cython.locals(queue=list, marks=list, place=Py_ssize_t)
     cpdef _insert(self, bytes payload, int priority, long long expires_at)
     @cython.locals(expires_at=cython.longlong)
-    cpdef bint _is_late(self, Py_ssize_t index, long long now)
+    cpdef bint _is_late(self, Py_ssize_t index, long long now) except? -1
     cpdef _expire(self, long long now)
     @cython.locals(marks=list, place=Py_ssize_t, size=Py_ssize_t)
     cpdef _drop_oldest(self)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transport import limits
+from transport import limits, lists
 from transport.datagram import room as rooms
 from transport.datagram.base import Endpoint, PeerSession
 from transport.errors import CloseCode, LocalProtocolError, MessageTooLarge
@@ -219,7 +219,7 @@ class DatagramSession(PeerSession):
 
     def reuse(self, batch: Batch) -> None:
         """See `MessageSession`."""
-        batch.payloads.pop()
+        lists.pop_last(batch.payloads)
         self._spare = batch
 
     def fill(self, room: memoryview, now: int) -> int:

@@ -1,3 +1,4 @@
+from libc.stdint cimport int64_t
 cdef class Owner:
     cpdef deliver(self)
     cpdef flushed(self)
@@ -9,7 +10,7 @@ cdef class Driver:
     cdef public Py_ssize_t unsent_bytes
     cdef public bint busy
     cpdef wake(self)
-    cpdef long long now(self)
+    cpdef int64_t now(self) except? -1
     cpdef pause_reading(self, Owner owner)
     cpdef resume_reading(self, Owner owner)
     cpdef finish(self, Owner owner)

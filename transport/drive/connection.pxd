@@ -1,4 +1,5 @@
 cimport cython
+from transport cimport lists
 from transport.drive.inbox cimport Inbox
 from transport.drive.outbound cimport Outbound
 from transport.session cimport Batch, MessageSession
@@ -35,7 +36,7 @@ cdef class Connection(Outbound):
     cpdef deliver(self)
     @cython.locals(batch=Batch)
     cdef _take(self, MessageSession session)
-    cdef Py_ssize_t _unread(self)
+    cdef Py_ssize_t _unread(self) except? -1
     @cython.locals(old=Batch)
     cdef _hold_back(self, Batch batch)
     @cython.locals(batch=Batch)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from transport import limits
+from transport import limits, lists
 from transport.delivery import Delivery, Traits
 from transport.drive.base import Driver
 from transport.drive.inbox import Inbox
@@ -123,7 +123,7 @@ class Connection(Outbound):
 
     def _take(self, session: MessageSession) -> None:
         if len(session.batches) == 1 and self._protocol is not None and not self._hold and not self._held:
-            self._deliver_batch(session.batches.pop(), 0)  # the list keeps its memory
+            self._deliver_batch(lists.pop_last(session.batches), 0)
             return
         for batch in session.take():
             if self._protocol is not None:

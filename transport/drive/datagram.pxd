@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport.datagram.base cimport Endpoint, PeerSession
 from transport.drive.base cimport Driver, Owner
 from transport.net cimport clock
@@ -52,9 +53,9 @@ cdef class DatagramDriver(Driver):
     @cython.locals(seat=Seat)
     cpdef Seat _seat(self, Owner owner)
     cpdef _release(self)
-    cpdef bint _is_over(self)
+    cpdef bint _is_over(self) except? -1
     cpdef _lose(self, Seat seat, error)
-    cpdef long long now(self)
+    cpdef int64_t now(self) except? -1
     cpdef wake(self)
     cpdef _schedule(self)
     cpdef _finish(self, Seat seat)
@@ -64,7 +65,7 @@ cdef class DatagramDriver(Driver):
     @cython.locals(limit=cython.longlong, until=cython.longlong)
     cpdef _busy_poll(self, long long now)
     @cython.locals(sock=DatagramSocket, began=cython.longlong, count=Py_ssize_t, size=Py_ssize_t)
-    cpdef bint _take_in(self, long long now)
+    cpdef bint _take_in(self, long long now) except? -1
     cpdef _attend(self, long long now)
     cpdef _watch_again(self)
     @cython.locals(endpoint=Endpoint, session=PeerSession, following=PeerSession, fresh=PeerSession)
@@ -79,11 +80,11 @@ cdef class DatagramDriver(Driver):
     cpdef _tell_flushed(self)
     cpdef _flushed(self, Seat seat)
     @cython.locals(batch=Outgoing, done=bint, payload=bytes)
-    cpdef bint _pump(self, long long now)
+    cpdef bint _pump(self, long long now) except? -1
     @cython.locals(slot=Py_ssize_t, item=Entry)
-    cpdef bint _collect(self, Outgoing batch, long long now)
+    cpdef bint _collect(self, Outgoing batch, long long now) except? -1
     @cython.locals(done=bint)
-    cpdef bint _hand_over(self, Outgoing batch, long long now)
+    cpdef bint _hand_over(self, Outgoing batch, long long now) except? -1
     cpdef _hold(self, Outgoing batch)
     @cython.locals(held=Outgoing, now=cython.longlong)
     cpdef _on_writable(self)

@@ -40,20 +40,20 @@ cdef class Outbound(Source):
     @cython.locals(session=MessageSession, payload=bytes, size=Py_ssize_t,
                    promise=int, expires_at=cython.longlong, rank=int)
     cpdef queue(self, message, delivery, int channel, expires, priority, redundancy)
-    cdef bint _above_high(self)
+    cdef bint _above_high(self) except? -1
     @cython.locals(session=MessageSession)
-    cpdef bint must_wait(self, int channel)
+    cpdef bint must_wait(self, int channel) except? -1
     @cython.locals(session=MessageSession, outbound=Py_ssize_t)
     cpdef flushed(self)
     @cython.locals(session=MessageSession, waiting=Py_ssize_t)
-    cdef bint _has_left(self, long long mark)
+    cdef bint _has_left(self, long long mark) except? -1
     cpdef add_writer(self, waiter, int channel)
     cpdef drop_writer(self, waiter)
     @cython.locals(sending=Send)
     cdef _sending(self, message, delivery, int channel, expires, priority, redundancy)
     cdef int _promise(self, delivery) except? -1
     cdef int _copies(self, redundancy) except -1
-    cpdef bint answers_pile_up(self)
+    cpdef bint answers_pile_up(self) except? -1
     cpdef hold_answers(self)
     cpdef writing_paused(self)
     cpdef writing_resumed(self)

@@ -22,8 +22,8 @@ cdef class AckState:
     cpdef marked(self, int ecn)
     @cython.locals(every="long long")
     cpdef own_data(self, long long now)
-    cpdef bint must_send(self, long long now)
-    cpdef bint wants(self)
+    cpdef bint must_send(self, long long now) except? -1
+    cpdef bint wants(self) except? -1
     @cython.locals(ranges=AckRanges, count=Py_ssize_t, start="long long", delay="long long", fits=Py_ssize_t,
                    size=Py_ssize_t, left=Py_ssize_t, low="long long", high="long long", is_marked=bint, i=Py_ssize_t)
     cpdef Py_ssize_t write(self, room, Py_ssize_t pos, Py_ssize_t end, long long now) except -1

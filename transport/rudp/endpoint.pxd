@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport.datagram.base cimport PeerSession
 from transport.machine cimport Transmit
 from transport.rudp cimport pen
@@ -41,7 +42,7 @@ cdef class RudpEndpoint(Exchange):
     @cython.locals(session=RudpSession)
     cpdef error(self, path, int errno, long long now)
     @cython.locals(session=RudpSession, size=Py_ssize_t, data=bytes)
-    cpdef bint fill(self, Transmit item, room, long long now)
-    cpdef long long due(self)
+    cpdef bint fill(self, Transmit item, room, long long now) except? -1
+    cpdef int64_t due(self) except? -1
     @cython.locals(session=RudpSession)
     cpdef expire(self, long long now)

@@ -1,4 +1,5 @@
 cimport cython
+from transport cimport lists
 from transport.rudp cimport pen
 from transport.rudp.acks cimport AckState
 from transport.rudp.inlane cimport Assembly, InChannel, InFlow, InLane
@@ -39,7 +40,7 @@ cdef class Incoming(Recovery):
     @cython.locals(lane=InLane, number="long long", channel="long long", size="long long", offset="long long",
                    total="long long", stop=Py_ssize_t)
     cpdef Py_ssize_t _on_message(self, bytes data, Py_ssize_t pos, Py_ssize_t end, int kind) except -1
-    cpdef Py_ssize_t _size_max(self, InLane lane)
+    cpdef Py_ssize_t _size_max(self, InLane lane) except? -1
     @cython.locals(last=InLane, lane=InLane)
     cpdef InLane _in_lane(self, long long channel, int delivery)
     @cython.locals(state=InChannel)

@@ -6,7 +6,7 @@ twice, nor set memory aside for a size that credit does not cover.
 
 from __future__ import annotations
 
-from transport import limits
+from transport import limits, lists
 from transport.errors import CloseCode, RemoteProtocolError
 from transport.machine import Path
 from transport.rudp import pen
@@ -63,7 +63,7 @@ class Incoming(Recovery):
 
     def reuse(self, batch: Batch) -> None:
         """See `MessageSession`."""
-        batch.payloads.pop()
+        lists.pop_last(batch.payloads)
         self._spare = batch
 
     # Packets

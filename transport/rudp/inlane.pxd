@@ -41,7 +41,7 @@ cdef class InLane:
 
     @cython.locals(fresh=bint)
     cpdef bint is_new(self, long long number) except -1
-    cpdef bint has_room(self, long long number)
+    cpdef bint has_room(self, long long number) except? -1
     cpdef take(self, long long number)
     @cython.locals(done=Ranges, reached="long long")
     cpdef _settle(self, long long number)

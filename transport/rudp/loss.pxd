@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 cdef long long PACKETS_MIN
 cdef long long PACKETS_MAX
@@ -17,7 +18,7 @@ cdef class LossThresholds:
     cdef long long _packets_needed
     cdef long long _eighths_needed
 
-    cpdef long long loss_delay(self, long long latest_ns, long long smoothed_ns)
+    cpdef int64_t loss_delay(self, long long latest_ns, long long smoothed_ns) except? -1
     cpdef on_spurious(self, long long displacement, long long late_ns, long long rtt_ns)
     @cython.locals(packets=cython.longlong, eighths=cython.longlong)
     cpdef on_reordered(self, long long displacement, long long late_ns, long long rtt_ns)

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport.rudp cimport longs, pen
 from transport.rudp.outflow cimport Fence, OutChannel, Outflow
 from transport.rudp.outqueue cimport OutQueue
@@ -12,9 +13,9 @@ cdef long long LATE
 cdef class OutLane(OutQueue):
     cdef public OutLane following
 
-    cpdef bint has_new(self)
-    cpdef bint has_output(self)
-    cpdef bint is_idle(self)
+    cpdef bint has_new(self) except? -1
+    cpdef bint has_output(self) except? -1
+    cpdef bint is_idle(self) except? -1
     @cython.locals(state=OutChannel, reach="long long")
     cpdef _begin(self, Py_ssize_t cost)
     @cython.locals(payloads=list, count=Py_ssize_t, flow=Outflow, channel_bytes=int, taken=Py_ssize_t, payload=bytes,
@@ -32,17 +33,11 @@ cdef class OutLane(OutQueue):
                              Py_ssize_t total, Py_ssize_t length) except -1
     @cython.locals(reach="long long")
     cpdef Py_ssize_t put_copy(self, room, Py_ssize_t pos, long long number, bytes payload) except -1
-    cpdef Py_ssize_t copy_size(self, Py_ssize_t size)
-    cpdef long long mark(self)
-    cpdef long long next_number(self)
-    @cython.locals(payload=bytes)
-    cpdef Py_ssize_t next_size(self) except? -1
-    @cython.locals(payload=bytes)
-    cpdef bytes next_payload(self)
-    cpdef int next_copies(self) except? -1
+    cpdef Py_ssize_t copy_size(self, Py_ssize_t size) except? -1
+    cpdef int64_t mark(self) except? -1
+    cpdef int64_t next_number(self) except? -1
     @cython.locals(marks=list, following=Py_ssize_t)
     cpdef _next_rank(self)
-    cpdef bint pass_lapsed(self, long long now) except -1
     @cython.locals(expires_at="long long", payload=bytes)
     cpdef bint _lapsed(self, long long now) except -1
     @cython.locals(payload=bytes, start="long long", end="long long")
@@ -55,8 +50,8 @@ cdef class OutLane(OutQueue):
     @cython.locals(head=Py_ssize_t)
     cpdef _compact(self)
     @cython.locals(before="long long", first="long long", last="long long")
-    cpdef long long lose(self, long long start, long long end)
-    cpdef bint is_settled(self, long long start, long long end)
+    cpdef int64_t lose(self, long long start, long long end) except? -1
+    cpdef bint is_settled(self, long long start, long long end) except? -1
     @cython.locals(start="long long", stop="long long", begins="long long", index=Py_ssize_t, payload=bytes)
     cpdef Py_ssize_t cut_lost(self, room, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
     @cython.locals(size=Py_ssize_t, number="long long", reach="long long", flow=Outflow, whole=bint, follows=bint,
@@ -64,5 +59,5 @@ cdef class OutLane(OutQueue):
     cpdef Py_ssize_t _cut_again(self, room, Py_ssize_t pos, Py_ssize_t end, bytes payload, Py_ssize_t index,
                                 Py_ssize_t offset, Py_ssize_t stop) except -1
     cpdef bytes payload_at(self, Py_ssize_t index)
-    cpdef long long number_at(self, Py_ssize_t index)
+    cpdef int64_t number_at(self, Py_ssize_t index) except? -1
     cpdef clear(self)

@@ -73,16 +73,16 @@ class OutLane(OutQueue):
             most: how many messages at most, 0 for as many as fit.
 
         Returns:
-            The place behind what was written.
+            The place behind what was written. With `most`, the message that was written last is in `cut_payload` if it
+            is whole, and in `cut_copies` how many copies its sender asked for.
         """
         payloads = self._payloads
         count = len(payloads)
         flow = self.flow
         channel_bytes = pen.varint_size(self.channel)
         taken = 0
-        while self._next < count and pos < end:
-            if most and taken >= most:
-                break
+        self.cut_payload = None
+        while self._next < count and pos < end and (not most or taken < most):
             if self._marks is not None and self._lapsed(now):
                 count = len(payloads)
                 continue
@@ -90,9 +90,8 @@ class OutLane(OutQueue):
             assert payload is not None
             size = len(payload)
             offset = self._offset
-            if not offset:
-                if self.is_reliable and not self._has_credit():
-                    break
+            if not offset and self.is_reliable and not self._has_credit():
+                break
             number = self._base + self._next
             follows = flow.last_lane is self and flow.last_number + 1 == number and not offset
             reach = number + LATE - self.floor
@@ -109,6 +108,9 @@ class OutLane(OutQueue):
                 self._begin(size + COST)
                 self._position += size + 1
                 self.waiting -= size + COST
+                if most:
+                    self.cut_payload = payload
+                    self.cut_copies = -1 if self._marks is None else self._marks[self._next][2]
                 if self._marks is not None:
                     self._next_rank()
                 self._next += 1
@@ -122,6 +124,7 @@ class OutLane(OutQueue):
             if pos_after == pos:
                 break
             pos = pos_after
+            self.cut_payload = None
             taken += 1
         if not self.is_reliable:
             self._release_sent()
@@ -208,24 +211,6 @@ class OutLane(OutQueue):
         """The number of the message that begins next, or is being cut."""
         return self._base + self._next
 
-    def next_size(self) -> int:
-        """Payload bytes of the message that begins next; -1 when there is none, or it has begun."""
-        if self._next >= len(self._payloads) or self._offset:
-            return -1
-        payload = self._payloads[self._next]
-        assert payload is not None
-        return len(payload)
-
-    def next_payload(self) -> bytes:
-        """The payload of the message that begins next."""
-        payload = self._payloads[self._next]
-        assert payload is not None
-        return payload
-
-    def next_copies(self) -> int:
-        """How many copies its sender asked for, -1 where the connection decides."""
-        return -1 if self._marks is None else self._marks[self._next][2]
-
     def _next_rank(self) -> None:
         """The rank once the next message has gone: kept on lanes with an order, the following one's on others."""
         marks = self._marks
@@ -237,14 +222,6 @@ class OutLane(OutQueue):
             self.rank = marks[following][0]
 
     # Expiry
-
-    def pass_lapsed(self, now: int) -> bool:
-        """Drops the message that would be cut next if it is too late for it; returns whether it was."""
-        if self._marks is None or self._next >= len(self._payloads) or not self._lapsed(now):
-            return False
-        if not self.is_reliable:
-            self._release_sent()
-        return True
 
     def _lapsed(self, now: int) -> bool:
         """Drops the next message if it is too late for it."""

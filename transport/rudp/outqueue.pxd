@@ -17,6 +17,8 @@ cdef class OutQueue:
     cdef public Py_ssize_t waiting
     cdef public long long floor, cut_start, cut_end
     cdef public Py_ssize_t cut_index, untold
+    cdef public bytes cut_payload
+    cdef public int cut_copies
     cdef list _payloads, _marks
     cdef long long _base
     cdef Py_ssize_t _head, _next, _offset
@@ -40,7 +42,7 @@ cdef class OutQueue:
     @cython.locals(reached="long long", fence=Fence)
     cpdef _open_fences(self)
     @cython.locals(payload=bytes, state=OutChannel, flow=Outflow, cost=Py_ssize_t)
-    cpdef bint _has_credit(self)
+    cpdef bint _has_credit(self) except? -1
     @cython.locals(state=OutChannel)
     cpdef _block(self)
     @cython.locals(state=OutChannel)

@@ -31,6 +31,8 @@ class OutQueue:
         waiting: bytes not yet sent for the first time.
         floor: the lowest message number that the peer may not have seen.
         cut_start, cut_end, cut_index: what `cut_lost` wrote last, positions and an index for `payload_at`; -1 for none.
+        cut_payload, cut_copies: the small message that `cut` wrote last, None if that was a part of one, and the copies
+            that its sender asked for, -1 where the connection decides.
     """
 
     def __init__(self, flow: Outflow, state: OutChannel, delivery: int) -> None:
@@ -64,6 +66,8 @@ class OutQueue:
         self.cut_start = -1
         self.cut_end = -1
         self.cut_index = -1
+        self.cut_payload: bytes | None = None
+        self.cut_copies = -1
 
     # In
 
@@ -157,9 +161,13 @@ class OutQueue:
         payload = self._payloads[self._next]
         assert payload is not None
         state = self.state
-        if state.is_free:
-            return True
         cost = len(payload) + COST
+        flow = self.flow
+        if state.is_free or (
+            not state.needs_credit and not state.is_blocked
+            and state.total + cost <= state.limit and flow.total + cost <= flow.limit
+        ):  # fmt: skip
+            return True
         if state.total + cost > state.limit:
             state.needs_credit = state.total + cost
             if state.needs_credit > state.told:
@@ -167,7 +175,6 @@ class OutQueue:
             self._block()
             return False
         self._unblock()
-        flow = self.flow
         if flow.total + cost > flow.limit:
             flow.needs_credit = flow.total + cost
             return False

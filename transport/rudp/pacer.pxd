@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 cdef long long SECOND_NS
 cdef long long BYTES_MAX
@@ -13,7 +14,7 @@ cdef class Pacer:
     cdef long long _time
 
     @cython.locals(full="long long", missing="long long")
-    cpdef long long room(self, long long now, long long rate, long long burst)
+    cpdef int64_t room(self, long long now, long long rate, long long burst) except? -1
     cpdef spend(self, long long size)
     @cython.locals(missing="long long")
-    cpdef long long when(self, long long now, long long rate, long long size)
+    cpdef int64_t when(self, long long now, long long rate, long long size) except? -1

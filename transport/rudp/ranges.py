@@ -230,8 +230,9 @@ class Ranges:
         self.total = 0
         self._start = 0
         self._end = 0
-        self._starts.clear()
-        self._ends.clear()
+        if self._starts:
+            self._starts.clear()
+            self._ends.clear()
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every range as (start, end), from the lowest up."""

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport.rudp cimport pen
 from transport.rudp.loss cimport LossThresholds
 from transport.rudp.outflow cimport Outflow
@@ -31,14 +32,14 @@ cdef class Recovery(Sending):
                    low="long long", high="long long", gap="long long")
     cpdef Py_ssize_t on_ack(self, bytes data, Py_ssize_t pos, Py_ssize_t end, bint has_marks, long long now) except -1
     @cython.locals(size=int)
-    cdef long long _number(self, bytes data, Py_ssize_t pos, Py_ssize_t end)
+    cdef int64_t _number(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except? -1
     @cython.locals(known=Ranges, number="long long", start="long long")
     cpdef _acked_range(self, long long low, long long high, long long now)
     @cython.locals(ring=SentRing, packet=SentPacket, state=int)
     cpdef _acked_news(self, long long number, long long end, long long high, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item, only=Item)
     cpdef _acked_packet(self, SentPacket packet, long long number)
-    cpdef long long _rtt_now(self)
+    cpdef int64_t _rtt_now(self) except? -1
     cpdef _settle_own(self, SentPacket packet)
     @cython.locals(kind=int, lane=OutLane, rider=Rider)
     cpdef _acked_item(self, Item item)
@@ -49,7 +50,7 @@ cdef class Recovery(Sending):
     @cython.locals(ring=SentRing, packet=SentPacket, state=int)
     cpdef _advance(self, long long now)
     @cython.locals(ring=SentRing, number="long long")
-    cpdef long long _first_sent(self)
+    cpdef int64_t _first_sent(self) except? -1
     @cython.locals(ring=SentRing, largest="long long", thresholds=LossThresholds, rtt=RttEstimator, delay="long long",
                    gap="long long", number="long long", lost_bytes="long long", lost_packets="long long",
                    latest="long long", first="long long", packet=SentPacket, span="long long")
@@ -62,7 +63,7 @@ cdef class Recovery(Sending):
     cpdef _blocked_lost(self, int channel)
     cpdef _credit_lost(self, int channel, long long limit)
     @cython.locals(timeout="long long", count=int, backed="long long")
-    cpdef long long _probe_at(self)
+    cpdef int64_t _probe_at(self) except? -1
     @cython.locals(ring=SentRing, number="long long", budget="long long", packet=SentPacket)
     cpdef _on_probe_timeout(self, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item, only=Item)

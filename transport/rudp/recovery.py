@@ -200,13 +200,14 @@ class Recovery(Sending):
             lane.settle(item.start, item.end)
         elif kind == RIDER:
             assert isinstance(item, Rider)
-            item.copies -= 1
-            if not item.is_settled:
-                item.is_settled = True
-                if item.first_lost:
+            rider = item
+            rider.copies -= 1
+            if not rider.is_settled:
+                rider.is_settled = True
+                if rider.first_lost:
                     self.copies_saved += 1
             assert lane is not None
-            lane.settle(item.start, item.end)
+            lane.settle(rider.start, rider.end)
         elif kind == PING and item.start:
             self._pongs.append(item.start)
         elif kind == SKIP:
@@ -365,15 +366,16 @@ class Recovery(Sending):
             self._give_back(lane, item.start, item.end)
         elif kind == RIDER:
             assert isinstance(item, Rider) and lane is not None
-            item.copies -= 1
-            if number == item.first_number:
-                item.first_lost = True
-                if item.is_settled or lane.is_settled(item.start, item.end):
+            rider = item
+            rider.copies -= 1
+            if number == rider.first_number:
+                rider.first_lost = True
+                if rider.is_settled or lane.is_settled(rider.start, rider.end):
                     self.copies_saved += 1
                     return
-            if not item.is_settled and item.copies <= 0:
-                item.is_settled = True
-                self._give_back(lane, item.start, item.end)
+            if not rider.is_settled and rider.copies <= 0:
+                rider.is_settled = True
+                self._give_back(lane, rider.start, rider.end)
         elif kind == CREDIT:
             self._credit_lost(item.start, item.end)
         elif kind == SKIP:

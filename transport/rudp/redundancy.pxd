@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 cdef int RIDES_MAX
 cdef int FORCED_MAX
@@ -18,8 +19,8 @@ cdef long long FADE_32
 cdef int SHARP_RISES
 cdef long long FULL_NS
 
-cpdef bint is_due(long long distance, int rides)
-cpdef long long fade(long long average, long long packets)
+cpdef bint is_due(long long distance, int rides) except? -1
+cpdef int64_t fade(long long average, long long packets) except? -1
 
 
 @cython.final
@@ -46,18 +47,18 @@ cdef class Redundancy:
 
     cpdef start_low(self)
     @cython.locals(is_start=bint)
-    cpdef bint is_wanted(self, long long now)
-    cpdef int rides(self, long long now)
-    cpdef int forced(self, int wanted)
-    cpdef bint spend(self, long long size, long long now)
+    cpdef bint is_wanted(self, long long now) except? -1
+    cpdef int rides(self, long long now) except? -1
+    cpdef int forced(self, int wanted) except? -1
+    cpdef bint spend(self, long long size, long long now) except? -1
     @cython.locals(passed=cython.longlong)
     cdef _fill(self, long long now)
     cpdef on_packets(self, long long acked, long long lost, long long now)
-    cpdef long long loss_ppm(self)
+    cpdef int64_t loss_ppm(self) except? -1
     @cython.locals(margin=cython.longlong)
     cpdef on_rtt(self, long long sample_ns, long long min_rtt, long long variance, long long interval_ns, long long now)
     @cython.locals(growth=cython.longlong, is_queue=bint)
     cdef _judge(self, long long line, long long margin, long long now)
-    cdef bint _rises_sharply(self, long long sample_ns, long long margin)
+    cdef bint _rises_sharply(self, long long sample_ns, long long margin) except? -1
     cdef _trip(self, long long now)
     cdef _step(self, long long now)

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 cdef long long GRANULARITY_NS
 cdef long long RTT_MAX_NS
@@ -16,4 +17,4 @@ cdef class RttEstimator:
     cpdef forget_minimum(self)
     @cython.locals(deviation=cython.longlong)
     cpdef update(self, long long sample_ns, long long ack_delay_ns)
-    cpdef long long probe_timeout(self, long long max_ack_delay_ns)
+    cpdef int64_t probe_timeout(self, long long max_ack_delay_ns) except? -1

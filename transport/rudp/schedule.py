@@ -25,6 +25,7 @@ class Schedule:
         self._heads: list[OutLane | None] = [None] * RANKS
         self._tails: list[OutLane | None] = [None] * RANKS
         self._top = -1  # no lane is in a class above
+        self._front: OutLane | None = None  # what `first` found, None when it has to look
 
     def add(self, lane: OutLane) -> None:
         """Takes a lane in, behind the others of its class."""
@@ -45,6 +46,7 @@ class Schedule:
         self._tails[rank] = lane
         if rank > self._top:
             self._top = rank
+            self._front = lane
 
     def remove(self, lane: OutLane) -> None:
         """A lane has nothing to send for now."""
@@ -55,6 +57,8 @@ class Schedule:
 
     def _unlink(self, lane: OutLane) -> None:
         rank = lane.listed + RANK_0
+        if lane is self._front:
+            self._front = None
         before: OutLane | None = None
         item = self._heads[rank]
         while item is not None and item is not lane:
@@ -78,9 +82,12 @@ class Schedule:
 
     def first(self) -> OutLane | None:
         """The lane whose turn it is."""
+        if self._front is not None:
+            return self._front
         while self._top >= 0:
             lane = self._heads[self._top]
             if lane is not None:
+                self._front = lane
                 return lane
             self._top -= 1
         return None

@@ -1,4 +1,6 @@
 cimport cython
+from libc.stdint cimport int64_t
+from transport cimport lists
 from transport.rudp cimport pen
 from transport.rudp.accepting cimport Accepting
 from transport.rudp.acks cimport AckState
@@ -50,15 +52,15 @@ cdef class Sending(Accepting):
     @cython.locals(size=Py_ssize_t, mtu=Py_ssize_t, window="long long", rate="long long", at="long long",
                    total=Py_ssize_t, count=int, made=Py_ssize_t)
     cpdef Py_ssize_t fill_packets(self, room, long long now) except? -1
-    cpdef long long _burst(self, long long rate)
+    cpdef int64_t _burst(self, long long rate) except? -1
     @cython.locals(window="long long")
-    cpdef long long _window_room(self, Py_ssize_t mtu)
+    cpdef int64_t _window_room(self, Py_ssize_t mtu) except? -1
     @cython.locals(has_data=bint, is_probe=bint, acks=AckState, has_control=bint, number="long long", number_bytes=int,
                    start=Py_ssize_t, end=Py_ssize_t, pos=Py_ssize_t, packet=SentPacket, flags=int, unasked=Py_ssize_t,
                    before="long long")
     cpdef Py_ssize_t _build(self, room, Py_ssize_t base, Py_ssize_t mtu, long long window, long long now) except -1
     cpdef _make_room(self, long long now)
-    cpdef bint _asks_for_ack(self, bint has_data)
+    cpdef bint _asks_for_ack(self, bint has_data) except? -1
     @cython.locals(total="unsigned long long", size=Py_ssize_t)
     cpdef Py_ssize_t _finish_packet(self, room, Py_ssize_t base, Py_ssize_t pos, long long number, int number_bytes,
                                     int flags,
@@ -74,24 +76,24 @@ cdef class Sending(Accepting):
     cpdef Py_ssize_t _put_blocked(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet) except -1
     @cython.locals(room_left=Py_ssize_t, count=Py_ssize_t, i=Py_ssize_t, record=SkipRecord)
     cpdef Py_ssize_t _put_skips(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet) except -1
-    @cython.locals(begin=Py_ssize_t, is_thin=bint, has_new=bint, schedule=Schedule, lane=OutLane, before=Py_ssize_t,
-                   after=Py_ssize_t, flow=Outflow)
+    @cython.locals(begin=Py_ssize_t, is_thin=bint, rides=int, has_new=bint, schedule=Schedule, lane=OutLane,
+                   before=Py_ssize_t, after=Py_ssize_t, flow=Outflow)
     cpdef Py_ssize_t _put_data(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
-    cpdef bint _is_thin(self, Py_ssize_t room)
-    @cython.locals(is_sole=bint, start="long long", after="long long", rides=int, size=Py_ssize_t, copies=int,
-                   watched=bint, is_forced=bint, number="long long", payload=bytes, before=Py_ssize_t, rider=Rider)
+    cpdef bint _is_thin(self, Py_ssize_t room) except? -1
+    @cython.locals(is_sole=bint, start="long long", after="long long", copies=int, is_forced=bint, payload=bytes,
+                   before=Py_ssize_t, rider=Rider)
     cpdef Py_ssize_t _put_new(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet,
-                              long long now,
-                              bint is_thin) except -1
+                              bint is_thin, int rides, long long now) except -1
     @cython.locals(before=Py_ssize_t, payload=bytes, number="long long", rider=Rider)
     cpdef Py_ssize_t _put_again(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet,
                                 long long now) except -1
     @cython.locals(riders=list, here="long long", waiting="long long", begin=Py_ssize_t, budget="long long",
-                   rides=int, chosen=list, index=Py_ssize_t, rider=Rider, age="long long", lane=OutLane,
+                   chosen=list, index=Py_ssize_t, rider=Rider, age="long long", lane=OutLane,
                    size=Py_ssize_t)
-    cpdef Py_ssize_t _put_copies(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
-    cpdef bint _rides_now(self, Rider rider, long long age, int rides)
+    cpdef Py_ssize_t _put_copies(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now,
+                                 int rides) except -1
+    cpdef bint _rides_now(self, Rider rider, long long age, int rides) except? -1
     cpdef bint has_waiting(self) except -1
-    cpdef bint may_have_more(self)
+    cpdef bint may_have_more(self) except? -1
     @cython.locals(lane=OutLane)
     cpdef drop_all(self)

@@ -6,7 +6,7 @@ data beyond the congestion window, nor use a packet number twice.
 
 from __future__ import annotations
 
-from transport import limits
+from transport import limits, lists
 from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.accepting import Accepting
@@ -329,8 +329,11 @@ class Sending(Accepting):
         """Frames of the lanes: the most urgent class first, in turns within one."""
         begin = pos
         is_thin = self._is_thin(end - pos)
+        rides = 0
         if is_thin:
-            pos = self._put_copies(room, pos, end, packet, now)
+            rides = self.redundancy.rides(now)
+            if self._riders:
+                pos = self._put_copies(room, pos, end, packet, now, rides)
         has_new = False
         schedule = self.schedule
         lane = schedule.first()
@@ -339,7 +342,7 @@ class Sending(Accepting):
             if lane.lost.count or lane.skips:
                 pos = self._put_again(room, pos, end, lane, packet, now)
             if pos < end and lane.has_new():
-                after = self._put_new(room, pos, end, lane, packet, now, is_thin)
+                after = self._put_new(room, pos, end, lane, packet, is_thin, rides, now)
                 has_new = has_new or after > pos
                 pos = after
             if not lane.has_output():
@@ -363,8 +366,9 @@ class Sending(Accepting):
         return self.schedule.waiting() <= min(room, THIN_ROOM) * 6 // 10
 
     def _put_new(
-        self, room: memoryview, pos: int, end: int, lane: OutLane, packet: SentPacket, now: int, is_thin: bool
-    ) -> int:
+        self, room: memoryview, pos: int, end: int, lane: OutLane, packet: SentPacket, is_thin: bool, rides: int,
+        now: int,
+    ) -> int:  # fmt: skip
         is_sole = self.schedule.count == 1 and not lane.lost.count and not lane.skips
         if not is_thin:
             start = lane.mark()
@@ -373,32 +377,29 @@ class Sending(Accepting):
             if after > start:
                 packet.add_span(lane, start, after)
             return pos
-        rides = self.redundancy.rides(now)
         while pos < end and lane.has_new():
-            if lane.pass_lapsed(now):
-                continue
-            size = lane.next_size()
-            copies = lane.next_copies() if size >= 0 else 0
-            watched = 0 <= size <= RIDER_BYTES and (copies > 0 or (copies < 0 and rides > 0 and lane.is_reliable))
             start = lane.mark()
-            number = lane.next_number()
-            payload = lane.next_payload()
             before = pos
             pos = lane.cut(room, pos, end, now, is_sole, 1)
             after = lane.mark()
             if pos == before:
                 break
-            if watched and lane.next_number() == number + 1 and len(self._riders) < RIDERS_MAX:
-                is_forced = copies > 0
-                if not is_forced:
-                    copies = TINY_RIDES if size <= TINY_BYTES and rides >= RIDES_MAX else rides
-                rider = Rider.__new__(Rider)
-                rider.fill(lane, start, after, payload, number, self._data_packets + 1, copies)
-                rider.is_forced = is_forced
-                rider.first_number = self.ring.next - 1
-                self._riders.append(rider)
-                packet.add(rider)
-            elif after > start:
+            payload = lane.cut_payload
+            if payload is not None and len(payload) <= RIDER_BYTES and len(self._riders) < RIDERS_MAX:
+                copies = lane.cut_copies
+                if copies > 0 or (copies < 0 and rides > 0 and lane.is_reliable):
+                    is_forced = copies > 0
+                    if not is_forced:
+                        copies = TINY_RIDES if rides >= RIDES_MAX and len(payload) <= TINY_BYTES else rides
+                    start = after - len(payload) - 1 if lane.is_reliable else after - 1
+                    rider = Rider.__new__(Rider)
+                    rider.fill(lane, start, after, payload, lane.next_number() - 1, self._data_packets + 1, copies)
+                    rider.is_forced = is_forced
+                    rider.first_number = self.ring.next - 1
+                    self._riders.append(rider)
+                    packet.add(rider)
+                    continue
+            if after > start:
                 packet.add_span(lane, start, after)
         return pos
 
@@ -426,20 +427,21 @@ class Sending(Accepting):
             pos = self._put_skips(room, pos, end, lane, packet)
         return pos
 
-    def _put_copies(self, room: memoryview, pos: int, end: int, packet: SentPacket, now: int) -> int:
+    def _put_copies(self, room: memoryview, pos: int, end: int, packet: SentPacket, now: int, rides: int) -> int:
         """Messages that are not acknowledged ride again, the newest as far as bytes allow.
 
         They are written oldest first: one that follows its predecessor, as the next new message often does, needs
         neither channel nor number.
         """
         riders = self._riders
+        while riders and riders[-1].is_settled:
+            lists.pop_last(riders)
         if not riders:
             return pos
         here = self._data_packets + 1
         waiting = self.schedule.waiting()
         budget = min(RIDER_BYTES, min(end - pos, THIN_ROOM) * 6 // 10 - waiting)
         budget = min(budget, self.controller.window - self.in_flight - waiting - THIN_ROOM)  # new data is never held up
-        rides = self.redundancy.rides(now)
         chosen: list[Rider] = []
         index = len(riders) - 1
         while index >= 0:

@@ -47,8 +47,8 @@ cdef class SentRing:
     cdef long long _mask
 
     cpdef SentPacket get(self, long long number)
-    cpdef bint is_full(self)
-    cpdef bint is_over(self)
+    cpdef bint is_full(self) except? -1
+    cpdef bint is_over(self) except? -1
     @cython.locals(packet=SentPacket)
     cpdef SentPacket push(self)
     @cython.locals(size="long long")

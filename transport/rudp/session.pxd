@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport.rudp cimport pen
 from transport.rudp.acks cimport AckState
 from transport.rudp.incoming cimport Incoming
@@ -24,7 +25,7 @@ cdef class RudpSession(Incoming):
     cpdef gone(self, str reason)
     cpdef refuse(self, int code, str reason)
     cpdef _say(self, int code, str reason)
-    cpdef bint is_closing(self)
+    cpdef bint is_closing(self) except? -1
     cpdef repeat_close(self)
     cpdef _queue_frame(self, bytes frame)
     @cython.locals(made=Py_ssize_t)
@@ -32,10 +33,10 @@ cdef class RudpSession(Incoming):
     @cython.locals(backed="long long", number="long long", packet=SentPacket, number_bytes=int, pos=Py_ssize_t,
                    text=bytes, flags=int)
     cpdef Py_ssize_t _fill_close(self, room, long long now) except? -1
-    cpdef bint has_news(self)
+    cpdef bint has_news(self) except? -1
     @cython.locals(first="long long")
-    cpdef long long due(self)
-    cpdef long long _idle_at(self)
+    cpdef int64_t due(self) except? -1
+    cpdef int64_t _idle_at(self) except? -1
     cpdef linger(self, long long now)
 
 

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport.datagram.base cimport Endpoint, PeerSession
 
 
@@ -9,7 +10,7 @@ cdef class TurnSession(PeerSession):
     cdef public long long armed_at
 
     cpdef want(self)
-    cpdef long long due(self)
+    cpdef int64_t due(self) except? -1
 
 
 cdef class Exchange(Endpoint):
@@ -25,7 +26,7 @@ cdef class Exchange(Endpoint):
     @cython.locals(due="long long")
     cpdef arm(self, TurnSession session)
     @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long")
-    cpdef long long first_due(self)
+    cpdef int64_t first_due(self) except? -1
     cpdef disarm(self, TurnSession session)
     cpdef _sweep(self)
     @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long", real="long long")

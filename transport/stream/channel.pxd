@@ -12,6 +12,6 @@ cdef class ChannelState:
     cdef public object blocked
     cdef public Py_ssize_t blocked_bytes
 
-    cpdef bint has_credit(self)
+    cpdef bint has_credit(self) except? -1
     cpdef block(self, entry)
     cpdef unblock(self)

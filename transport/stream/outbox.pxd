@@ -40,16 +40,16 @@ cdef class Outbox:
     cpdef add_large(self, bytes frame, bytes payload)
     cpdef add(self, Entry entry)
     cpdef note(self, int channel)
-    cpdef bint ordering(self)
-    cpdef int pinned(self, int channel)
-    cpdef int _place(self, Entry entry)
+    cpdef bint ordering(self) except? -1
+    cpdef int pinned(self, int channel) except? -1
+    cpdef int _place(self, Entry entry) except? -1
     @cython.locals(oldest=Entry)
     cpdef _add_loose(self, Entry entry)
     cpdef _forget(self, Entry entry)
     cpdef list take(self, long long now, Py_ssize_t room)
     cpdef bytearray take_run(self)
     cpdef recycle(self, bytearray run)
-    cpdef Py_ssize_t _take_runs(self, long long now, Py_ssize_t room, list out)
-    cpdef Py_ssize_t _take_class(self, queue, counts, long long now, Py_ssize_t room, list out)
-    cpdef Py_ssize_t _emit(self, Entry entry, long long now, list out)
+    cpdef Py_ssize_t _take_runs(self, long long now, Py_ssize_t room, list out) except? -1
+    cpdef Py_ssize_t _take_class(self, queue, counts, long long now, Py_ssize_t room, list out) except? -1
+    cpdef Py_ssize_t _emit(self, Entry entry, long long now, list out) except? -1
     cpdef clear(self)

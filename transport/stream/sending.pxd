@@ -26,7 +26,7 @@ cdef class SendingHalf(ByteSession):
     @cython.locals(size=Py_ssize_t, state=ChannelState, box=Outbox)
     cpdef send(self, bytes payload, int channel, int delivery, int priority, long long expires_at, long long now)
     @cython.locals(run=bytearray, head=bytes, total=Py_ssize_t)
-    cdef Py_ssize_t _append(self, Outbox box, bytes payload, Py_ssize_t size, int channel, int delivery)
+    cdef Py_ssize_t _append(self, Outbox box, bytes payload, Py_ssize_t size, int channel, int delivery) except? -1
     @cython.locals(size=Py_ssize_t, entry=Entry)
     cdef _send_special(self, ChannelState state, bytes payload, int channel, int delivery, int priority,
                        long long expires_at)
@@ -35,7 +35,7 @@ cdef class SendingHalf(ByteSession):
     @cython.locals(state=ChannelState, entry=Entry, channel=int, waiting=list, left=list)
     cdef _unblock(self, long long now)
     @cython.locals(state=ChannelState)
-    cpdef Py_ssize_t channel_queued(self, int channel)
+    cpdef Py_ssize_t channel_queued(self, int channel) except? -1
     @cython.locals(state=ChannelState)
     cpdef ChannelState _channel(self, int channel)
     @cython.locals(box=Outbox, entry=Entry, state=ChannelState)

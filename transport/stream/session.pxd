@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport.codec cimport memory, varint
 from transport.session cimport Batch
 from transport.stream.channel cimport ChannelState
@@ -50,26 +51,26 @@ cdef class StreamSession(SendingHalf):
     cpdef consumed(self, int channel, Py_ssize_t size, Py_ssize_t messages)
     cdef _consumed_connection(self, Py_ssize_t size)
     cpdef reuse(self, Batch batch)
-    cpdef bint credit_waiting(self)
+    cpdef bint credit_waiting(self) except? -1
     cpdef receive(self, bytes data, long long now)
     @cython.locals(end=Py_ssize_t, position=Py_ssize_t, start=Py_ssize_t, head=int, channel=cython.longlong,
                    size=cython.longlong)
     cdef _parse(self, bytes data, long long now)
     @cython.locals(batch=Batch, state=ChannelState, payloads=list, before=Py_ssize_t, room=cython.longlong,
                    taken=Py_ssize_t, cost=cython.longlong, size=Py_ssize_t, start=Py_ssize_t)
-    cdef Py_ssize_t _take_run(self, bytes data, Py_ssize_t position, Py_ssize_t end, int head)
+    cdef Py_ssize_t _take_run(self, bytes data, Py_ssize_t position, Py_ssize_t end, int head) except? -1
     @cython.locals(size=Py_ssize_t)
-    cdef long long _varint(self, bytes data, Py_ssize_t position, Py_ssize_t end)
+    cdef int64_t _varint(self, bytes data, Py_ssize_t position, Py_ssize_t end) except? -1
     @cython.locals(kind=int)
     cdef _check_header(self, int head, long long channel, long long size)
     @cython.locals(position=Py_ssize_t)
-    cdef Py_ssize_t _continue_body(self, bytes data, Py_ssize_t end)
+    cdef Py_ssize_t _continue_body(self, bytes data, Py_ssize_t end) except? -1
     @cython.locals(state=ChannelState, batch=Batch)
     cdef _on_message(self, bytes payload, Py_ssize_t size, int channel, int delivery)
     @cython.locals(box=Outbox, run=bytearray)
     cpdef bytearray transmit_run(self)
     cpdef recycle(self, bytearray run)
     cpdef list transmit(self, long long now)
-    cpdef bint pending(self)
+    cpdef bint pending(self) except? -1
     @cython.locals(due=cython.longlong, ping_at=cython.longlong)
-    cpdef long long due(self)
+    cpdef int64_t due(self) except? -1

@@ -1,7 +1,8 @@
+from libc.stdint cimport int64_t
 cdef int INITIAL_PACKETS, INITIAL_BYTES, MINIMUM_PACKETS
 
-cpdef long long initial_window(long long mss)
-cpdef long long minimum_window(long long mss)
+cpdef int64_t initial_window(long long mss) except? -1
+cpdef int64_t minimum_window(long long mss) except? -1
 
 
 cdef class Controller:
@@ -9,8 +10,8 @@ cdef class Controller:
     cdef readonly long long mss
     cdef public long long window
 
-    cpdef long long can_send(self, long long in_flight)
-    cpdef long long rate(self, long long smoothed_rtt)
+    cpdef int64_t can_send(self, long long in_flight) except? -1
+    cpdef int64_t rate(self, long long smoothed_rtt) except? -1
     cpdef set_mss(self, long long mss)
     cpdef on_sent(self, long long pn, long long size, long long in_flight, long long now)
     cpdef on_ack(

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 from transport.rudp.congestion.base cimport Controller, initial_window, minimum_window
 from transport.rudp.congestion.hystart cimport HyStart
@@ -40,7 +41,7 @@ cdef class Cubic(Controller):
     cdef long long _owed
     cdef tuple _undo
 
-    cpdef long long rate(self, long long smoothed_rtt)
+    cpdef int64_t rate(self, long long smoothed_rtt) except? -1
     cpdef set_mss(self, long long mss)
     cpdef on_sent(self, long long pn, long long size, long long in_flight, long long now)
     @cython.locals(used="long long", since="long long", grown="long long", is_limited=bint)
@@ -49,12 +50,12 @@ cdef class Cubic(Controller):
         long long smoothed_rtt, long long min_rtt, long long now, long long largest_acked_pn, long long next_pn,
         bint app_limited)
     @cython.locals(window="long long")
-    cdef bint _is_limited(self, long long used, bint app_limited)
+    cdef bint _is_limited(self, long long used, bint app_limited) except? -1
     @cython.locals(steep=double, window=double, share=double, alpha=double, time=double, target=double, grown=double)
     cdef _avoid(self, long long acked, long long since, long long smoothed_rtt)
     @cython.locals(window=double)
     cdef _begin_epoch(self, double steep)
-    cdef bint _used(self, long long in_flight)
+    cdef bint _used(self, long long in_flight) except? -1
     @cython.locals(window="long long")
     cdef _cut(self, long long now)
     cpdef on_loss(

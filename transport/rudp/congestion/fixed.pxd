@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 from transport.rudp.congestion.base cimport Controller, initial_window
 
@@ -14,7 +15,7 @@ cdef class Fixed(Controller):
 
     @cython.locals(span="long long")
     cdef _resize(self)
-    cpdef long long rate(self, long long smoothed_rtt)
+    cpdef int64_t rate(self, long long smoothed_rtt) except? -1
     cpdef set_mss(self, long long mss)
     cpdef on_ack(
         self, long long acked_bytes, long long largest_sent_time, long long in_flight_before, long long latest_rtt,
