@@ -1,4 +1,5 @@
 cimport cython
+from transport.rudp cimport checksum as sums
 from transport.sim cimport record
 
 cdef Py_ssize_t _SIZE, _PENDING_BYTES

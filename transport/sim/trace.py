@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from enum import IntEnum
 from hashlib import sha256
-from zlib import crc32
 
 from transport import limits
+from transport.rudp import checksum as sums
 from transport.sim import record
 
 _SIZE = record.SIZE
@@ -53,7 +53,7 @@ class Trace:
         """One datagram's fate on link number `link`; `arrival` is when it will be there, or 0."""
         self.count += 1
         size = len(data)
-        checksum = crc32(data)
+        checksum = sums.crc32(data, 0, size, 0)
         if self._filled == _PENDING_BYTES:
             self._flush()
         self._filled = record.put(self._pending, self._filled, fate, link, time, size, checksum, arrival)
