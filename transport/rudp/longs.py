@@ -30,13 +30,25 @@ def drop(numbers: array[int], count: int) -> None:
     del numbers[:count]
 
 
-def find(numbers: array[int], value: int) -> int:
-    """The index of the last number that is not above `value`; -1 when there is none. They must be sorted."""
+def splice(numbers: array[int], low: int, high: int, count: int, one: int, other: int) -> None:
+    """Puts the first `count` of `one` and `other` in the place of those from `low` to below `high`."""
+    if not 0 <= low <= high <= len(numbers):
+        raise IndexError(low)
+    numbers[low:high] = array("q", (one, other)[:count])
+
+
+def size(numbers: array[int]) -> int:
+    """How many there are."""
+    return len(numbers)
+
+
+def up_to(numbers: array[int], value: int) -> int:
+    """How many are not above `value`. They must be sorted."""
     low, high = 0, len(numbers)
     while low < high:
-        middle = (low + high) // 2
+        middle = (low + high) >> 1
         if numbers[middle] <= value:
             low = middle + 1
         else:
             high = middle
-    return low - 1
+    return low

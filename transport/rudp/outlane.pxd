@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 from transport.rudp cimport longs, pen
 from transport.rudp.outflow cimport Fence, OutChannel, Outflow
 from transport.rudp.outqueue cimport OutQueue
+from transport.rudp.ranges cimport Ranges
 
 cdef Py_ssize_t COST, KEEP, COMPACT_AT, FRAGMENT_MIN
 cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR
@@ -49,7 +50,7 @@ cdef class OutLane(OutQueue):
     cpdef _release_sent(self)
     @cython.locals(head=Py_ssize_t)
     cpdef _compact(self)
-    @cython.locals(before="long long", first="long long", last="long long")
+    @cython.locals(before="long long", stop="long long", lost=Ranges, acked=Ranges)
     cpdef int64_t lose(self, long long start, long long end) except? -1
     cpdef bint is_settled(self, long long start, long long end) except? -1
     @cython.locals(start="long long", stop="long long", begins="long long", index=Py_ssize_t, payload=bytes)

@@ -342,16 +342,14 @@ class OutLane(OutQueue):
         """A packet with these positions was lost; returns how many of them have to be sent again."""
         if not self.is_reliable:
             return 0
-        start = max(start, self._acked_to)
-        if start >= end:
-            return 0
-        before = self.lost.total
-        self.lost.add(start, end)
-        if self._acked.count:
-            for first, last in self._acked.pairs():
-                if first < end and last > start:
-                    self.lost.remove(first, last)
-        return int(self.lost.total - before)
+        lost, acked = self.lost, self._acked
+        before = lost.total
+        start = acked.covered_to(max(start, self._acked_to))
+        while start < end:
+            stop = acked.next_start(start, end)
+            lost.add(start, stop)
+            start = acked.covered_to(stop)
+        return lost.total - before
 
     def is_settled(self, start: int, end: int) -> bool:
         """Whether all positions from `start` to `end` have arrived."""
@@ -368,7 +366,7 @@ class OutLane(OutQueue):
         while self.lost.count:
             start = self.lost.first_start()
             stop = self.lost.covered_to(start)
-            index = longs.find(self._starts, start)
+            index = longs.up_to(self._starts, start) - 1
             payload = self._payloads[index]
             assert payload is not None
             if self._marks is not None and 0 < self._marks[index][1] <= now:

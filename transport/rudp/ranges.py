@@ -10,20 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from transport import limits
+from transport.rudp import longs
 
 KEPT_MAX = limits.RUDP_ACK_RANGES_KEPT
 
 
-def _find(numbers: list[int], value: int) -> int:
-    """The index of the first of the sorted `numbers` that is not below `value`, or their count."""
-    low, high = 0, len(numbers)
-    while low < high:
-        middle = (low + high) >> 1
-        if numbers[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+_NONE = longs.new()  # stands where no list is in use
 
 
 class Ranges:
@@ -37,10 +29,9 @@ class Ranges:
     def __init__(self) -> None:
         self.count = 0
         self.total = 0
-        self._start = 0  # the one range; with more than one they are all in the lists
+        self._start = 0  # the one range
         self._end = 0
-        self._starts: list[int] = []
-        self._ends: list[int] = []
+        self._bounds = _NONE  # with more than one: start and end of each in turn, so that they rise
 
     def __len__(self) -> int:
         return self.count
@@ -73,40 +64,23 @@ class Ranges:
         return added + self.total
 
     def _add_to_many(self, start: int, end: int) -> int:
-        """The same where the lists are in use."""
-        starts, ends = self._starts, self._ends
-        last = len(ends) - 1
-        if start > ends[last]:
-            starts.append(start)
-            ends.append(end)
-            self.count += 1
-            self.total += end - start
-            return end - start
-        if start >= starts[last]:
-            added = end - ends[last]
-            if added <= 0:
-                return 0
-            ends[last] = end
-            self.total += added
-            return added
-        low, high = _find(ends, start), _find(starts, end + 1)  # those from low to high overlap or touch it
-        if low == high:
-            starts.insert(low, start)
-            ends.insert(low, end)
-            added = end - start
-        else:
-            start = min(start, starts[low])
-            end = max(end, ends[high - 1])
-            added = end - start
-            for i in range(low, high):
-                added -= ends[i] - starts[i]
-            starts[low] = start
-            ends[low] = end
-            del starts[low + 1 : high]
-            del ends[low + 1 : high]
+        """The same where the list is in use."""
+        bounds = self._bounds
+        low, high = longs.up_to(bounds, start - 1), longs.up_to(bounds, end)
+        added = end - start - self._within(low, high, start, end)
+        starts, ends = not low & 1, not high & 1  # it overlaps and touches no range at that side
+        longs.splice(bounds, low, high, starts + ends, start if starts else end, end)
         self.total += added
         self._settle()
         return added
+
+    def _within(self, low: int, high: int, start: int, end: int) -> int:
+        """How many from `start` to `end - 1` are in the ranges that the bounds from `low` to `high` are of."""
+        bounds = self._bounds
+        found = 0
+        for i in range(low & ~1, high + 1 & ~1, 2):
+            found += min(longs.get(bounds, i + 1), end) - max(longs.get(bounds, i), start)
+        return found
 
     def remove(self, start: int, end: int) -> int:
         """Takes out what there is from `start` to `end - 1`. Returns how many that were."""
@@ -133,53 +107,44 @@ class Ranges:
         return self._remove_from_many(start, end)
 
     def _remove_from_many(self, start: int, end: int) -> int:
-        """The same where the lists are in use."""
-        starts, ends = self._starts, self._ends
-        low, high = _find(ends, start + 1), _find(starts, end)  # those from low to high overlap it
-        if low >= high:
-            return 0
-        removed = 0
-        for i in range(low, high):
-            removed += ends[i] - starts[i]
-        left, right = starts[low], ends[high - 1]
-        del starts[low:high]
-        del ends[low:high]
-        if right > end:
-            starts.insert(low, end)
-            ends.insert(low, right)
-            removed -= right - end
-        if left < start:
-            starts.insert(low, left)
-            ends.insert(low, start)
-            removed -= start - left
+        """The same where the list is in use."""
+        bounds = self._bounds
+        low, high = longs.up_to(bounds, start - 1), longs.up_to(bounds, end)
+        removed = self._within(low, high, start, end)
+        cuts, leaves = low & 1, high & 1  # a range begins before it, one goes on behind it
+        longs.splice(bounds, low, high, cuts + leaves, start if cuts else end, end)
         self.total -= removed
         self._settle()
         return removed
 
     def _spread(self) -> None:
-        """The one range goes into the lists."""
-        self._starts.append(self._start)
-        self._ends.append(self._end)
+        """The one range goes into a list."""
+        self._bounds = longs.new()
+        longs.append(self._bounds, self._start)
+        longs.append(self._bounds, self._end)
         self._start = 0
         self._end = 0
 
     def _settle(self) -> None:
-        """Counts the lists; a single range comes out of them."""
-        self.count = len(self._starts)
+        """Counts the list; a single range comes out of it."""
+        bounds = self._bounds
+        self.count = longs.size(bounds) >> 1
         if self.count == 1:
-            self._start = self._starts.pop()
-            self._end = self._ends.pop()
+            self._start = longs.get(bounds, 0)
+            self._end = longs.get(bounds, 1)
+        if self.count <= 1:
+            self._bounds = _NONE
 
     def first_start(self) -> int:
         """Where the first range starts; -1 when there is none."""
         if self.count > 1:
-            return self._starts[0]
+            return longs.get(self._bounds, 0)
         return self._start if self.count else -1
 
     def first_end(self) -> int:
         """Where the first range ends; -1 when there is none."""
         if self.count > 1:
-            return self._ends[0]
+            return longs.get(self._bounds, 1)
         return self._end if self.count else -1
 
     def first(self) -> tuple[int, int]:
@@ -206,22 +171,20 @@ class Ranges:
         """The end of the range that `start` is in; `start` itself if it is in none."""
         if self.count <= 1:
             return self._end if self._start <= start < self._end else start
-        i = _find(self._ends, start + 1)
-        if i < self.count and self._starts[i] <= start:
-            return self._ends[i]
-        return start
+        place = longs.up_to(self._bounds, start)
+        return longs.get(self._bounds, place) if place & 1 else start
 
     def next_start(self, number: int, most: int) -> int:
         """Where the first range begins that lies above `number`, but `most` where that is less or there is none."""
         if self.count <= 1:
             return min(self._start, most) if self.count and self._start > number else most
-        index = _find(self._starts, number + 1)
-        return min(self._starts[index], most) if index < len(self._starts) else most
+        place = longs.up_to(self._bounds, number) + 1 & ~1
+        return min(longs.get(self._bounds, place), most) if place < 2 * self.count else most
 
     def last_end(self) -> int:
         """Where the last range ends: one more than the largest integer in the set; -1 when there is none."""
         if self.count > 1:
-            return self._ends[self.count - 1]
+            return longs.get(self._bounds, 2 * self.count - 1)
         return self._end if self.count else -1
 
     def clear(self) -> None:
@@ -230,15 +193,13 @@ class Ranges:
         self.total = 0
         self._start = 0
         self._end = 0
-        if self._starts:
-            self._starts.clear()
-            self._ends.clear()
+        self._bounds = _NONE
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every range as (start, end), from the lowest up."""
-        if self.count == 1:
-            return [(self._start, self._end)]
-        return list(zip(self._starts, self._ends, strict=True))
+        if self.count <= 1:
+            return [(self._start, self._end)] if self.count else []
+        return list(zip(self._bounds[::2], self._bounds[1::2], strict=True))
 
 
 class AckRanges:
@@ -256,8 +217,7 @@ class AckRanges:
         self.largest = -1
         self.floor = 0
         self._start = 0  # of the highest range, which ends with `largest` and may be empty
-        self._starts: list[int] = []  # of all others, from the lowest up
-        self._ends: list[int] = []
+        self._bounds = longs.new()  # of all others start and end in turn, from the lowest up
 
     def __repr__(self) -> str:
         shown = [(self.range_start(i), self.range_end(i)) for i in range(self.range_count())]
@@ -270,8 +230,8 @@ class AckRanges:
             return True
         if number > self.largest:
             if self.largest >= self._start:
-                self._starts.append(self._start)
-                self._ends.append(self.largest + 1)
+                longs.append(self._bounds, self._start)
+                longs.append(self._bounds, self.largest + 1)
                 self._limit()
             self._start = number
             self.largest = number
@@ -282,47 +242,31 @@ class AckRanges:
 
     def _add_below(self, number: int) -> bool:
         """The same for a number below the highest range."""
-        starts, ends = self._starts, self._ends
-        i = _find(ends, number)  # the first range that ends at the number or beyond it
-        count = len(ends)
-        if i < count and starts[i] <= number < ends[i]:
+        bounds = self._bounds
+        if longs.up_to(bounds, number) & 1:
             return False
-        grows = i < count and ends[i] == number
-        after = i + 1 if grows else i  # the first range above the number
-        is_top = after == count
-        meets = number + 1 == (self._start if is_top else starts[after])
-        if grows and meets and is_top:
-            self._start = starts.pop()
-            ends.pop()
-        elif grows and meets:
-            ends[i] = ends[after]
-            del starts[after]
-            del ends[after]
-        elif grows:
-            ends[i] = number + 1
-        elif meets and is_top:
-            self._start = number
-        elif meets:
-            starts[after] = number
-        else:
-            starts.insert(i, number)
-            ends.insert(i, number + 1)
+        low, high = longs.up_to(bounds, number - 1), longs.up_to(bounds, number + 1)
+        if number + 1 == self._start:  # it joins the highest range, and maybe the one before, too
+            self._start = longs.get(bounds, low - 1) if low & 1 else number
+            longs.splice(bounds, low & ~1, longs.size(bounds), 0, 0, 0)
+            return True
+        starts, ends = not low & 1, not high & 1
+        longs.splice(bounds, low, high, starts + ends, number if starts else number + 1, number + 1)
+        if starts and ends:
             self._limit()
         return True
 
     def _limit(self) -> None:
         """Forgets the lowest range if there are too many."""
-        if len(self._starts) >= KEPT_MAX:
-            self.floor = self._ends[0]
-            del self._starts[0]
-            del self._ends[0]
+        if longs.size(self._bounds) >= 2 * KEPT_MAX:
+            self.floor = longs.get(self._bounds, 1)
+            longs.drop(self._bounds, 2)
 
     def contains(self, number: int) -> bool:
         """True if `number` is in a range that is kept."""
         if number >= self._start:
             return number <= self.largest
-        i = _find(self._ends, number + 1)
-        return i < len(self._ends) and self._starts[i] <= number
+        return bool(longs.up_to(self._bounds, number) & 1)
 
     def forget_to(self, number: int) -> None:
         """Drops all below `number`: the peer knows that we have them. They count as duplicates from now on.
@@ -334,26 +278,21 @@ class AckRanges:
             return
         self.floor = number
         self._start = max(self._start, number)
-        if not self._starts:
-            return
-        i = _find(self._ends, number + 1)  # ranges before it end at the number or below
-        del self._starts[:i]
-        del self._ends[:i]
-        if self._starts and self._starts[0] < number:
-            self._starts[0] = number
+        place = longs.up_to(self._bounds, number)
+        longs.splice(self._bounds, 0, place, place & 1, number, 0)
 
     def range_count(self) -> int:
         """How many ranges are kept."""
-        return len(self._starts) + (1 if self.largest >= self._start else 0)
+        return (longs.size(self._bounds) >> 1) + (1 if self.largest >= self._start else 0)
 
     def range_start(self, index: int) -> int:
         """The smallest number of range `index`, counted from the highest down. Raises IndexError."""
         if not 0 <= index < self.range_count():
             raise IndexError(index)
-        return self._start if index == 0 else self._starts[len(self._starts) - index]
+        return self._start if index == 0 else longs.get(self._bounds, longs.size(self._bounds) - 2 * index)
 
     def range_end(self, index: int) -> int:
         """One more than the largest number of range `index`, counted from the highest down. Raises IndexError."""
         if not 0 <= index < self.range_count():
             raise IndexError(index)
-        return self.largest + 1 if index == 0 else self._ends[len(self._ends) - index]
+        return self.largest + 1 if index == 0 else longs.get(self._bounds, longs.size(self._bounds) - 2 * index + 1)
