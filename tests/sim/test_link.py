@@ -30,7 +30,7 @@ def arrivals(sut: Link) -> list[tuple[int, bytes, int]]:
     """(time since the epoch, data, ecn) in order of arrival."""
     found = []
     while (entry := sut.flight.pop(1 << 62)) is not None:
-        found.append((entry[0] - EPOCH, entry[3], entry[4]))
+        found.append((entry.time - EPOCH, entry.data, entry.ecn))
     return found
 
 
@@ -308,7 +308,7 @@ def test_limit_of_scheduled_changes():
 
 
 def test_entries_come_in_order_of_time_and_then_of_number(rng):
-    """Those that arrive behind all others stand in a line, the rest in a heap; together they are in order."""
+    """Who arrives behind all others stands in a line or the other, the rest in a heap; together they are in order."""
     flight = Flight()
     expected, found, now = [], [], 0
     for number in range(1, 5000):
@@ -316,18 +316,18 @@ def test_entries_come_in_order_of_time_and_then_of_number(rng):
         if rng.random() < 0.1:
             flight.act(time, print)
         else:
-            flight.push(time, "link", b"data", 0, "a", "b")
+            flight.push(time, None, b"data", 0, "a", "b")
         expected.append((time, number))
         if rng.random() < 0.5:
             now += rng.randrange(8)
             assert flight.next_time() == min(set(expected) - set(found))[0]
             while (entry := flight.pop(now)) is not None:
-                found.append(entry[:2])
+                found.append((entry.time, entry.number))
         if number % 500 == 0:
             expected, found = sorted(set(expected) - set(found)), []
             assert len(flight) == len(expected)
     rest = []
     while (entry := flight.pop(1 << 62)) is not None:
-        rest.append(entry[:2])
+        rest.append((entry.time, entry.number))
     assert rest == sorted(set(expected) - set(found))
     assert (len(flight), flight.bytes, flight.next_time()) == (0, 0, -1)

@@ -85,12 +85,12 @@ class MemoryHub:
             entry = self.flight.pop(now)
             if entry is None:
                 break
-            link, end = entry[2], entry[6]
+            link, end = entry.link, entry.target
             if link is None:
-                self._call(entry[3])
-            elif end.arrive(entry[3], entry[4], entry[5]):
+                self._call(entry.action)
+            elif end.arrive(entry.data, entry.ecn, entry.source):
                 link.arrived += 1
-                link.arrived_bytes += len(entry[3])
+                link.arrived_bytes += len(entry.data)
                 if not touched or touched[-1] is not end:
                     touched.append(end)
             else:

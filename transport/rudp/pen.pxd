@@ -147,6 +147,10 @@ cdef inline bytes take(bytes data, Py_ssize_t start, Py_ssize_t end):
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
 
 
+cdef inline bytes copied(object room, Py_ssize_t start, Py_ssize_t end):
+    return PyBytes_FromStringAndSize(<const char *> at(room, start), end - start)
+
+
 cdef inline unsigned int checksum(object room, Py_ssize_t start, Py_ssize_t end, int kind,
                                   unsigned long long seed) noexcept:
     if kind == 4:

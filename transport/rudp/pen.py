@@ -137,6 +137,11 @@ def take(data: bytes, start: int, end: int) -> bytes:
     return data[start:end]
 
 
+def copied(room: memoryview, start: int, end: int) -> bytes:
+    """Bytes `start` to `end` of a room."""
+    return bytes(room[start:end])
+
+
 def checksum(room: memoryview, start: int, end: int, kind: int, seed: int) -> int:
     """The checksum of a packet in a room; of `seed` the lowest 32 bits count."""
     return checksum_of(bytes(room[start:end]), end - start, kind, seed)

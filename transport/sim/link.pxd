@@ -9,27 +9,53 @@ cdef Py_ssize_t COMPACT_AT
 cdef int ARRIVES, COPY, DOWN, TOO_LARGE, QUEUE_FULL, LOST, BURST
 
 
+cdef class Link
+
+
+@cython.final
+@cython.freelist(256)
+cdef class Entry:
+    cdef readonly long long time, number
+    cdef readonly Link link
+    cdef readonly bytes data
+    cdef readonly int ecn
+    cdef readonly object source, target, action
+
+    cdef fill(self, long long time, long long number, Link link, bytes data, int ecn, source, target, action)
+    cdef bint is_before(self, Entry other) noexcept
+
+
+@cython.final
+cdef class Line:
+    cdef Entry first
+    cdef long long last
+    cdef Py_ssize_t count
+    cdef list _entries
+    cdef Py_ssize_t _head
+
+    cdef append(self, Entry entry)
+    @cython.locals(entries=list)
+    cdef drop(self)
+
+
 cdef class Flight:
     cdef public Py_ssize_t events_max
     cdef public long long bytes_max
-    cdef public list heap
     cdef public long long number
     cdef public long long bytes
+    cdef Entry _first
+    cdef Line _one, _two
+    cdef list _heap
 
-    cdef list _line
-    cdef Py_ssize_t _head
-    cdef long long _last
-
-    @cython.locals(line=list, entry=tuple)
-    cpdef push(self, long long time, object link, bytes data, int ecn, object source, object target)
+    @cython.locals(one=Line, two=Line, entry=Entry)
+    cpdef push(self, long long time, Link link, bytes data, int ecn, object source, object target)
+    @cython.locals(entry=Entry)
     cpdef act(self, long long time, object action)
-    @cython.locals(entry=tuple, time="long long")
     cpdef long long next_time(self)
-    @cython.locals(line=list, entry=tuple, time="long long", head=Py_ssize_t, data=bytes)
-    cpdef pop(self, long long now)
-    @cython.locals(heap=list, line=list, standing=tuple, entry=tuple, time="long long", other="long long",
-                   number="long long")
-    cdef tuple _first(self)
+    @cython.locals(entry=Entry)
+    cpdef Entry pop(self, long long now)
+    @cython.locals(first=Entry, other=Entry)
+    cdef Entry _earliest(self)
 
 
 cdef class Link:

@@ -35,100 +35,149 @@ def _undrawn() -> float:
     raise AssertionError("an impairment that is off was drawn for")
 
 
+class Entry:
+    """A datagram in the air, or an action to come. Made by `Flight`.
+
+    Attributes:
+        time, number: when it is due, and the how manieth it is; together its place in the order.
+        link: by which it travels; None for an action.
+        data, ecn, source, target: the datagram.
+        action: what is to be called.
+    """
+
+    def fill(self, time: int, number: int, link: Any, data: bytes, ecn: int, source: Any, target: Any,
+             action: Any) -> None:  # fmt: skip
+        """Sets all of it: made by `__new__`, for calling the class costs as much as the rest of sending a datagram."""
+        self.time = time
+        self.number = number
+        self.link = link
+        self.data = data
+        self.ecn = ecn
+        self.source = source
+        self.target = target
+        self.action = action
+
+    def is_before(self, other: Entry) -> bool:
+        """Whether it is due before `other`."""
+        return self.time < other.time or (self.time == other.time and self.number < other.number)
+
+
+class Line:
+    """Entries each of which came behind all before it.
+
+    Attributes:
+        first: the one that is due next, None when there is none.
+        last: the time of the latest.
+        count: how many there are.
+    """
+
+    def __init__(self) -> None:
+        self.first: Entry | None = None
+        self.last = 0
+        self.count = 0
+        self._entries: list[Entry | None] = []
+        self._head = 0  # of the list: those before it are gone
+
+    def append(self, entry: Entry) -> None:
+        """Puts one behind all others; it is due no earlier than they are."""
+        self._entries.append(entry)
+        self.last = entry.time
+        self.count += 1
+        if self.first is None:
+            self.first = entry
+
+    def drop(self) -> None:
+        """Lets go of the first."""
+        entries = self._entries
+        entries[self._head] = None
+        self._head += 1
+        self.count -= 1
+        if not self.count or (self._head >= COMPACT_AT and 2 * self._head >= len(entries)):
+            del entries[: self._head]
+            self._head = 0
+        self.first = entries[self._head] if self.count else None
+
+
 class Flight:
     """Datagrams in the air and actions to come, by time, then in the order they were put in.
 
-    An entry is (time, number, link, data, ecn, source, target); link None is an action, with the callable in the place
-    of data. Most datagrams arrive behind all others: they stand in a line, which costs nothing to keep in order.
-
-    Attributes:
-        heap: the entries that don't stand in the line.
+    Most datagrams arrive behind all others of their way: they stand in one of two lines, for the two ways of a
+    conversation, which costs nothing to keep in order. The others, and actions, are in a heap.
     """
 
     def __init__(self, events_max: int = limits.SIM_EVENTS_MAX, bytes_max: int = limits.SIM_FLIGHT_BYTES) -> None:
         self.events_max = events_max
         self.bytes_max = bytes_max
-        self.heap: list[tuple[int, int, Any, Any, int, Any, Any]] = []
         self.number = 0
         self.bytes = 0
-        self._line: list[tuple[int, int, Any, Any, int, Any, Any] | None] = []
-        self._head = 0  # of the line
-        self._last = 0  # time of its last entry
+        self._first: Entry | None = None  # of all
+        self._one = Line()
+        self._two = Line()
+        self._heap: list[tuple[int, int, Entry]] = []
 
     def __len__(self) -> int:
-        return len(self.heap) + len(self._line) - self._head
+        return len(self._heap) + self._one.count + self._two.count
 
     def push(self, time: int, link: Any, data: bytes, ecn: int, source: Any, target: Any) -> None:
         """Puts one datagram in the air until `time`. Raises SimulationLimit when there are too many."""
-        line = self._line
-        if len(self.heap) + len(line) - self._head >= self.events_max:
+        one, two = self._one, self._two
+        if len(self._heap) + one.count + two.count >= self.events_max:
             raise SimulationLimit("SIM_EVENTS_MAX", self.events_max, "datagrams in the air")
         self.bytes += len(data)
         if self.bytes > self.bytes_max:
             raise SimulationLimit("SIM_FLIGHT_BYTES", self.bytes_max, "bytes in the air")
         self.number += 1
-        entry = (time, self.number, link, data, ecn, source, target)
-        if time >= self._last or self._head == len(line):
-            line.append(entry)
-            self._last = time
+        entry = Entry.__new__(Entry)
+        entry.fill(time, self.number, link, data, ecn, source, target, None)
+        if not one.count or (time >= one.last and (time < two.last or one.last >= two.last)):
+            one.append(entry)
+        elif not two.count or time >= two.last:
+            two.append(entry)
         else:
-            heappush(self.heap, entry)
+            heappush(self._heap, (time, self.number, entry))
+        if self._first is None or time < self._first.time:
+            self._first = entry
 
     def act(self, time: int, action: Callable[[], object]) -> None:
         """Has `action` called at `time`, in order with the datagrams."""
-        if len(self.heap) + len(self._line) - self._head >= self.events_max:
+        if len(self) >= self.events_max:
             raise SimulationLimit("SIM_EVENTS_MAX", self.events_max, "actions to come")
         self.number += 1
-        heappush(self.heap, (time, self.number, None, action, 0, None, None))
+        entry = Entry.__new__(Entry)
+        entry.fill(time, self.number, None, b"", 0, None, None, action)
+        heappush(self._heap, (time, self.number, entry))
+        if self._first is None or time < self._first.time:
+            self._first = entry
 
     def next_time(self) -> int:
         """When the next entry is due, or -1 when there is none."""
-        entry = self._first()
-        if entry is None:
-            return -1
-        time: int = entry[0]
-        return time
+        return -1 if self._first is None else self._first.time
 
-    def pop(self, now: int) -> Any:
+    def pop(self, now: int) -> Entry | None:
         """The next entry that is due at `now`, or None."""
-        entry = self._first()
-        if entry is None:
+        entry = self._first
+        if entry is None or entry.time > now:
             return None
-        time: int = entry[0]
-        if time > now:
-            return None
-        line = self._line
-        head = self._head
-        if head < len(line) and line[head] is entry:
-            line[head] = None
-            self._head = head = head + 1
-            if head == len(line) or (head >= COMPACT_AT and 2 * head >= len(line)):
-                del line[:head]
-                self._head = 0
+        if entry is self._one.first:
+            self._one.drop()
+        elif entry is self._two.first:
+            self._two.drop()
         else:
-            heappop(self.heap)
-        if entry[2] is not None:
-            data: bytes = entry[3]
-            self.bytes -= len(data)
+            heappop(self._heap)
+        self._first = self._earliest()
+        self.bytes -= len(entry.data)
         return entry
 
-    def _first(self) -> Any:
-        """The entry that is due next, of the line or of the heap; None when there is none."""
-        heap = self.heap
-        line = self._line
-        standing = line[self._head] if self._head < len(line) else None
-        if not heap:
-            return standing
-        entry = heap[0]
-        if standing is None:
-            return entry
-        time: int = entry[0]
-        other: int = standing[0]
-        if time != other:
-            return entry if time < other else standing
-        number: int = entry[1]
-        other = standing[1]
-        return entry if number < other else standing
+    def _earliest(self) -> Entry | None:
+        """The entry that is due next, of the lines or of the heap; None when there is none."""
+        first, other = self._one.first, self._two.first
+        if first is None or (other is not None and other.is_before(first)):
+            first = other
+        if self._heap:
+            other = self._heap[0][2]
+            if first is None or other.is_before(first):
+                first = other
+        return first
 
 
 class Link:

@@ -1,7 +1,7 @@
 cimport cython
 
 from transport.sim.clock cimport SimClock
-from transport.sim.link cimport Flight, Link
+from transport.sim.link cimport Entry, Flight, Link
 from transport.sim.trace cimport Trace
 
 cdef int UNREACHABLE
@@ -36,7 +36,7 @@ cdef class SimNetwork:
     @cython.locals(holder=Port, link=Link)
     cpdef int send(self, Port port, object target, bytes data, int ecn=*) except -1
     cpdef long long next_time(self)
-    @cython.locals(now="long long", touched=list, actions=int)
+    @cython.locals(now="long long", touched=list, actions=int, entry=Entry)
     cpdef list pump(self)
-    @cython.locals(link=Link, data=bytes, port=Port, inbox=list)
-    cpdef _arrive(self, tuple entry, list touched)
+    @cython.locals(link=Link, port=Port, inbox=list)
+    cdef _arrive(self, Entry entry, list touched)

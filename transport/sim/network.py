@@ -15,7 +15,7 @@ from transport.machine import Address, Path
 from transport.sim.clock import SimClock
 from transport.sim.config import LinkConfig
 from transport.sim.errors import SimulationError, SimulationLimit
-from transport.sim.link import COUNTERS, Flight, Link
+from transport.sim.link import COUNTERS, Entry, Flight, Link
 from transport.sim.seeds import derive, entropy
 from transport.sim.trace import Trace
 
@@ -201,31 +201,30 @@ class SimNetwork:
             entry = self.flight.pop(now)
             if entry is None:
                 return touched
-            if entry[2] is None:
+            if entry.link is None:
                 actions += 1
                 if actions > limits.SIM_STILL_MAX:
                     raise SimulationLimit("SIM_STILL_MAX", limits.SIM_STILL_MAX, f"actions at the instant {now}")
                 self.acted += 1
-                entry[3]()
+                entry.action()
             else:
                 self._arrive(entry, touched)
 
-    def _arrive(self, entry: Any, touched: list[Port]) -> None:
-        link = entry[2]
-        data = entry[3]
-        port = self._names.get(entry[6])
+    def _arrive(self, entry: Entry, touched: list[Port]) -> None:
+        link: Link = entry.link
+        port = self._names.get(entry.target)
         if port is None:
             link.unreachable += 1
-            self.trace.datagram(UNREACHABLE, link.number, self.clock.now_ns, data, 0)
+            self.trace.datagram(UNREACHABLE, link.number, self.clock.now_ns, entry.data, 0)
             return
         link.arrived += 1
-        link.arrived_bytes += len(data)
+        link.arrived_bytes += len(entry.data)
         inbox = port.inbox
         if not inbox:
             touched.append(port)
         elif len(inbox) >= self.events_max:
             raise SimulationLimit("SIM_EVENTS_MAX", self.events_max, f"datagrams that wait at {port.address!r}")
-        inbox.append((data, entry[5], entry[6], entry[4]))
+        inbox.append((entry.data, entry.source, entry.target, entry.ecn))
 
     # For tests and machines
 

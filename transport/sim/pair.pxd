@@ -14,9 +14,12 @@ cdef class World:
     cdef readonly long long _steps_max
     cdef long long _still
     cdef bint _stirred
+    cdef Side _settled
 
-    @cython.locals(side=Side)
     cpdef flush(self)
+    cpdef _stir(self)
+    @cython.locals(side=Side)
+    cpdef _settle(self)
     @cython.locals(first="long long", due="long long", side=Side)
     cpdef long long next_time(self)
     cpdef bint step(self, until_ns=*) except -1

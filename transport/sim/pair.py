@@ -44,6 +44,7 @@ class World:
         self._steps_max = steps_max
         self._still = 0
         self._stirred = True  # somebody beside the steps may have given commands
+        self._settled: Side | None = None  # but not to this one, since it was settled
 
     def add(self, machine: DatagramMachine, *addresses: Address, peer: Address | None = None, offset_ns: int = 0,
             skew_ppm: int = 0) -> DatagramSide:  # fmt: skip
@@ -74,9 +75,19 @@ class World:
 
     def flush(self) -> None:
         """Takes what the machines have to send, and their events, at this instant."""
+        self._stir()
+        self._settle()
+
+    def _stir(self) -> None:
+        """Anybody may have given commands to any machine."""
+        self._stirred = True
+        self._settled = None
+
+    def _settle(self) -> None:
         self._stirred = False
         for side in self.sides:
-            side.settle()
+            if side is not self._settled:
+                side.settle()
 
     def next_time(self) -> int:
         """When something happens next, or -1 when nothing will."""
@@ -89,12 +100,12 @@ class World:
 
     def step(self, until_ns: int | None = None) -> bool:
         """Goes to the next instant at which something happens; False when there is none (by `until_ns`)."""
-        self._stirred = True
+        self._stir()
         return self._advance(NEVER if until_ns is None else until_ns)
 
     def _advance(self, until_ns: int) -> bool:
         if self._stirred:
-            self.flush()
+            self._settle()
         first = self.next_time()
         if first < 0 or first > until_ns:
             return False
@@ -110,9 +121,11 @@ class World:
         acted = network.acted
         network.pump()
         self._stirred = acted != network.acted
+        self._settled = None
         for side in self.sides:
             if side.wake() and side.on_input is not None:
                 self._stirred = True
+                self._settled = side  # when the last one is, nobody's turn is to come that could stir it
         return True
 
     def _at(self, what: str) -> str:
@@ -137,7 +150,7 @@ class World:
         span = limits.SIM_RUN_NS if seconds is None else round(seconds * limits.SECOND_NS)
         end = self.now_ns + span
         first = self.steps
-        self._stirred = True
+        self._stir()
         while self._advance(end):
             self._check_steps(first)
         if self.next_time() >= 0:
@@ -149,7 +162,7 @@ class World:
         """Runs for exactly `seconds` of virtual time, idle or not."""
         end = self.now_ns + round(seconds * limits.SECOND_NS)
         first = self.steps
-        self._stirred = True
+        self._stir()
         while self._advance(end):
             self._check_steps(first)
         self.network.clock.advance_to(end)

@@ -2,10 +2,12 @@ cimport cython
 
 from transport.datagram.base cimport Endpoint
 from transport.machine cimport Path, Transmit
+from transport.rudp cimport pen
 from transport.sim.link cimport Link
 from transport.sim.network cimport Port, SimNetwork
 
 cdef int FLUSH_MAX
+cdef Py_ssize_t ROOM_BYTES
 
 
 cdef class Side:
@@ -59,7 +61,7 @@ cdef class DatagramSide(Side):
     cpdef collect(self)
     @cython.locals(now="long long", endpoint=Endpoint, item=Transmit)
     cpdef flush(self)
-    @cython.locals(size=Py_ssize_t, segment=Py_ssize_t, path=Path, port=Port, whole=bytes, start=Py_ssize_t)
+    @cython.locals(size=Py_ssize_t, segment=Py_ssize_t, path=Path, port=Port, start=Py_ssize_t, end=Py_ssize_t)
     cpdef _send(self, Transmit batch)
     @cython.locals(port=Port, first=Port)
     cpdef Port _port(self, local)

@@ -13,6 +13,7 @@ from typing import Any
 from transport import limits
 from transport.datagram.base import NOWHERE, Endpoint
 from transport.machine import EOF, ByteMachine, DatagramMachine, Transmit
+from transport.rudp import pen
 from transport.session import Batch, MessageSession
 from transport.sim.clock import SkewedClock
 from transport.sim.errors import SimulationError, SimulationLimit
@@ -22,6 +23,7 @@ from transport.sim.seeds import stream
 from transport.sim.trace import Fate
 
 FLUSH_MAX = limits.SIM_FLUSH_MAX
+ROOM_BYTES = limits.DATAGRAM_BYTES_MAX
 SILENT = vars(Endpoint)["events"]  # which gives nothing, unless it is overridden
 
 
@@ -151,7 +153,7 @@ class DatagramSide(Side):
         super().__init__(name, machine, network, clock)
         self.ports = ports
         self.peer = peer
-        self._room = memoryview(bytearray(limits.DATAGRAM_BYTES_MAX))
+        self._room = memoryview(bytearray(ROOM_BYTES))
         self._known: Any = None  # the machine that these two are about
         self._endpoint: Endpoint | None = None
         self._tells = True
@@ -160,12 +162,13 @@ class DatagramSide(Side):
             port.owner = self
 
     def _peers(self) -> Endpoint | None:
-        """The machine, where it is an endpoint of many sessions: then it is asked as drivers ask, without objects."""
-        machine = self.machine
-        if machine is not self._known:  # a test may put another in its place
-            self._known = machine
-            self._endpoint = machine if isinstance(machine, Endpoint) else None
-            self._tells = self._endpoint is None or type(machine).events is not SILENT
+        """The machine, where it is an endpoint of many sessions: then it is asked as drivers ask, without objects.
+
+        To be called when `machine` is not `_known`: a test may put another in its place.
+        """
+        machine = self._known = self.machine
+        self._endpoint = machine if isinstance(machine, Endpoint) else None
+        self._tells = self._endpoint is None or type(machine).events is not SILENT
         return self._endpoint
 
     def inbox(self) -> list[Any]:
@@ -182,7 +185,7 @@ class DatagramSide(Side):
 
     def due(self) -> int:
         """When this side wants to be woken, in the network's time, or -1."""
-        endpoint = self._peers()
+        endpoint = self._endpoint if self.machine is self._known else self._peers()
         if endpoint is None:
             return Side.due(self)
         due = endpoint.due()
@@ -195,7 +198,7 @@ class DatagramSide(Side):
 
     def wake(self) -> bool:
         """One wake-up, see `Side`; an endpoint of many sessions is given its datagrams as a driver gives them."""
-        endpoint = self._peers()
+        endpoint = self._endpoint if self.machine is self._known else self._peers()
         if endpoint is None:
             return Side.wake(self)
         came = False
@@ -225,6 +228,10 @@ class DatagramSide(Side):
 
     def _deliver(self, endpoint: Endpoint, port: Port, now: int) -> None:
         """Gives the endpoint what a port has, consecutive datagrams of one path together."""
+        if len(port.inbox) == 1:
+            entry = port.inbox.pop()
+            endpoint.receive_one(entry[0], port.path(entry[1]), entry[3], now)
+            return
         inbox = port.take()
         count = len(inbox)
         start = 0
@@ -233,9 +240,6 @@ class DatagramSide(Side):
             source = entry[1]
             ecn = entry[3]
             start += 1
-            if start == count:
-                endpoint.receive_one(entry[0], port.path(source), ecn, now)
-                return
             payloads = [entry[0]]
             while start < count:
                 following = inbox[start]
@@ -247,13 +251,15 @@ class DatagramSide(Side):
 
     def collect(self) -> None:
         """Takes events and messages from the machine; those of an endpoint's sessions are for their owners."""
-        if self._peers() is None or self._tells:
+        if self.machine is not self._known:
+            self._peers()
+        if self._tells:
             Side.collect(self)
 
     def flush(self) -> None:
         """Takes the machine's output until there is none."""
         now = self.now()
-        endpoint = self._peers()
+        endpoint = self._endpoint if self.machine is self._known else self._peers()
         if endpoint is not None:
             item = self._item
             for _ in range(FLUSH_MAX):
@@ -271,19 +277,20 @@ class DatagramSide(Side):
     def _send(self, batch: Transmit) -> None:
         size = batch.size
         segment = batch.segment_bytes
-        if not 0 <= size <= len(self._room) or (size and not 0 < segment <= size):
-            raise SimulationError(f"{self.name}: {batch!r} does not fit a buffer of {len(self._room)} bytes")
+        if not 0 <= size <= ROOM_BYTES or (size and not 0 < segment <= size):
+            raise SimulationError(f"{self.name}: {batch!r} does not fit a buffer of {ROOM_BYTES} bytes")
         path = batch.path
         target = self.peer if path.remote is None else path.remote
         if target is None:
             raise SimulationError(f"{self.name}: {batch.path!r} leads nowhere, and this side has no peer")
         port = self._port(path.local)
-        whole = bytes(self._room[:size])
-        if segment >= size:
-            self.network.send(port, target, whole, batch.ecn)
-            return
-        for start in range(0, size, segment):
-            self.network.send(port, target, whole[start : start + segment], batch.ecn)
+        start = 0
+        while True:
+            end = min(start + segment, size)
+            self.network.send(port, target, pen.copied(self._room, start, end), batch.ecn)
+            start = end
+            if start == size:
+                return
 
     def _port(self, local: Any) -> Port:
         first = self.ports[0]
