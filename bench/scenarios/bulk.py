@@ -39,10 +39,9 @@ class Transfer:
 
     def feed(self) -> None:
         """Fills up what has drained."""
-        now = self._rig.now
         for channel, session in enumerate(self._sessions):
-            while session.state == 1 and session.queued_bytes + session.blocked_bytes < HIGH_WATER:
-                session.send(self._message, channel, ORDERED, 0, 0, now)
+            while session.queued_bytes + session.blocked_bytes < HIGH_WATER and session.state == 1:
+                session.send(self._message, channel, ORDERED, 0, 0, self._rig.now)
 
     def _take(self, payloads: list[Any], channel: int) -> None:
         self.received[channel] += sum(map(len, payloads))

@@ -68,6 +68,7 @@ class Rig:
         self.on_server: Taken | None = None
         self.on_client_input: Callable[[], None] | None = None
         self._accepted: list[RudpSession] = []
+        self._server_ready, self._client_ready = self.server_end.take_ready, self.client_end.take_ready
         server_side.on_input = self._server_input
         client_side.on_input = self._client_input
         self.up: Link = self.network.link("c", "s")
@@ -82,14 +83,14 @@ class Rig:
         return self.network.clock.now_ns
 
     def _server_input(self, _side: object) -> None:
-        if self.server_end.fresh_sessions:
-            self._accepted += self.server_end.take_fresh()  # type: ignore[arg-type]
-        session = self.server_end.take_ready()
+        session = self._server_ready()
         if session is not None:
+            if self.server_end.fresh_sessions:  # each of them has told that it is open, too
+                self._accepted += self.server_end.take_fresh()  # type: ignore[arg-type]
             drain(self.server_end, session, self.on_server)
 
     def _client_input(self, _side: object) -> None:
-        session = self.client_end.take_ready()
+        session = self._client_ready()
         if session is not None:
             drain(self.client_end, session, self.on_client)
         if self.on_client_input is not None:

@@ -181,6 +181,20 @@ def test_clocks_that_differ():
     assert server.got[0][3] == limits.SECOND_NS + 10**12 + 3 * MS
 
 
+@pytest.mark.parametrize("first", ["a", "b", "ab"])
+def test_what_an_application_has_the_other_side_send_leaves_at_once(first):
+    pair = Pair(Datagrams(), Datagrams(), SimNetwork(link=LinkConfig(delay_ns=5 * MS)))
+    sides = {"a": (pair.a, pair.b), "b": (pair.b, pair.a)}
+    for side, other in sides.values():
+        side.on_input = lambda _, own=side.machine, peer=other.machine: len(own.got) == 1 and peer.send(b"more")
+    for name in first:
+        sides[name][0].machine.send(b"first")
+    pair.run()
+    for name in "ab":
+        times = [now - limits.SECOND_NS for *_, now in sides[name][1].machine.got]
+        assert times == ([5 * MS, 10 * MS] if name in first else [])
+
+
 def test_a_new_mapping_in_the_middle():
     network = SimNetwork(link=LinkConfig(delay_ns=10 * MS))
     client, server = Datagrams(), Datagrams()
