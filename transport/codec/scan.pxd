@@ -23,17 +23,17 @@ cdef class Scanner:
     cdef Py_ssize_t _detail
 
     cpdef begin(self, Py_ssize_t room)
-    cpdef int check(self, bytes data)
+    cpdef int check(self, bytes data) except? -1
     @cython.locals(start=Py_ssize_t, end=Py_ssize_t, limit=Py_ssize_t, left=Py_ssize_t, byte=int, head=Py_ssize_t,
                    size=Py_ssize_t, kind=int)
-    cpdef Py_ssize_t advance(self, bytes data, Py_ssize_t pos)
+    cpdef Py_ssize_t advance(self, bytes data, Py_ssize_t pos) except? -1
     @cython.locals(step=Py_ssize_t)
-    cdef Py_ssize_t _pass_body(self, Py_ssize_t pos, Py_ssize_t end)
+    cdef Py_ssize_t _pass_body(self, Py_ssize_t pos, Py_ssize_t end) except? -1
     @cython.locals(size=Py_ssize_t, i=Py_ssize_t, code=int)
     cdef Py_ssize_t _read_size(self, bytes data, Py_ssize_t pos, int row, Py_ssize_t head) except? -1
     @cython.locals(bit=cython.longlong)
     cdef void _enter(self, int kind, Py_ssize_t size, Py_ssize_t left) noexcept
-    cdef Py_ssize_t _refuse(self, int state, Py_ssize_t pos, Py_ssize_t detail)
+    cdef Py_ssize_t _refuse(self, int state, Py_ssize_t pos, Py_ssize_t detail) except? -1
 
 
 @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, depth=Py_ssize_t, elements=Py_ssize_t, byte=int)

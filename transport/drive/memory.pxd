@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 from transport.codec cimport memory
 from transport.drive.base cimport Owner
@@ -25,20 +26,20 @@ cdef class MemoryDriver(StreamDriver):
     cdef bint _eof_left
 
     @cython.locals(pending=list, whole=bytes, start=Py_ssize_t, first=Py_ssize_t, size=Py_ssize_t, piece=Py_ssize_t)
-    cpdef bint _write(self)
+    cpdef bint _write(self) except? -1
     @cython.locals(whole=bytes)
     cpdef bytes _joined(self)
     @cython.locals(room=Py_ssize_t, link=Link, now=cython.longlong)
-    cpdef Py_ssize_t _room(self)
+    cpdef Py_ssize_t _room(self) except? -1
     @cython.locals(peer=MemoryDriver)
     cpdef _hand_over(self, bytes data)
     cpdef _retry_later(self)
     cpdef _retry(self)
     @cython.locals(now=cython.longlong, opens=cython.longlong)
-    cpdef long long _opens(self)
+    cpdef int64_t _opens(self) except? -1
     cpdef _half_close(self)
     cpdef _write_failed(self)
-    cpdef bint arrive(self, bytes data, int ecn, source)
+    cpdef bint arrive(self, bytes data, int ecn, source) except? -1
     cpdef come(self)
     cpdef _take_in(self)
     @cython.locals(data=bytes, peer=MemoryDriver)

@@ -38,8 +38,8 @@ cdef class StreamDriver(Driver):
     @cython.locals(total=Py_ssize_t, buffers=list, session=ByteSession, run=bytearray)
     cpdef _pump(self)
     @cython.locals(index=Py_ssize_t, pending=list)
-    cpdef bint _sent(self, Py_ssize_t count)
-    cpdef bint _write_run(self, bytearray run)
+    cpdef bint _sent(self, Py_ssize_t count) except? -1
+    cpdef bint _write_run(self, bytearray run) except? -1
     cpdef writable(self)
     cpdef timer_fired(self, now)
     cpdef discard(self)
@@ -48,7 +48,7 @@ cdef class StreamDriver(Driver):
     cpdef fail(self, error)
     cpdef _broken(self, error)
     cpdef _release(self)
-    cpdef bint _write(self)
+    cpdef bint _write(self) except? -1
     cpdef _half_close(self)
     cpdef _read_on(self)
     cpdef _read_off(self)
@@ -66,9 +66,9 @@ cdef class SocketDriver(StreamDriver):
     cpdef timer_fired(self, now)
     cpdef _on_writable(self)
     @cython.locals(sent=Py_ssize_t)
-    cpdef bint _write(self)
+    cpdef bint _write(self) except? -1
     @cython.locals(sent=Py_ssize_t)
-    cpdef bint _write_run(self, bytearray run)
+    cpdef bint _write_run(self, bytearray run) except? -1
     cpdef _write_failed(self, error)
     cpdef _half_close(self)
     cpdef _read_on(self)

@@ -28,7 +28,7 @@ cdef class DatagramSocket:
     cdef public Py_ssize_t segment_max
 
     cpdef fileno(self)
-    cpdef Py_ssize_t receive(self, Endpoint sink, long long now)
-    cpdef bint send(self, Outgoing batch)
-    cpdef bint send_single(self, bytes payload, path)
+    cpdef Py_ssize_t receive(self, Endpoint sink, long long now) except? -1
+    cpdef bint send(self, Outgoing batch) except? -1
+    cpdef bint send_single(self, bytes payload, path) except? -1
     cpdef close(self)

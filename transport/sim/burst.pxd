@@ -17,4 +17,4 @@ cdef class BurstProcess:
     cpdef _redraw(self, long long time)
     @cython.locals(mean="long long")
     cpdef _stay(self)
-    cpdef double loss(self, long long time)
+    cpdef double loss(self, long long time) except? -1

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 from transport.sim.burst cimport BurstProcess
 from transport.sim.trace cimport Trace
@@ -51,7 +52,7 @@ cdef class Flight:
     cpdef push(self, long long time, Link link, bytes data, int ecn, object source, object target)
     @cython.locals(entry=Entry)
     cpdef act(self, long long time, object action)
-    cpdef long long next_time(self)
+    cpdef int64_t next_time(self) except? -1
     @cython.locals(entry=Entry)
     cpdef Entry pop(self, long long now)
     @cython.locals(first=Entry, other=Entry)
@@ -126,9 +127,9 @@ cdef class Link:
     cpdef int send(self, bytes data, int ecn, long long now, object source, object target) except -1
     @cython.locals(backlog="long long", work="long long")
     cpdef int _enter(self, long long wire, long long now) except -1
-    cpdef long long queued_bytes(self, long long now)
+    cpdef int64_t queued_bytes(self, long long now) except? -1
     @cython.locals(end="long long")
-    cpdef long long opens_at(self, long long now)
+    cpdef int64_t opens_at(self, long long now) except? -1
     @cython.locals(loss=double, lost=bint)
     cpdef int _loses(self, long long time) except -1
     @cython.locals(losses=int, index=int, other=int, draw=double)
@@ -136,6 +137,6 @@ cdef class Link:
     @cython.locals(altered=bytearray, bit="long long", draw=double)
     cpdef bytes _flip(self, bytes data)
     @cython.locals(time="long long", draw=double)
-    cpdef long long _arrival(self, long long leaves)
+    cpdef int64_t _arrival(self, long long leaves) except? -1
     @cython.locals(arrival="long long")
     cpdef _copy(self, bytes data, int ecn, long long now, long long leaves, object source, object target)

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 from transport.sim.clock cimport SimClock
 from transport.sim.link cimport Entry, Flight, Link
@@ -35,7 +36,7 @@ cdef class SimNetwork:
 
     @cython.locals(holder=Port, link=Link)
     cpdef int send(self, Port port, object target, bytes data, int ecn=*) except -1
-    cpdef long long next_time(self)
+    cpdef int64_t next_time(self) except? -1
     @cython.locals(now="long long", touched=list, actions=int, entry=Entry)
     cpdef list pump(self)
     @cython.locals(link=Link, port=Port, inbox=list)

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 from transport.sim.clock cimport SimClock
 from transport.sim.network cimport SimNetwork
@@ -21,7 +22,7 @@ cdef class World:
     @cython.locals(side=Side)
     cpdef _settle(self)
     @cython.locals(first="long long", due="long long", side=Side)
-    cpdef long long next_time(self)
+    cpdef int64_t next_time(self) except? -1
     cpdef bint step(self, until_ns=*) except -1
     @cython.locals(first="long long", network=SimNetwork, clock=SimClock, side=Side, acted="long long")
     cpdef bint _advance(self, long long until_ns) except -1

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 from transport.datagram.base cimport Endpoint
 from transport.machine cimport Path, Transmit
@@ -23,9 +24,9 @@ cdef class Side:
     cdef object _clock
     cdef bint _session
 
-    cpdef long long now(self)
+    cpdef int64_t now(self) except? -1
     @cython.locals(due="long long")
-    cpdef long long due(self)
+    cpdef int64_t due(self) except? -1
     @cython.locals(now="long long", inbox=list, expired=bint)
     cpdef bint wake(self) except -1
     cpdef settle(self)
@@ -52,7 +53,7 @@ cdef class DatagramSide(Side):
     cpdef _receive(self, list inbox, long long now)
     cpdef Endpoint _peers(self)
     @cython.locals(endpoint=Endpoint, due="long long", there="long long")
-    cpdef long long due(self)
+    cpdef int64_t due(self) except? -1
     @cython.locals(endpoint=Endpoint, came=bint, port=Port, now="long long", due="long long", expired=bint)
     cpdef bint wake(self) except -1
     @cython.locals(inbox=list, count=Py_ssize_t, start=Py_ssize_t, entry=tuple, ecn=int, payloads=list,
@@ -89,7 +90,7 @@ cdef class ByteSide(Side):
     @cython.locals(data=bytes)
     cpdef _receive(self, list inbox, long long now)
     @cython.locals(now="long long", due="long long", opens="long long")
-    cpdef long long due(self)
+    cpdef int64_t due(self) except? -1
     @cython.locals(now="long long")
     cpdef flush(self)
     @cython.locals(data=bytes)
@@ -97,6 +98,6 @@ cdef class ByteSide(Side):
     @cython.locals(now="long long", data=bytes, size=Py_ssize_t)
     cpdef _push(self)
     @cython.locals(room="long long")
-    cpdef long long _piece(self, long long now)
+    cpdef int64_t _piece(self, long long now) except? -1
     cpdef _send(self, bytes data)
     cpdef cut(self)
