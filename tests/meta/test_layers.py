@@ -11,7 +11,8 @@ from tests.meta import tree
 BUILD = -1.0  # which build runs: below everything, and no part of any protocol
 FLOORS = {
     "_build": BUILD,
-    "errors": 0, "delivery": 0, "limits": 0, "lists": 0, "machine": 0, "options": 0, "session": 0, "url": 0,
+    "errors": 0, "delivery": 0, "limits": 0, "lists": 0, "machine": 0, "options": 0, "session": 0, "states": 0,
+    "url": 0,
     "codec": 1,
     "stream": 2, "datagram": 2, "websocket": 2,
     "rudp": 2.5,  # stands on the base classes of datagram/ and the stream bodies of stream/

@@ -4,12 +4,13 @@ from transport.rudp.outlane cimport OutLane
 from transport.rudp.schedule cimport Schedule
 from transport.rudp.turns cimport Exchange, TurnSession
 
-cdef int CLOSING, STREAM_CHANNEL
+cdef int FLUSHING, NEW, STREAM_CHANNEL
 cdef Py_ssize_t COST, LOOSE_MAX, PRESSING_BYTES
 
 
 cdef class Accepting(TurnSession):
     cdef public object config
+    cdef public int life
     cdef public Outflow flow
     cdef public Schedule schedule
     cdef public bint is_starved

@@ -9,10 +9,11 @@ from transport import limits
 from transport.errors import CloseCode, ConnectionClosed, MessageTooLarge
 from transport.machine import Path
 from transport.rudp.config import RudpConfig
-from transport.rudp.kinds import CLOSING, STREAM_CHANNEL
+from transport.rudp.kinds import STREAM_CHANNEL
 from transport.rudp.outflow import Fence, OutChannel, Outflow
 from transport.rudp.outlane import OutLane
 from transport.rudp.schedule import Schedule
+from transport.rudp.states import FLUSHING, NEW
 from transport.rudp.turns import Exchange, TurnSession
 
 COST = limits.MESSAGE_COST_BYTES
@@ -25,6 +26,7 @@ class Accepting(TurnSession):
 
     Attributes:
         config: as given.
+        life: a state of `states.Life`; `state` is what it is for those above.
         flow, schedule: what its lanes share, and whose turn it is.
         is_starved: something waits for the window or the pacer.
         messages_sent: accepted so far.
@@ -33,6 +35,7 @@ class Accepting(TurnSession):
     def __init__(self, exchange: Exchange, config: RudpConfig, path: Path) -> None:
         TurnSession.__init__(self, exchange, path)
         self.config = config
+        self.life: int = NEW
         self.send_max = config.max_message
         self.uses_credit = True
         self.flow = Outflow()
@@ -58,7 +61,7 @@ class Accepting(TurnSession):
             ConnectionClosed: the session is closing.
             MessageTooLarge: an unreliable message of more than 64 KiB.
         """
-        if self.state >= CLOSING:
+        if self.life >= FLUSHING:
             raise ConnectionClosed(CloseCode.NORMAL, "this session is closing")
         size = len(payload)
         if delivery >= 2 and size > LOOSE_MAX:

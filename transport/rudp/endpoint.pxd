@@ -6,7 +6,7 @@ from transport.rudp cimport pen
 from transport.rudp.session cimport RudpSession
 from transport.rudp.turns cimport Exchange
 
-cdef int CLOSING, CLOSED
+cdef int CLOSING, CLOSED, ENDED, LINGERING, OPENING
 cdef Py_ssize_t SHORT_MIN, REPLIES_MAX
 cdef long long SECOND_NS, HALF_OPEN_NS
 
@@ -30,7 +30,7 @@ cdef class RudpEndpoint(Exchange):
     cpdef forget(self, PeerSession session)
     @cython.locals(fresh=list, session=PeerSession)
     cpdef list take_fresh(self)
-    cpdef _remove(self, RudpSession session)
+    cpdef _remove(self, RudpSession session, int event)
     @cython.locals(session=RudpSession)
     cpdef receive_one(self, bytes payload, path, int ecn, long long now)
     cpdef _rested(self, RudpSession session)

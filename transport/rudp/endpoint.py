@@ -20,9 +20,11 @@ from transport.rudp.config import RudpConfig
 from transport.rudp.cookie import CookieJar
 from transport.rudp.handshake import ClientHandshake, HalfOpen, agreed_checksum, announce
 from transport.rudp.session import RudpSession
+from transport.rudp.states import CLOSED, CLOSING, LINGERING, OPENING, On
 from transport.rudp.turns import Exchange
+from transport.session import SessionState
 
-CLOSING, CLOSED = 2, 3  # of SessionState, as plain numbers
+ENDED = int(SessionState.CLOSED)
 SHORT_MIN = 11  # flags, connection id, a packet number of one byte, one frame
 REPLIES_MAX = 256  # answers to strangers that wait to leave
 REFUSED = frozenset({111, 61, 10061})  # ECONNREFUSED, as Linux, BSD and Windows have it
@@ -81,7 +83,7 @@ class RudpEndpoint(Exchange):
         cid = self._new_cid()
         session = self._session(path, cid, True, now)
         session.handshake = ClientHandshake(self.config, cid, now)
-        session.opened_at = now
+        session.step(On.CONNECT)
         self.sessions[cid] = session
         self._sole = session
         self.take_turn(session)
@@ -103,12 +105,14 @@ class RudpEndpoint(Exchange):
         """Nobody wants `session` any more: it lingers until its goodbye has surely been heard."""
         if not isinstance(session, RudpSession) or self.sessions.get(session.own_cid) is not session:
             return
-        if session.state != CLOSED:
+        if session.life == LINGERING:
+            return
+        if session.life < CLOSED:
             session.abort(CloseCode.OVERLOADED, "refused", self._now)
         session.linger(self._now)
         self._lingering[session.own_cid] = session
         if len(self._lingering) > limits.RUDP_CLOSED_MAX:
-            self._remove(next(iter(self._lingering.values())))
+            self._remove(next(iter(self._lingering.values())), On.CROWDED)
         session.want()
         self.arm(session)
 
@@ -117,16 +121,16 @@ class RudpEndpoint(Exchange):
         fresh = self.fresh_sessions
         self.fresh_sessions = []
         for session in fresh:
-            if session.state == CLOSED:
+            if session.state == ENDED:
                 self.forget(session)
-        return [session for session in fresh if session.state < CLOSING]
+        return [session for session in fresh if session.state != ENDED]
 
-    def _remove(self, session: RudpSession) -> None:
+    def _remove(self, session: RudpSession, event: int) -> None:
+        session.step(event)
         cid = session.own_cid
         self.sessions.pop(cid, None)
         self._lingering.pop(cid, None)
         self.disarm(session)
-        session.linger_until = 0  # it may still stand in the row, and is not to be armed again
         key = self._client_keys.pop(cid, None)
         if key is not None:
             self._clients.pop(key, None)
@@ -197,9 +201,7 @@ class RudpEndpoint(Exchange):
     def _packet(self, session: RudpSession, data: bytes, ecn: int, now: int) -> None:
         if session.receive_packet(data, ecn, now):
             return
-        if session.state == CLOSED:
-            session.repeat_close()
-        elif session.token and hmac.compare_digest(data[-16:], session.token):
+        if session.token and hmac.compare_digest(data[-16:], session.token):
             session.gone("the peer has lost this connection")
 
     def _after(self, session: RudpSession) -> None:
@@ -228,6 +230,7 @@ class RudpEndpoint(Exchange):
         """The first ordinary packet of a client proves its address: now it gets a session."""
         session = self._session(half.path, half.own_cid, False, now)
         session.checksum_kind = agreed_checksum(self.config.checksums, half.peer.checksums)
+        session.life = half.life
         session.open(half.peer, half.client_cid, now)
         if half.accepted_at:
             session.rtt.update(now - half.accepted_at, 0)
@@ -291,6 +294,7 @@ class RudpEndpoint(Exchange):
         if known is not None:
             half = self._half_open.get(known)
             if half is not None:
+                half.step(On.HELLO)
                 self._accept(half, size, now)
             return
         if self._wants_proof() and not self._cookies.check(long.cookie, path.remote, long.scid, now):
@@ -314,7 +318,7 @@ class RudpEndpoint(Exchange):
         self._drop_old_half(now)
         if len(self._half_open) >= self.config.half_open_max:
             oldest = next(iter(self._half_open.values()))
-            self._drop_half(oldest)
+            self._drop_half(oldest, On.CROWDED)
         cid = self._new_cid()
         accept = packet.encode_accept(long.scid, cid, announce(self.config, self.token_of(cid)))
         half = HalfOpen(path, long.scid, cid, peer, accept, now)
@@ -322,7 +326,8 @@ class RudpEndpoint(Exchange):
         self._clients[path, long.scid] = cid
         self._accept(half, size, now)
 
-    def _drop_half(self, half: HalfOpen) -> None:
+    def _drop_half(self, half: HalfOpen, event: int) -> None:
+        half.step(event)
         self.half_open_dropped += 1
         del self._half_open[half.own_cid]
         self._clients.pop((half.path, half.client_cid), None)
@@ -332,7 +337,7 @@ class RudpEndpoint(Exchange):
             oldest = next(iter(self._half_open.values()))
             if now < oldest.opened + HALF_OPEN_NS:
                 return
-            self._drop_half(oldest)
+            self._drop_half(oldest, On.TIMEOUT)
 
     def _accept(self, half: HalfOpen, size: int, now: int) -> None:
         answer = half.answer(size, now)
@@ -354,12 +359,13 @@ class RudpEndpoint(Exchange):
     def _on_answer(self, long: packet.Long, now: int) -> None:
         """RETRY, ACCEPT or REFUSE for a session of ours that opens."""
         session = self.sessions.get(long.dcid)
-        if session is None or not session.is_client or session.state != 0 or session.handshake is None:
+        handshake = None if session is None else session.handshake
+        if session is None or handshake is None or session.life != OPENING:
             self.strays += 1
             return
-        handshake = session.handshake
         if long.kind == packet.RETRY:
-            handshake.retry(long.cookie, now)
+            if handshake.retry(long.cookie, now):
+                session.step(On.RETRY)
         elif long.kind == packet.REFUSE:
             session.refuse(long.code, long.reason or "refused")
         elif long.kind == packet.ACCEPT and long.parameters is not None and long.scid:
@@ -381,10 +387,10 @@ class RudpEndpoint(Exchange):
             return
         session.path_errors += 1
         handshake = session.handshake
-        if handshake is not None and handshake.tries >= 2:
+        if session.life == OPENING and handshake is not None and handshake.tries >= 2:
             session.refuse(CloseCode.LOST, "connection refused")
             self._after(session)
-        elif session.is_closing():
+        elif session.life == CLOSING:
             session.gone("connection refused")
             self._after(session)
 
@@ -447,8 +453,8 @@ class RudpEndpoint(Exchange):
         session = self.pop_due(now)
         while session is not None:
             assert isinstance(session, RudpSession)
-            if session.state == CLOSED and session.linger_until:
-                self._remove(session)
+            if session.life == LINGERING:
+                self._remove(session, On.LINGERED)
             else:
                 session.expire(now)
                 self._after(session)

@@ -11,6 +11,7 @@ from transport import limits
 from transport.machine import Path
 from transport.rudp import packet
 from transport.rudp.config import RudpConfig
+from transport.rudp.states import LIFE, NEW, On
 
 FIRST_NS = limits.RUDP_HELLO_NS
 MOST_NS = limits.RUDP_HELLO_MAX_NS
@@ -90,6 +91,7 @@ class HalfOpen:
     """What a server keeps of a client whose address is not proved: its parameters and our answer.
 
     Attributes:
+        life: a state of `states.Life`.
         path, client_cid, own_cid, peer: who, and what it announced.
         accept: the ACCEPT packet.
         opened: when (ns).
@@ -100,6 +102,7 @@ class HalfOpen:
     def __init__(
         self, path: Path, client_cid: int, own_cid: int, peer: packet.Parameters, accept: bytes, now: int
     ) -> None:
+        self.life = LIFE.after(NEW, On.HELLO)
         self.path = path
         self.client_cid = client_cid
         self.own_cid = own_cid
@@ -109,6 +112,10 @@ class HalfOpen:
         self.received = 0
         self.sent = 0
         self.accepted_at = 0
+
+    def step(self, event: int) -> None:
+        """Its life goes on by `event`, one of `states.On`."""
+        self.life = LIFE.after(self.life, event)
 
     def answer(self, size: int, now: int) -> bytes:
         """ACCEPT, in answer to `size` bytes of HELLO; b"" where that would be more than three times what came."""

@@ -13,8 +13,9 @@ from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.inlane import InChannel, InFlow, InLane
-from transport.rudp.kinds import CLOSED, OPEN, STREAM_CHANNEL
+from transport.rudp.kinds import STREAM_CHANNEL
 from transport.rudp.recovery import Recovery
+from transport.rudp.states import CLOSED, OPEN
 from transport.rudp.turns import Exchange
 from transport.session import Batch
 
@@ -92,7 +93,10 @@ class Incoming(Recovery):
             self.packets_duplicate += 1
             acks.came_again()
             return False
-        if self.state == CLOSED:
+        if self.life < OPEN:
+            return False  # the answer that it waits for comes in another form
+        if self.life >= CLOSED:
+            self.repeat_close()
             return False
         self._has_no_room = False
         try:
@@ -110,6 +114,10 @@ class Incoming(Recovery):
             acks.marked(ecn)
         acks.came(number, is_eliciting, is_in_order, now, self.rtt.smoothed)
         return True
+
+    def repeat_close(self) -> None:
+        """The peer goes on after the end."""
+        raise NotImplementedError
 
     def fail(self, code: int, reason: str, now: int) -> None:
         """The peer broke a rule: the session ends, and says so."""
@@ -331,7 +339,7 @@ class Incoming(Recovery):
         if lane.channel == STREAM_CHANNEL:
             self.on_stream_frame(payload)
             return
-        if self.state > OPEN:  # this side has said goodbye
+        if self.life > OPEN:  # this side has said goodbye
             if lane.is_reliable:
                 self.consumed(lane.channel, size, 1)
             return

@@ -15,7 +15,7 @@ from transport.rudp.schedule cimport Schedule
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 from transport.rudp.turns cimport Exchange
 
-cdef int BLOCKED, CLOSING, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
+cdef int BLOCKED, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
 cdef Py_ssize_t CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PROBE_PAD, PAD_MAX, RIDER_BYTES, RIDERS_MAX
 cdef Py_ssize_t THIN_ROOM
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME

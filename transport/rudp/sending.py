@@ -19,7 +19,6 @@ from transport.rudp.kinds import (
     COPIES_BIT,
     CREDIT,
     FIXED_BIT,
-    OPEN,
     PING,
     QUIET,
     SENT,
@@ -30,6 +29,7 @@ from transport.rudp.pacer import Pacer
 from transport.rudp.redundancy import Redundancy, is_due
 from transport.rudp.rtt import RttEstimator
 from transport.rudp.sent import Item, Rider, SentPacket, SentRing, SkipRecord
+from transport.rudp.states import OPEN
 from transport.rudp.turns import Exchange
 
 CHECKSUM_BYTES = 4
@@ -493,7 +493,7 @@ class Sending(Accepting):
             or len(self._pings) > 0
             or len(self._credit_due) > 0
             or self._in_flow.is_due
-            or self.state != OPEN
+            or self.life != OPEN
         )
 
     def wants_output(self) -> bool:

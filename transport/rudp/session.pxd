@@ -7,7 +7,9 @@ from transport.rudp.outflow cimport Outflow
 from transport.rudp.outlane cimport OutLane
 from transport.rudp.sent cimport SentPacket
 
-cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, CLOSED, CLOSING, FIXED_BIT, OPEN, OPENING, STREAM_CHANNEL, QUIET
+cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL, QUIET
+cdef int CLOSED, CLOSING, FLUSHING, LINGERING, OPEN, OPENING
+cdef list PUBLIC
 
 
 cdef class RudpSession(Incoming):
@@ -20,13 +22,11 @@ cdef class RudpSession(Incoming):
     cdef long long _pinged, _idle_ns, _keepalive_ns, _close_at
     cdef tuple _goodbye
     cdef bint _says_close
-    cdef int _close_tries
 
+    cpdef step(self, int event)
     cpdef gone(self, str reason)
     cpdef refuse(self, int code, str reason)
     cpdef _say(self, int code, str reason)
-    cpdef bint is_closing(self) except? -1
-    cpdef repeat_close(self)
     cpdef _queue_frame(self, bytes frame)
     @cython.locals(made=Py_ssize_t)
     cpdef Py_ssize_t fill(self, room, long long now) except? -1

@@ -17,7 +17,8 @@ from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.handshake import ClientHandshake
 from transport.rudp.incoming import Incoming
-from transport.rudp.kinds import CLOSED, CLOSING, FIXED_BIT, OPEN, OPENING, QUIET, STREAM_CHANNEL
+from transport.rudp.kinds import FIXED_BIT, QUIET, STREAM_CHANNEL
+from transport.rudp.states import CLOSED, CLOSING, FLUSHING, LIFE, LINGERING, OPEN, OPENING, PUBLIC, On
 from transport.rudp.turns import Exchange
 from transport.stream import frames
 from transport.stream.bodies import StreamTable
@@ -61,14 +62,19 @@ class RudpSession(Incoming):
         self._keepalive_ns = config.keepalive_ns
         self._goodbye: tuple[int, str] | None = None
         self._says_close = False  # a CLOSE has to leave
-        self._close_tries = 0
         self._close_at = 0
         self.closes_sent = 0
+
+    def step(self, event: int) -> None:
+        """Its life goes on by `event`, one of `states.On`."""
+        self.life = LIFE.after(self.life, event)
+        self.state = PUBLIC[self.life]
 
     # Opening
 
     def open(self, peer: Any, peer_cid: int, now: int) -> None:
         """The handshake is done; `peer` is what the other side announced (`packet.Parameters`)."""
+        self.step(On.ACCEPT if self.is_client else On.PROOF)
         config = self.config
         self.peer_cid = peer_cid
         self.send_max = min(config.max_message, peer.max_message)
@@ -87,8 +93,6 @@ class RudpSession(Incoming):
         self.token = peer.reset_token
         self.heard = now
         self._pinged = now
-        if self.state == OPENING:
-            self.state = OPEN
         self.streams.peer_spoke(peer.stream_window, self._events)
         self._events.append(Established())
         if self.is_client:
@@ -103,8 +107,7 @@ class RudpSession(Incoming):
         Raises:
             WouldBlock: very many are unanswered. ConnectionClosed: the session is closing.
         """
-        if self.state >= CLOSING:
-            raise ConnectionClosed(CloseCode.NORMAL, "this session is closing")
+        self._check_open()
         if len(self._pings) >= PINGS_MAX:
             raise WouldBlock(f"{PINGS_MAX} pings wait")
         self._pings.append(token)
@@ -112,14 +115,14 @@ class RudpSession(Incoming):
 
     def close(self, code: int, reason: str, now: int) -> None:
         """Says goodbye when everything reliable has arrived. What still comes in is dropped."""
-        if self.state >= CLOSING:
+        if self.life >= FLUSHING:
             return
         if not 0 <= code < 1 << 16:
             raise LocalProtocolError(f"close code {code} is out of range")
-        if self.state == OPENING:
-            self._finish(code, reason, by_peer=False)
+        if self.life < OPEN:
+            self._finish(On.SHUT, code, reason, by_peer=False)
             return
-        self.state = CLOSING
+        self.step(On.SHUT)
         self._goodbye = (code, reason)
         self.batches = []
         self._batch = None
@@ -127,47 +130,53 @@ class RudpSession(Incoming):
 
     def abort(self, code: int, reason: str, now: int) -> None:
         """Ends at once; the peer is told if the network takes it."""
-        if self.state != CLOSED:
-            if self._goodbye is not None and self.is_closing():
-                code, reason = self._goodbye  # has been said already; all that waits is the peer's
-            if self.state != OPENING:
-                self._say(code, reason)
-            self._finish(code, reason, by_peer=False)
+        if self.life >= CLOSED:
+            return
+        if self._goodbye is not None and self.life == CLOSING:
+            code, reason = self._goodbye  # has been said already; all that waits is the peer's
+        if self.life < OPEN:
+            self._finish(On.ABORT, code, reason, by_peer=False)
+        else:
+            self._break_off(On.ABORT, code, reason)
 
     def fail(self, code: int, reason: str, now: int) -> None:
         """The peer broke a rule: the session ends, and says so."""
-        if self.state != CLOSED:
-            self._say(code, reason)
-            self._finish(code, reason, by_peer=False)
+        if self.life < CLOSED:
+            self._break_off(On.RULE, code, reason)
+
+    def _break_off(self, event: int, code: int, reason: str) -> None:
+        """Ends at once, and says so."""
+        self._say(code, reason)
+        self._finish(event, code, reason, by_peer=False)
 
     def gone(self, reason: str) -> None:
         """The peer knows this connection no more, or can't be reached: after our goodbye as good as its own."""
-        if self.state == CLOSED:
+        if self.life >= CLOSED:
             return
-        if self._goodbye is not None and self.is_closing():  # everything reliable was acknowledged before it left
+        if self._goodbye is not None and self.life == CLOSING:  # everything reliable was acknowledged before it left
             code, own_reason = self._goodbye
-            self._finish(code, own_reason, by_peer=False, is_agreed=True)
+            self._finish(On.RESET, code, own_reason, by_peer=False, is_agreed=True)
         else:
-            self._finish(CloseCode.LOST, reason, by_peer=True)
+            self._finish(On.RESET, CloseCode.LOST, reason, by_peer=True)
         self._says_close = False
 
     def refuse(self, code: int, reason: str) -> None:
         """The peer did not take the connection."""
-        if self.state != CLOSED:
-            self._finish(code, reason, by_peer=True)
+        if self.life < CLOSED:
+            self._finish(On.REFUSE, code, reason, by_peer=True)
 
     def on_close(self, code: int, reason: str, now: int) -> None:
         """The peer says goodbye: it is answered by the same, or by what this side has said already."""
-        if self.state == CLOSED:
+        if self.life >= CLOSED:
             return
         if self._goodbye is not None:
             own_code, own_reason = self._goodbye
-            if not self._close_tries:
+            if self.life == FLUSHING:
                 self._say(own_code, own_reason)
-            self._finish(own_code, own_reason, by_peer=False, is_agreed=True)
+            self._finish(On.CLOSE, own_code, own_reason, by_peer=False, is_agreed=True)
             return
         self._say(code if code != CloseCode.LOST else CloseCode.NORMAL, reason)
-        self._finish(code, reason, by_peer=True, is_agreed=True)
+        self._finish(On.CLOSE, code, reason, by_peer=True, is_agreed=True)
 
     def _say(self, code: int, reason: str) -> None:
         """Has a CLOSE leave."""
@@ -175,13 +184,9 @@ class RudpSession(Incoming):
         self._says_close = True
         self.want()
 
-    def is_closing(self) -> bool:
-        """Whether this side has sent its goodbye and waits for the peer's."""
-        return self.state == CLOSING and self._close_tries > 0
-
-    def _finish(self, code: int, reason: str, by_peer: bool, is_agreed: bool = False) -> None:
+    def _finish(self, event: int, code: int, reason: str, by_peer: bool, is_agreed: bool = False) -> None:
         """The session is over: one last event."""
-        self.state = CLOSED
+        self.step(event)
         self.drop_all()
         self.streams.close(self._events)
         self._events.append(Closed(int(code), reason, by_peer, is_agreed and code in CLEAN))
@@ -190,6 +195,7 @@ class RudpSession(Incoming):
     def repeat_close(self) -> None:
         """The peer goes on after our goodbye: it is told again."""
         if self._goodbye is not None and self.closes_sent < limits.RUDP_CLOSE_TRIES:
+            self.step(On.PACKET)
             self._says_close = True
 
     # Streams: frames of the `message` framing on a hidden channel
@@ -202,7 +208,7 @@ class RudpSession(Incoming):
         return stream
 
     def _check_open(self) -> None:
-        if self.state >= CLOSING:
+        if self.life >= FLUSHING:
             raise ConnectionClosed(CloseCode.NORMAL, "this session is closing")
 
     def stream_write(self, stream: int, data: bytes) -> int:
@@ -220,7 +226,7 @@ class RudpSession(Incoming):
 
     def stream_reset(self, stream: int, code: int, incoming: bool) -> None:
         """Breaks a stream off, from either end."""
-        if self.state < CLOSED:
+        if self.life < CLOSED:
             self._queue_frame(self.streams.reset(stream, code, incoming))
 
     def stream_consumed(self, stream: int, size: int) -> None:
@@ -251,7 +257,7 @@ class RudpSession(Incoming):
             except ValueError as error:
                 raise RemoteProtocolError(f"malformed stream frame: {error}") from None
             pos += size
-            if answer and self.state < CLOSED:
+            if answer and self.life < CLOSED:
                 if self._lane(STREAM_CHANNEL, 0).waiting > limits.RUDP_HIDDEN_BYTES:
                     raise RemoteProtocolError("the peer opens streams and reads no answers", CloseCode.POLICY)
                 self._queue_frame(answer)
@@ -265,20 +271,23 @@ class RudpSession(Incoming):
     def fill(self, room: memoryview, now: int) -> int:
         """The next train of packets; their size is in `segment`. Returns its bytes, or -1 when there is nothing."""
         self.exchange.pressing = False
-        if self.state == OPENING:
+        if self.life == OPENING:
             handshake = self.handshake
             if handshake is None or now < handshake.due:
                 return -1
+            if handshake.tries:
+                self.step(On.LATE)
             made = handshake.write(room, now)
             self.segment = limits.RUDP_DATAGRAM_BYTES_MIN
             return made
-        if self.state < CLOSED:
+        if self.life < CLOSED:
             if self._streams_due:
                 self._queue_frame(self.streams.credit_frames())
             made = self.fill_packets(room, now)
             if made > 0:
                 return made
-            if self.state == CLOSING and not self._close_tries and not self.has_waiting():
+            if self.life == FLUSHING and not self.has_waiting():
+                self.step(On.FLUSHED)
                 self._says_close = True
         if self._says_close:
             return self._fill_close(room, now)
@@ -288,11 +297,10 @@ class RudpSession(Incoming):
         """A packet with CLOSE and nothing else; no ack is asked for, the peer's CLOSE is the answer."""
         assert self._goodbye is not None
         self._says_close = False
-        self._close_tries += 1
         self.closes_sent += 1
-        if self.state == CLOSING:
+        if self.life == CLOSING:
             backed = self.rtt.probe_timeout(self.peer_ack_delay_ns)
-            for _ in range(1, self._close_tries):
+            for _ in range(1, self.closes_sent):
                 backed = backed * 3 // 2
             self._close_at = now + min(backed, limits.RUDP_PTO_MAX_NS)
         code, reason = self._goodbye
@@ -308,7 +316,7 @@ class RudpSession(Incoming):
         pos = pen.put_bytes(room, pos, text, 0, len(text))
         flags = FIXED_BIT | (number_bytes - 1)
         self.segment = self._finish_packet(room, 0, pos, number, number_bytes, flags, packet, False, now)
-        if self.is_client and self.state == CLOSED and self.closes_sent == 1:
+        if self.is_client and self.life >= CLOSED and self.closes_sent == 1:
             self._says_close = True  # a client's socket is gone soon, and with it who could repeat its last word
         return self.segment
 
@@ -330,9 +338,9 @@ class RudpSession(Incoming):
 
     def due(self) -> int:
         """When `expire` or `fill` has something to do by itself; 0 for never."""
-        if self.state == CLOSED:
-            return self.linger_until
-        if self.state == OPENING:
+        if self.life >= CLOSED:
+            return self.linger_until if self.life == LINGERING else 0
+        if self.life == OPENING:
             end = self.opened_at + self.config.handshake_ns if self.config.handshake_ns else 0
             return end if self.handshake is None else _earlier(end, self.handshake.due)
         first = self.acks.due_at
@@ -341,7 +349,7 @@ class RudpSession(Incoming):
         else:
             first = _earlier(first, self._probe_at())
         first = _earlier(first, self._pace_at)
-        if self.state == CLOSING:
+        if self.life == CLOSING:
             first = _earlier(first, self._close_at)
         if self._idle_ns:
             first = _earlier(first, self._idle_at())
@@ -359,15 +367,14 @@ class RudpSession(Incoming):
 
     def expire(self, now: int) -> None:
         """Whatever is due by `now`."""
-        if self.state == CLOSED:
+        if self.life >= CLOSED:
             return
-        if self.state == OPENING:
+        if self.life == OPENING:
             if self.config.handshake_ns and now >= self.opened_at + self.config.handshake_ns:
-                self._finish(CloseCode.HANDSHAKE_TIMEOUT, "the peer did not answer in time", by_peer=False)
+                self._finish(On.TIMEOUT, CloseCode.HANDSHAKE_TIMEOUT, "the peer did not answer in time", by_peer=False)
             return
         if self._idle_ns and now >= self._idle_at():
-            self._say(CloseCode.IDLE_TIMEOUT, "nothing heard from the peer")
-            self._finish(CloseCode.IDLE_TIMEOUT, "nothing heard from the peer", by_peer=False)
+            self._break_off(On.SILENCE, CloseCode.IDLE_TIMEOUT, "nothing heard from the peer")
             return
         if 0 < self._pace_at <= now:
             self._pace_at = 0
@@ -380,14 +387,15 @@ class RudpSession(Incoming):
         if not self._loss_at and self.in_flight and self._probe_at() <= now:
             self._on_probe_timeout(now)
             if self._pto_count > UNHEARD_MAX:
-                self.fail(CloseCode.IDLE_TIMEOUT, "the peer acknowledges nothing", now)
+                self._break_off(On.SILENCE, CloseCode.IDLE_TIMEOUT, "the peer acknowledges nothing")
                 return
-        if self.state == CLOSING and 0 < self._close_at <= now:
+        if self.life == CLOSING and 0 < self._close_at <= now:
             self._close_at = 0
-            if self._close_tries >= limits.RUDP_CLOSE_TRIES:
+            if self.closes_sent >= limits.RUDP_CLOSE_TRIES:
                 assert self._goodbye is not None
-                self._finish(self._goodbye[0], "the peer did not answer the goodbye", by_peer=False)
+                self._finish(On.UNANSWERED, self._goodbye[0], "the peer did not answer the goodbye", by_peer=False)
                 return
+            self.step(On.CLOSE_LATE)
             self._says_close = True
         if self._keepalive_ns and now >= max(self.heard, self._pinged) + self._keepalive_ns:
             self._pinged = now
@@ -398,6 +406,7 @@ class RudpSession(Incoming):
 
     def linger(self, now: int) -> None:
         """The owner is gone: so long the goodbye is repeated to a peer that did not hear it."""
+        self.step(On.LEFT)
         self.linger_until = now + PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns)
 
     def messages_duplicate(self) -> int:

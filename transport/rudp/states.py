@@ -1,0 +1,135 @@
+"""The life of a connection of reliable UDP, as a table: docs/protocol.md is drawn from it.
+
+Not compiled, so that compiled modules can take the states as C integers of their own. It must never be walked for each
+packet: whoever asks where a session is compares `life` with a number.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from transport.session import SessionState
+from transport.states import Event, Machine, Row
+
+
+class Life(IntEnum):
+    """Where a connection is. It only ever moves forward."""
+
+    NEW = 0
+    OPENING = 1  # a client that has no answer
+    HALF_OPEN = 2  # a client of ours whose address is not proved: no session yet
+    OPEN = 3
+    FLUSHING = 4  # the application has closed, and something reliable is not acknowledged
+    CLOSING = 5  # CLOSE is sent
+    CLOSED = 6  # over, and the application has to be told
+    LINGERING = 7  # the application is gone, the peer may not have heard our CLOSE
+    GONE = 8
+
+
+NEW, OPENING, HALF_OPEN, OPEN, FLUSHING, CLOSING, CLOSED, LINGERING, GONE = Life
+
+PUBLIC = [
+    int(state)
+    for state in (
+        *[SessionState.OPENING] * 3, SessionState.OPEN, *[SessionState.CLOSING] * 2, *[SessionState.CLOSED] * 3,
+    )
+]  # fmt: skip
+"""What a `Life` is for those above: a `SessionState`, as plain numbers."""
+
+
+class On(IntEnum):
+    """What a connection's life goes on by."""
+
+    CONNECT = 0
+    HELLO = 1
+    LATE = 2
+    RETRY = 3
+    ACCEPT = 4
+    REFUSE = 5
+    TIMEOUT = 6
+    PROOF = 7
+    CROWDED = 8
+    SHUT = 9
+    ABORT = 10
+    FLUSHED = 11
+    CLOSE_LATE = 12
+    UNANSWERED = 13
+    CLOSE = 14
+    RULE = 15
+    SILENCE = 16
+    RESET = 17
+    PACKET = 18
+    LEFT = 19
+    LINGERED = 20
+
+
+EVENTS = {
+    On.CONNECT: Event("connect", "the application connects"),
+    On.HELLO: Event("HELLO", "HELLO that it takes"),
+    On.LATE: Event("no answer", "300 ms after HELLO, then 450 ms, then 675 ms, then 1 s each"),
+    On.RETRY: Event("RETRY", "RETRY for its cid with a cookie that it does not use yet"),
+    On.ACCEPT: Event("ACCEPT", "ACCEPT for its cid"),
+    On.REFUSE: Event("REFUSE", "REFUSE for its cid, or the network says that nobody is there"),
+    On.TIMEOUT: Event("10 s", "10 s"),
+    On.PROOF: Event("SHORT packet", "a SHORT packet for its cid with a good checksum and number"),
+    On.CROWDED: Event("too many", "there are too many"),
+    On.SHUT: Event("close", "the application closes"),
+    On.ABORT: Event("abort", "the application breaks off"),
+    On.FLUSHED: Event("flushed", "all reliable messages and SKIPs of its own are acknowledged"),
+    On.CLOSE_LATE: Event("no answer", "a PTO after CLOSE, then half as long again each time, up to 1 s"),
+    On.UNANSWERED: Event("8 without answer", "it has said CLOSE 8 times, and the time is over"),
+    On.CLOSE: Event("CLOSE", "CLOSE"),
+    On.RULE: Event("broken rule", "the peer breaks a rule"),
+    On.SILENCE: Event("silence", "[silence](#silence), or acks stay away"),
+    On.RESET: Event("RESET", "RESET"),
+    On.PACKET: Event("packet", "a new valid packet"),
+    On.LEFT: Event("end taken", "the application has taken the end"),
+    On.LINGERED: Event("3 PTO", "three PTO later"),
+}
+
+ALIVE = (Life.OPEN, Life.FLUSHING, Life.CLOSING)
+BREAKS_OFF = "drops what it has queued; CLOSE with the code, at once"
+TELLS_NOBODY = "tells nobody"
+AGAIN = "CLOSE again, if it has sent one, 8 times at most in all"
+
+LIFE = Machine(
+    "a connection",
+    Life,
+    On,
+    EVENTS,
+    [
+        Row((Life.NEW,), On.CONNECT, Life.OPENING, "chooses its cid; HELLO with an empty cookie"),
+        Row((Life.OPENING,), On.LATE, Life.OPENING, "HELLO twice"),
+        Row((Life.OPENING,), On.RETRY, Life.OPENING,
+            "HELLO with that cookie at once; begins the times above afresh"),
+        Row((Life.OPENING,), On.ACCEPT, Life.OPEN,
+            "takes scid and parameters; its first SHORT packet at once, with PING if it has nothing else"),
+        Row((Life.OPENING,), On.REFUSE, Life.CLOSED, "ends with the code, or 1006"),
+        Row((Life.OPENING,), On.TIMEOUT, Life.CLOSED, "ends with 1101"),
+        Row((Life.OPENING,), On.SHUT, Life.CLOSED, TELLS_NOBODY),
+        Row((Life.OPENING,), On.ABORT, Life.CLOSED, TELLS_NOBODY),
+        Row((Life.NEW,), On.HELLO, Life.HALF_OPEN, "chooses its cid; ACCEPT"),
+        Row((Life.HALF_OPEN,), On.HELLO, Life.HALF_OPEN, "the same ACCEPT again, if that keeps the bound below"),
+        Row((Life.HALF_OPEN,), On.PROOF, Life.OPEN, "acts on its frames; may send from now on"),
+        Row((Life.HALF_OPEN,), On.TIMEOUT, Life.GONE, "forgets everything"),
+        Row((Life.HALF_OPEN,), On.CROWDED, Life.GONE, "forgets everything"),
+        Row((Life.OPEN,), On.SHUT, Life.FLUSHING, "sends on what it has queued"),
+        Row((Life.FLUSHING,), On.FLUSHED, Life.CLOSING, "CLOSE"),
+        Row((Life.CLOSING,), On.CLOSE_LATE, Life.CLOSING, "CLOSE again, 8 times in all"),
+        Row((Life.CLOSING,), On.UNANSWERED, Life.CLOSED, "ends with its own code, uncleanly"),
+        Row((Life.OPEN,), On.CLOSE, Life.CLOSED, "CLOSE with the same code; drops what it has queued"),
+        Row((Life.FLUSHING,), On.CLOSE, Life.CLOSED, "CLOSE with its own code; drops what it has queued"),
+        Row((Life.CLOSING,), On.CLOSE, Life.CLOSED, "ends with its own code"),
+        Row((Life.OPEN, Life.FLUSHING), On.RESET, Life.CLOSED, "ends with 1006"),
+        Row((Life.CLOSING,), On.RESET, Life.CLOSED,
+            "ends with its own code; so it does if the network says that nobody is there"),
+        Row(ALIVE, On.RULE, Life.CLOSED, BREAKS_OFF),
+        Row(ALIVE, On.ABORT, Life.CLOSED, BREAKS_OFF),
+        Row(ALIVE, On.SILENCE, Life.CLOSED, "drops what it has queued; CLOSE with 1102, at once"),
+        Row((Life.CLOSED,), On.PACKET, Life.CLOSED, AGAIN),
+        Row((Life.LINGERING,), On.PACKET, Life.LINGERING, AGAIN),
+        Row((Life.CLOSED,), On.LEFT, Life.LINGERING),
+        Row((Life.LINGERING,), On.LINGERED, Life.GONE, "forgets everything"),
+        Row((Life.LINGERING,), On.CROWDED, Life.GONE, "forgets everything"),
+    ],
+)  # fmt: skip
