@@ -9,11 +9,11 @@ import re
 from enum import IntEnum
 
 from tests.meta import tree
-from transport.rudp.states import LIFE
+from transport.rudp.states import HYSTART, LIFE
 from transport.states import Machine
 
-MACHINES = {"connection": LIFE}
-PAGES = [tree.ROOT / "docs" / "protocol.md"]
+MACHINES = {"connection": LIFE, "hystart": HYSTART}
+PAGES = [tree.ROOT / "docs" / "protocol.md", tree.ROOT / "docs" / "architecture.md"]
 _MARKED = re.compile(r"(<!-- states: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.rudp.by_hand import CRC32_ONLY, KEY, MS, Hand, Rig, close_frame
+from tests.walks import walked
 from transport import limits
 from transport.machine import Path
 from transport.rudp import packet
@@ -151,30 +152,15 @@ HAPPENS: dict[On, Callable[[World], None]] = {
 }
 
 
-@pytest.fixture
-def walked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
-    """Every transition from now on: state, event, state."""
-    found: list[tuple[int, int, int]] = []
-    real = LIFE.after
-
-    def after(state: int, event: int) -> int:
-        then = real(state, event)
-        found.append((state, event, then))
-        return then
-
-    monkeypatch.setattr(LIFE, "after", after)
-    return found
-
-
 @pytest.mark.parametrize(("state", "event"), PAIRS, ids=[f"{state.name}-{event.name}" for state, event in PAIRS])
-def test_every_row_is_walked(state: Life, event: On, walked: list[tuple[int, int, int]]) -> None:
+def test_every_row_is_walked(state: Life, event: On, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(event)
     REACHED[state](world)
     if state != Life.NEW:
         assert world.session.life == state
-    walked.clear()
+    walk = walked(LIFE, monkeypatch)
     HAPPENS[event](world)
-    assert (state, event, PAIRS[state, event]) in walked
+    assert (state, event, PAIRS[state, event]) in walk
     for session in [*world.rig.client.sessions.values(), *world.rig.server.sessions.values()]:
         assert session.state == PUBLIC[session.life]
 

@@ -1,7 +1,8 @@
-"""The life of a connection of reliable UDP, as a table: docs/protocol.md is drawn from it.
+"""The state machines of reliable UDP as tables: a connection's life, its first slow start. The documents are drawn from
+them.
 
-Not compiled, so that compiled modules can take the states as C integers of their own. It must never be walked for each
-packet: whoever asks where a session is compares `life` with a number.
+Not compiled, so that compiled modules can take the states as C integers of their own. A table must never be walked for
+each packet: whoever asks where something is compares a number.
 """
 
 from __future__ import annotations
@@ -133,3 +134,41 @@ LIFE = Machine(
         Row((Life.LINGERING,), On.CROWDED, Life.GONE, "forgets everything"),
     ],
 )  # fmt: skip
+
+
+class Phase(IntEnum):
+    """How the first slow start grows (RFC 9406)."""
+
+    SLOW_START = 0
+    CAREFUL = 1  # "conservative slow start"
+    DONE = 2
+
+
+SLOW_START, CAREFUL, DONE = Phase
+
+
+class Seen(IntEnum):
+    """What round trips say."""
+
+    RISE = 0
+    FALL = 1
+    ROUNDS = 2
+
+
+HYSTART = Machine(
+    "a slow start",
+    Phase,
+    Seen,
+    {
+        Seen.RISE: Event(
+            "rise", "the least round trip of a round is an eighth, 4 to 16 ms, above that of the round before"
+        ),
+        Seen.FALL: Event("fall", "the least round trip of a round is below the one that made it careful"),
+        Seen.ROUNDS: Event("5 rounds", "five rounds with a window that was used"),
+    },
+    [
+        Row((Phase.SLOW_START,), Seen.RISE, Phase.CAREFUL, "grows by a quarter of what is acknowledged"),
+        Row((Phase.CAREFUL,), Seen.FALL, Phase.SLOW_START, "grows by all that is acknowledged"),
+        Row((Phase.CAREFUL,), Seen.ROUNDS, Phase.DONE, "congestion avoidance from this window on"),
+    ],
+)

@@ -192,6 +192,29 @@ def test_persistent_congestion_of_a_first_slow_start() -> None:
     assert controller.statistics()["slow_start_threshold"] == 70 * MSS
 
 
+@pytest.mark.parametrize("rounds", [1, 6])
+def test_a_later_slow_start_is_never_a_careful_one(rounds: int) -> None:
+    """HyStart++ belongs to the first (RFC 9406 section 4.3), whether a loss or its own five rounds have ended that."""
+    controller = Cubic(MSS)
+    flow = Flow(controller, 100 * MS)
+    flow.send()
+    for _ in range(5):
+        flow.round()
+    flow.jitter = lambda: 50 * MS
+    for _ in range(rounds + 1):
+        flow.round()
+    assert (controller.statistics()["slow_start_threshold"] > 0) == (rounds == 6)
+    flow.lose()
+    flow.drain()
+    flow.jitter = lambda: 0
+    controller.on_persistent(flow.now)
+    flow.now += 1
+    flow.send()
+    for power in range(1, 6):
+        flow.round()
+        assert controller.window == 2 * MSS << power
+
+
 def test_marks_cut_once_a_round_and_are_never_undone() -> None:
     controller = Cubic(MSS)
     controller.window = 100 * MSS

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
+from tests.walks import pairs, walked
 from transport.rudp.congestion.hystart import HyStart
+from transport.rudp.states import CAREFUL, DONE, HYSTART, SLOW_START, Phase, Seen
+from transport.states import IllegalTransition
 
 MS = 1_000_000
 US = 1_000
@@ -29,66 +34,62 @@ class Rounds:
         return self.hystart
 
 
-def state(hystart: HyStart) -> tuple[int, bool]:
-    return hystart.divisor, hystart.done
-
-
 def test_steady_round_trips_never_end_it() -> None:
     rounds = Rounds()
     for _ in range(100):
-        assert state(rounds.run(50 * MS)) == (1, False)
+        assert rounds.run(50 * MS).phase == SLOW_START
 
 
 def test_a_rise_of_an_eighth_begins_careful_rounds_and_five_end_it() -> None:
     rounds = Rounds()
     rounds.run(80 * MS)
-    assert state(rounds.run(90 * MS - 1)) == (1, False)
+    assert rounds.run(90 * MS - 1).phase == SLOW_START
     rounds = Rounds()
     rounds.run(80 * MS)
-    assert state(rounds.run(90 * MS)) == (4, False)
+    assert rounds.run(90 * MS).phase == CAREFUL
     for _ in range(4):
-        assert state(rounds.run(95 * MS)) == (4, False)
-    assert state(rounds.run(95 * MS)) == (4, True)
+        assert rounds.run(95 * MS).phase == CAREFUL
+    assert rounds.run(95 * MS).phase == DONE
 
 
 def test_least_and_largest_threshold() -> None:
     """4 ms on fast paths, 16 ms on slow ones."""
     for before, rise in ((50 * US, 4 * MS), (8 * MS, 4 * MS), (64 * MS, 8 * MS), (1000 * MS, 16 * MS)):
-        for more, divisor in ((rise - 1, 1), (rise, 4)):
+        for more, phase in ((rise - 1, SLOW_START), (rise, CAREFUL)):
             rounds = Rounds()
             rounds.run(before)
-            assert rounds.run(before + more).divisor == divisor
+            assert rounds.run(before + more).phase == phase
 
 
 def test_eight_samples_are_needed() -> None:
     rounds = Rounds(count=7)
     rounds.run(20 * MS)
     for _ in range(10):
-        assert state(rounds.run(200 * MS)) == (1, False)
+        assert rounds.run(200 * MS).phase == SLOW_START
     rounds = Rounds(count=8)
     rounds.run(20 * MS)
-    assert rounds.run(200 * MS).divisor == 4
+    assert rounds.run(200 * MS).phase == CAREFUL
 
 
 def test_the_least_sample_of_a_round_counts() -> None:
     """One packet without delay shows that there is no queue."""
     rounds = Rounds()
     rounds.run(20 * MS)
-    assert rounds.run(20 * MS, *[60 * MS] * 15).divisor == 1
+    assert rounds.run(20 * MS, *[60 * MS] * 15).phase == SLOW_START
 
 
 def test_a_fall_resumes_slow_start() -> None:
     rounds = Rounds()
     rounds.run(20 * MS)
-    assert rounds.run(40 * MS).divisor == 4
+    assert rounds.run(40 * MS).phase == CAREFUL
     rounds.run(40 * MS)
-    assert state(rounds.run(39 * MS)) == (1, False)
+    assert rounds.run(39 * MS).phase == SLOW_START
     for _ in range(20):
-        assert state(rounds.run(39 * MS)) == (1, False)
-    assert rounds.run(44 * MS + MS).divisor == 4  # and may be left again, with five whole rounds to go
+        assert rounds.run(39 * MS).phase == SLOW_START
+    assert rounds.run(44 * MS + MS).phase == CAREFUL  # and may be left again, with five whole rounds to go
     for _ in range(4):
-        assert not rounds.run(45 * MS).done
-    assert rounds.run(45 * MS).done
+        assert rounds.run(45 * MS).phase == CAREFUL
+    assert rounds.run(45 * MS).phase == DONE
 
 
 def test_an_old_ack_is_no_sample() -> None:
@@ -97,25 +98,25 @@ def test_an_old_ack_is_no_sample() -> None:
     rounds.run(20 * MS)
     for _ in range(100):
         rounds.hystart.on_ack(500 * MS, 3, rounds.next, True)
-    assert state(rounds.hystart) == (1, False)
+    assert rounds.hystart.phase == SLOW_START
 
 
 def test_acks_without_a_round_trip_are_no_samples() -> None:
     rounds = Rounds()
     rounds.run(20 * MS)
     rounds.run(0)
-    assert rounds.run(60 * MS).divisor == 1  # the round before has no least round trip
+    assert rounds.run(60 * MS).phase == SLOW_START  # the round before has no least round trip
 
 
 def test_delay_of_an_unused_window_is_not_ours() -> None:
     rounds = Rounds()
     rounds.run(20 * MS, is_limited=False)
     for _ in range(10):
-        assert state(rounds.run(100 * MS, is_limited=False)) == (1, False)
+        assert rounds.run(100 * MS, is_limited=False).phase == SLOW_START
         rounds.run(20 * MS, is_limited=False)
-    assert rounds.run(40 * MS).divisor == 4
+    assert rounds.run(40 * MS).phase == CAREFUL
     for _ in range(10):
-        assert not rounds.run(40 * MS, is_limited=False).done
+        assert rounds.run(40 * MS, is_limited=False).phase == CAREFUL
 
 
 def test_noise_of_a_fast_path_never_ends_it(rng: random.Random) -> None:
@@ -123,7 +124,7 @@ def test_noise_of_a_fast_path_never_ends_it(rng: random.Random) -> None:
     rounds = Rounds(count=64)
     for _ in range(300):
         hiccup = rng.choice([0, 0, 0, rng.randrange(3 * MS)])
-        assert state(rounds.run(*[rng.randrange(30 * US, 100 * US) + hiccup for _ in range(64)])) == (1, False)
+        assert rounds.run(*[rng.randrange(30 * US, 100 * US) + hiccup for _ in range(64)]).phase == SLOW_START
 
 
 def test_done_is_done() -> None:
@@ -131,6 +132,30 @@ def test_done_is_done() -> None:
     rounds.run(20 * MS)
     for _ in range(7):
         rounds.run(60 * MS)
-    assert rounds.hystart.done
+    assert rounds.hystart.phase == DONE
     for _ in range(5):
-        assert rounds.run(20 * MS).done
+        assert rounds.run(20 * MS).phase == DONE
+
+
+def test_every_row_is_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = walked(HYSTART, monkeypatch)
+    rounds = Rounds()
+    for sample in (20, 40, 40, 39, 39, *[50] * 6):
+        rounds.run(sample * MS)
+    assert set(walk) == set(pairs(HYSTART))
+    assert rounds.hystart.phase == DONE
+
+
+def test_growth_follows_the_phase() -> None:
+    rounds = Rounds()
+    assert rounds.run(20 * MS).growth(1000) == 1000
+    assert rounds.run(40 * MS).growth(1000) == 250
+
+
+def test_every_other_pair_is_refused() -> None:
+    legal = {pair[:2] for pair in pairs(HYSTART)}
+    for phase in Phase:
+        for seen in Seen:
+            if (phase, seen) not in legal:
+                with pytest.raises(IllegalTransition, match="a slow start in state"):
+                    HYSTART.after(phase, seen)

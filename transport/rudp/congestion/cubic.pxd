@@ -9,6 +9,7 @@ cdef long long BETA_TENTHS
 cdef long long SLOW_START_GAIN
 cdef long long GAIN
 cdef long long INFINITE
+cdef int DONE
 cdef long long MOST
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from transport import limits
 from transport.rudp.congestion.base import Controller, initial_window, minimum_window
 from transport.rudp.congestion.hystart import HyStart
+from transport.rudp.states import DONE
 
 C = 0.4  # packets per second cubed, RFC 9438 section 5.1
 BETA_TENTHS = 7  # section 4.6
@@ -119,13 +120,15 @@ class Cubic(Controller):
         is_limited = self._is_limited(used, app_limited)
         if self._threshold == INFINITE:
             self._hystart.on_ack(latest_rtt, largest_acked_pn, next_pn, is_limited)
-            if self._hystart.done:
+            if self._hystart.phase == DONE:
                 self._threshold = self.window  # RFC 9406 section 4.2; on with K = 0 (RFC 9438 section 4.10)
         if largest_sent_time <= self._recovery or not is_limited:
             return  # in recovery the window stays (RFC 9002 section 7.3.2); unused it does not grow (section 7.8)
         if self.window < self._threshold:
-            grown = self.window + acked_bytes // self._hystart.divisor
-            self.window = min(grown, self._threshold, MOST)
+            grown = acked_bytes  # HyStart++ is for the first slow start (RFC 9406 section 4.3)
+            if self._threshold == INFINITE:
+                grown = self._hystart.growth(acked_bytes)
+            self.window = min(self.window + grown, self._threshold, MOST)
             self._is_initial = False
         else:
             self._avoid(acked_bytes, since, smoothed_rtt)

@@ -3,13 +3,12 @@ cimport cython
 cdef long long RISE_MIN_NS
 cdef long long RISE_MAX_NS
 cdef long long INFINITE
-cdef int RISE_DIVISOR, SAMPLES, GROWTH_DIVISOR, CAREFUL_ROUNDS
+cdef int RISE_DIVISOR, SAMPLES, GROWTH_DIVISOR, CAREFUL_ROUNDS, CAREFUL, DONE, SLOW_START
 
 
 @cython.final
 cdef class HyStart:
-    cdef readonly int divisor
-    cdef readonly bint done
+    cdef readonly int phase
     cdef long long _largest
     cdef long long _round_end
     cdef long long _least
@@ -18,6 +17,7 @@ cdef class HyStart:
     cdef long long _baseline
     cdef int _careful_rounds
 
+    cpdef long long growth(self, long long acked_bytes)
     @cython.locals(rise="long long")
     cpdef on_ack(self, long long rtt, long long largest_acked_pn, long long next_pn, bint is_limited)
     cdef _begin_round(self, long long next_pn, bint is_limited)
