@@ -11,8 +11,9 @@ from enum import IntEnum
 from tests.meta import tree
 from transport.rudp.states import HYSTART, LIFE
 from transport.states import Machine
+from transport.stream.states import STREAM
 
-MACHINES = {"connection": LIFE, "hystart": HYSTART}
+MACHINES = {"connection": LIFE, "hystart": HYSTART, "stream": STREAM}
 PAGES = [tree.ROOT / "docs" / "protocol.md", tree.ROOT / "docs" / "architecture.md"]
 _MARKED = re.compile(r"(<!-- states: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

@@ -312,7 +312,7 @@ class Streams:
             raise LocalProtocolError(f"channel {channel} is out of range")
         self.raise_closed()
         table = self.session.streams
-        while table.full() and table.untaken and not self.conn.is_closed:
+        while table.full() and table.has_untaken() and not self.conn.is_closed:
             await self._wait_in(self._openers, table.full)
         number = self.session.open_stream(channel, -1 if total is None else total)
         stream = self.outgoing[number] = OutgoingStream(self, number, total)

@@ -15,6 +15,7 @@ from transport.codec import varint
 from transport.errors import CloseCode, LocalProtocolError, RemoteProtocolError, UnsupportedOperation
 from transport.machine import Event
 from transport.stream import frames
+from transport.stream.states import STREAM, Body, On
 
 BY_OPENER, BY_RECEIVER = 0, 1
 
@@ -66,29 +67,41 @@ class StreamTaken(Event):
     stream: int
 
 
-class Outgoing:
-    """Totals of a stream this side sends."""
+class Stream:
+    """One end of a stream. `state` is one of `states.Body`; `total` its announced size, -1 where unknown."""
 
-    __slots__ = ("limit", "sent", "total")
+    __slots__ = ("limit", "state", "total")
 
     def __init__(self, limit: int, total: int) -> None:
         self.limit = limit
-        self.sent = 0
         self.total = total
+        self.state = STREAM.after(Body.NEW, On.OPEN)
+
+    def step(self, event: int) -> None:
+        """Its life goes on by `event`, one of `states.On`."""
+        self.state = STREAM.after(self.state, event)
 
 
-class Incoming:
-    """Totals of a stream the peer sends."""
+class Outgoing(Stream):
+    """A stream this side sends."""
 
-    __slots__ = ("consumed", "due", "ended", "limit", "received", "total")
+    __slots__ = ("sent",)
 
     def __init__(self, limit: int, total: int) -> None:
-        self.limit = limit
+        super().__init__(limit, total)
+        self.sent = 0
+
+
+class Incoming(Stream):
+    """A stream the peer sends."""
+
+    __slots__ = ("consumed", "due", "received")
+
+    def __init__(self, limit: int, total: int) -> None:
+        super().__init__(limit, total)
         self.received = 0
         self.consumed = 0
-        self.total = total
         self.due = False
-        self.ended = False
 
 
 class StreamTable:
@@ -97,7 +110,6 @@ class StreamTable:
     Attributes:
         peer_window: credit that the peer gives a new stream.
         due: incoming streams that `credit_frames` has something to say about.
-        untaken: complete outgoing streams that the peer has not taken yet.
         refused: streams of the peer refused because too many were open.
     """
 
@@ -109,7 +121,6 @@ class StreamTable:
         self._next_out = 0
         self._next_in = 0
         self.due: list[int] = []
-        self.untaken: set[int] = set()
         self.refused = 0
 
     def peer_spoke(self, window: int, events: list[Any]) -> None:
@@ -117,11 +128,16 @@ class StreamTable:
         self.peer_window = window
         for stream, out in self._out.items():
             out.limit = window
-            events.append(StreamWritable(stream))
+            if out.state == Body.OPEN:
+                events.append(StreamWritable(stream))
 
     def full(self) -> bool:
         """Whether as many streams are open as may be, those counted that the peer has not taken yet."""
-        return len(self._out) + len(self.untaken) >= limits.STREAMS_MAX
+        return len(self._out) >= limits.STREAMS_MAX
+
+    def has_untaken(self) -> bool:
+        """Whether a complete outgoing stream waits for the peer to take it."""
+        return any(out.state == Body.COMPLETE for out in self._out.values())
 
     def open(self, channel: int, total: int) -> tuple[int, bytes]:
         """The id and first frame of a new outgoing stream.
@@ -155,16 +171,17 @@ class StreamTable:
         out = self._outgoing(stream)
         if out.total >= 0 and out.sent != out.total:
             raise LocalProtocolError(f"stream of {out.total} bytes was announced, {out.sent} were written")
-        del self._out[stream]
-        self.untaken.add(stream)
+        out.step(On.END)
         return frames.numbers(frames.STREAM_END, stream)
 
     def reset(self, stream: int, code: int, incoming: bool) -> bytes:
         """The frame that breaks a stream off; empty when it is over already."""
         table: dict[int, Any] = self._in if incoming else self._out
-        if stream not in table:
+        state = table.get(stream)
+        if state is None or (not incoming and state.state != Body.OPEN):
             return b""
         frame = frames.numbers(frames.STREAM_RESET, stream, code, BY_RECEIVER if incoming else BY_OPENER)
+        state.step(On.RESET)
         del table[stream]
         return frame
 
@@ -174,7 +191,7 @@ class StreamTable:
         if state is None:
             return
         state.consumed += size
-        taken = state.ended and state.consumed >= state.received
+        taken = state.state == Body.COMPLETE and state.consumed >= state.received
         if not state.due and (taken or state.limit - state.consumed <= self._window // 2):
             state.due = True
             self.due.append(stream)
@@ -187,11 +204,13 @@ class StreamTable:
             if state is None:
                 continue
             state.due = False
-            if not state.ended:
+            if state.state == Body.OPEN:
                 state.limit = state.consumed + self._window
                 out += frames.numbers(frames.STREAM_CREDIT, stream, state.limit)
             elif state.consumed >= state.received:
-                out += self.reset(stream, CloseCode.NORMAL, True)
+                state.step(On.TAKEN)
+                del self._in[stream]
+                out += frames.numbers(frames.STREAM_RESET, stream, CloseCode.NORMAL, BY_RECEIVER)
         self.due.clear()
         return out
 
@@ -212,7 +231,7 @@ class StreamTable:
         else:
             limit, _ = varint.decode(body, position)
             out = self._out.get(stream)
-            if out is not None and limit > out.limit:
+            if out is not None and out.state == Body.OPEN and limit > out.limit:
                 out.limit = limit
                 events.append(StreamWritable(stream))
         return b""
@@ -230,11 +249,15 @@ class StreamTable:
 
     def _on_reset(self, stream: int, code: int, incoming: bool, events: list[Any]) -> None:
         table: dict[int, Any] = self._in if incoming else self._out
-        if table.pop(stream, None) is not None:
-            events.append(StreamBroken(stream, code, incoming))
-        elif not incoming and stream in self.untaken:
-            self.untaken.discard(stream)
+        state = table.pop(stream, None)
+        if state is None:
+            return
+        if not incoming and state.state == Body.COMPLETE:
+            state.step(On.TAKEN)
             events.append(StreamTaken(stream))
+        else:
+            state.step(On.RESET)
+            events.append(StreamBroken(stream, code, incoming))
 
     def _incoming(self, stream: int) -> Incoming | None:
         """The state of an incoming stream; None when it is over."""
@@ -246,7 +269,7 @@ class StreamTable:
         state = self._incoming(stream)
         if state is None:
             return  # refused or broken off; what was under way still comes
-        if state.ended:
+        if state.state != Body.OPEN:
             raise RemoteProtocolError(f"stream {stream} goes on after its end")
         state.received += len(data)
         if state.received > state.limit:
@@ -260,11 +283,11 @@ class StreamTable:
         state = self._incoming(stream)
         if state is None:
             return
-        if state.ended:
+        if state.state != Body.OPEN:
             raise RemoteProtocolError(f"stream {stream} ends twice")
         if state.total >= 0 and state.received != state.total:
             raise RemoteProtocolError(f"stream {stream} is shorter than announced")
-        state.ended = True
+        state.step(On.END)
         events.append(StreamEnded(stream))
         if state.received and state.consumed >= state.received and not state.due:
             state.due = True
@@ -272,18 +295,17 @@ class StreamTable:
 
     def close(self, events: list[Any]) -> None:
         """The session is over: every open stream is broken off."""
-        for stream, state in self._in.items():
-            if not state.ended:
-                events.append(StreamBroken(stream, CloseCode.LOST, True))
-        for stream in self._out:
-            events.append(StreamBroken(stream, CloseCode.LOST, False))
-        self._in.clear()
-        self._out.clear()
-        self.untaken.clear()
+        tables: list[tuple[bool, dict[int, Any]]] = [(True, self._in), (False, self._out)]
+        for incoming, table in tables:
+            for stream, state in table.items():
+                if state.state == Body.OPEN:
+                    events.append(StreamBroken(stream, CloseCode.LOST, incoming))
+                state.step(On.LOST)
+            table.clear()
         self.due.clear()
 
     def _outgoing(self, stream: int) -> Outgoing:
-        try:
-            return self._out[stream]
-        except KeyError:
-            raise LocalProtocolError(f"stream {stream} is not open for writing") from None
+        out = self._out.get(stream)
+        if out is None or out.state != Body.OPEN:
+            raise LocalProtocolError(f"stream {stream} is not open for writing")
+        return out
