@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from transport import limits
-from transport.rudp.kinds import SENT
 from transport.rudp.outflow import OutChannel, Outflow
 from transport.rudp.outlane import OutLane
 from transport.rudp.sent import Item, SentRing
+from transport.rudp.states import SENT
 
 
 def test_records_are_found_by_number_while_the_ring_grows() -> None:

@@ -1,4 +1,4 @@
-"""Small numbers that several modules of this folder share: of packets, of what they carried, bits of a head.
+"""Small numbers that several modules of this folder share: kinds of what a packet carried, bits of a head.
 
 Not compiled, so that compiled modules can take them as C integers of their own.
 """
@@ -6,9 +6,6 @@ Not compiled, so that compiled modules can take them as C integers of their own.
 from __future__ import annotations
 
 from transport import limits
-
-FREE, SENT, ACKED, LOST, SKIPPED, QUIET = 0, 1, 2, 3, 4, 5
-"""States of a sent packet: `SKIPPED` is a number left out on purpose, `QUIET` a packet that asks for no ack."""
 
 SPAN, RIDER, CREDIT, SKIP, PING, BLOCKED = 0, 1, 2, 3, 4, 5
 """Kinds of what a packet carried, see `sent.Item`."""

@@ -12,12 +12,13 @@ from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
-from transport.rudp.kinds import ACKED, BLOCKED, CREDIT, FREE, LOST, PING, QUIET, RIDER, SENT, SKIP, SKIPPED, SPAN
+from transport.rudp.kinds import BLOCKED, CREDIT, PING, RIDER, SKIP, SPAN
 from transport.rudp.loss import LossThresholds
 from transport.rudp.outlane import OutLane
 from transport.rudp.ranges import Ranges
 from transport.rudp.sending import Sending
 from transport.rudp.sent import Item, Rider, SentPacket, SkipRecord
+from transport.rudp.states import ACKED, FREE, LOST, QUIET, SENT, SKIPPED
 from transport.rudp.turns import Exchange
 
 PTO_MAX_NS = limits.RUDP_PTO_MAX_NS

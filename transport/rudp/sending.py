@@ -20,16 +20,13 @@ from transport.rudp.kinds import (
     CREDIT,
     FIXED_BIT,
     PING,
-    QUIET,
-    SENT,
-    SKIPPED,
 )
 from transport.rudp.outlane import OutLane
 from transport.rudp.pacer import Pacer
 from transport.rudp.redundancy import Redundancy, is_due
 from transport.rudp.rtt import RttEstimator
 from transport.rudp.sent import Item, Rider, SentPacket, SentRing, SkipRecord
-from transport.rudp.states import OPEN
+from transport.rudp.states import OPEN, QUIET, SENT, SKIPPED
 from transport.rudp.turns import Exchange
 
 CHECKSUM_BYTES = 4

@@ -7,8 +7,9 @@ again. It must never decide anything: recovery does.
 from __future__ import annotations
 
 from transport import limits
-from transport.rudp.kinds import FREE, RIDER, SKIP, SPAN
+from transport.rudp.kinds import RIDER, SKIP, SPAN
 from transport.rudp.outlane import OutLane
+from transport.rudp.states import FREE
 
 RING_MAX = limits.RUDP_RING_MAX
 RESERVE = limits.RUDP_RING_RESERVE
@@ -79,7 +80,7 @@ class SentPacket:
     """One packet number.
 
     Attributes:
-        state: FREE, SENT, ... of `kinds`.
+        state: one of `states.Packet`.
         time: when it left (ns).
         size: bytes that count as in flight; 0 for packets that ask for no ack.
         copied: those of them that are copies of small messages.
@@ -90,7 +91,7 @@ class SentPacket:
     """
 
     def __init__(self) -> None:
-        self.state = FREE
+        self.state: int = FREE
         self.time = 0
         self.size = 0
         self.copied = 0

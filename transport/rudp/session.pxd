@@ -7,7 +7,7 @@ from transport.rudp.outflow cimport Outflow
 from transport.rudp.outlane cimport OutLane
 from transport.rudp.sent cimport SentPacket
 
-cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL, QUIET
+cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL
 cdef int CLOSED, CLOSING, FLUSHING, LINGERING, OPEN, OPENING
 cdef list PUBLIC
 

@@ -17,7 +17,7 @@ from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.handshake import ClientHandshake
 from transport.rudp.incoming import Incoming
-from transport.rudp.kinds import FIXED_BIT, QUIET, STREAM_CHANNEL
+from transport.rudp.kinds import FIXED_BIT, STREAM_CHANNEL
 from transport.rudp.states import CLOSED, CLOSING, FLUSHING, LIFE, LINGERING, OPEN, OPENING, PUBLIC, On
 from transport.rudp.turns import Exchange
 from transport.stream import frames
@@ -307,7 +307,6 @@ class RudpSession(Incoming):
         text = reason.encode("utf-8", "replace")[: limits.REASON_BYTES_MAX].decode("utf-8", "ignore").encode()
         number = self.ring.next
         packet = self.ring.push()
-        packet.state = QUIET
         number_bytes = pen.low_size(limits.RUDP_LATE_FLIGHTS * (number - self._largest_acked))
         pos = 9 + number_bytes
         pos = pen.put8(room, pos, CLOSE)

@@ -1,8 +1,9 @@
-"""The state machines of reliable UDP as tables: a connection's life, its first slow start. The documents are drawn from
-them.
+"""The state machines of reliable UDP as tables: a connection's life, a packet's, the first slow start. The documents
+are drawn from them.
 
 Not compiled, so that compiled modules can take the states as C integers of their own. A table must never be walked for
-each packet: whoever asks where something is compares a number.
+each packet: whoever asks where something is compares a number. So the state of a packet is assigned, and a test
+compares each assignment with the table.
 """
 
 from __future__ import annotations
@@ -172,3 +173,54 @@ HYSTART = Machine(
         Row((Phase.CAREFUL,), Seen.ROUNDS, Phase.DONE, "congestion avoidance from this window on"),
     ],
 )
+
+
+class Packet(IntEnum):
+    """What is known of a packet number."""
+
+    FREE = 0
+    SENT = 1  # in flight
+    ACKED = 2
+    LOST = 3
+    SKIPPED = 4  # left out on purpose
+    QUIET = 5  # sent, and asks for no ack
+
+
+FREE, SENT, ACKED, LOST, SKIPPED, QUIET = Packet
+
+
+class Fate(IntEnum):
+    """What happens to a packet number."""
+
+    LEAVES = 0
+    LEAVES_QUIETLY = 1
+    LEFT_OUT = 2
+    ACK = 3
+    LATE = 4
+    FORGOTTEN = 5
+
+
+PACKET = Machine(
+    "a packet",
+    Packet,
+    Fate,
+    {
+        Fate.LEAVES: Event("sent", "it leaves, and asks for an ack"),
+        Fate.LEAVES_QUIETLY: Event("sent without", "it leaves, and asks for none"),
+        Fate.LEFT_OUT: Event("left out", "the number is left out, once in a while"),
+        Fate.ACK: Event("ack", "an ack names it for the first time"),
+        Fate.LATE: Event("late", "later ones were acknowledged, or its time is over, or the ring is full"),
+        Fate.FORGOTTEN: Event("forgotten", "nothing older is in flight; a lost one stays for 2 s"),
+    },
+    [
+        Row((Packet.FREE,), Fate.LEAVES, Packet.SENT, "counts as in flight"),
+        Row((Packet.FREE,), Fate.LEAVES_QUIETLY, Packet.QUIET),
+        Row((Packet.FREE,), Fate.LEFT_OUT, Packet.SKIPPED),
+        Row((Packet.SENT,), Fate.ACK, Packet.ACKED, "what it carried is settled"),
+        Row((Packet.SENT,), Fate.LATE, Packet.LOST, "what it carried goes again; the window is cut"),
+        Row((Packet.LOST,), Fate.ACK, Packet.ACKED, "what it carried is settled; a cut that was wrong is undone"),
+        Row((Packet.QUIET,), Fate.ACK, Packet.ACKED),
+        Row((Packet.ACKED, Packet.LOST, Packet.QUIET, Packet.SKIPPED), Fate.FORGOTTEN, Packet.FREE,
+            "its record is free for another number"),
+    ],
+)  # fmt: skip

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 cdef long long RISE_MIN_NS
 cdef long long RISE_MAX_NS
@@ -17,7 +18,7 @@ cdef class HyStart:
     cdef long long _baseline
     cdef int _careful_rounds
 
-    cpdef long long growth(self, long long acked_bytes)
+    cpdef int64_t growth(self, long long acked_bytes) except? -1
     @cython.locals(rise="long long")
     cpdef on_ack(self, long long rtt, long long largest_acked_pn, long long next_pn, bint is_limited)
     cdef _begin_round(self, long long next_pn, bint is_limited)
