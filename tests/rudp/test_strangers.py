@@ -191,6 +191,29 @@ def test_a_client_whose_first_packet_is_noise() -> None:
     rig.check_honest()
 
 
+def test_more_handshakes_than_there_is_room_for() -> None:
+    """Who said HELLO in time and comes in when the last place is taken is told so, with a goodbye; nobody else is."""
+    rig = Rig(sessions_max=3)
+    hands = [Hand(rig, port=10 + index, opens=False) for index in range(5)]
+    for hand in hands:
+        answer = packet.decode_long(hand.hello()[-1])
+        assert answer is not None
+        assert answer.kind == packet.ACCEPT
+        hand.peer_cid = answer.scid
+    for hand in hands:
+        hand.say(message(b"in"))
+    assert [hand.got for hand in hands] == [[b"in"]] * 2 + [[]] * 3
+    assert [hand.told() for hand in hands] == [None] * 2 + [(CloseCode.OVERLOADED, "too many connections")] * 3
+    counts = rig.server.statistics()
+    assert (counts["peers"], counts["half_open"], counts["refused_hellos"]) == (3, 0, 3)
+    hands[0].say(close_frame(0))
+    late = Hand(rig, port=30)  # there is room again
+    goes_on(late)
+    rig.wait(5000)
+    assert len(rig.server.sessions) == 3
+    rig.check_honest()
+
+
 # RESET
 
 

@@ -28,6 +28,7 @@ ENDED = int(SessionState.CLOSED)
 SHORT_MIN = 11  # flags, connection id, a packet number of one byte, one frame
 REPLIES_MAX = 256  # answers to strangers that wait to leave
 REFUSED = frozenset({111, 61, 10061})  # ECONNREFUSED, as Linux, BSD and Windows have it
+CROWDED = "too many connections"
 SECOND_NS = limits.SECOND_NS
 HALF_OPEN_NS = limits.HANDSHAKE_NS
 
@@ -237,11 +238,18 @@ class RudpEndpoint(Exchange):
         if not session.receive_packet(data, 0, now):
             self.malformed += 1
             return None
+        if self._is_crowded():  # by others who said HELLO when there was still room
+            self.refused += 1
+            session.fail(CloseCode.OVERLOADED, CROWDED, now)
+            session.batches = []
         del self._half_open[half.own_cid]
         self.sessions[half.own_cid] = session
         self._client_keys[half.own_cid] = (half.path, half.client_cid)
         self.fresh_sessions.append(session)
         return session
+
+    def _is_crowded(self) -> bool:
+        return len(self.sessions) - len(self._lingering) >= self.config.sessions_max
 
     def _reset(self, data: bytes, cid: int, path: Path, now: int) -> None:
         """Tells a peer whose connection is not known here (RFC 9000 section 10.3)."""
@@ -309,8 +317,8 @@ class RudpEndpoint(Exchange):
             self._refuse(long, path, CloseCode.CODEC_MISMATCH,
                          f"this side's codec is {self.config.codec!r}, not {peer.codec!r}")  # fmt: skip
             return
-        if len(self.sessions) - len(self._lingering) >= self.config.sessions_max:
-            self._refuse(long, path, CloseCode.OVERLOADED, "too many connections")
+        if self._is_crowded():
+            self._refuse(long, path, CloseCode.OVERLOADED, CROWDED)
             return
         self._open_half(long, peer, size, path, now)
 
