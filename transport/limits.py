@@ -222,6 +222,7 @@ RUDP_PTO_TRIES = 40  # probe time-outs in a row after which the peer counts as g
 RUDP_HELLO_NS = 300 * MS_NS  # until the first HELLO is repeated: three times the round trip that is assumed
 RUDP_HELLO_MAX_NS = 1 * SECOND_NS
 RUDP_CLOSE_TRIES = 8  # times that CLOSE is sent without an answer
+RUDP_LINGER_MAX_NS = 10 * SECOND_NS  # that a closed connection is kept to repeat its goodbye: all tries of a peer
 RUDP_SKIP_EVERY = 1024  # at most so many packet numbers until one is left out on purpose
 RUDP_COOKIE_BYTES_MAX = 255
 RUDP_COOKIE_NS = 10 * SECOND_NS  # for which a cookie is good, at most

@@ -296,6 +296,18 @@ def test_a_closed_connection_is_forgotten(rig: Rig) -> None:
     assert len(rig.server._clients) == 1
 
 
+def test_a_closed_connection_is_forgotten_however_far_the_peer_is(rig: Rig) -> None:
+    """Three probe time-outs may be minutes; after so long no peer asks any more."""
+    hand = Hand(rig)
+    for _ in range(3):
+        hand.session.rtt.update(limits.RUDP_RTT_MAX_NS, 0)
+    hand.say(close_frame(0))
+    rig.wait(limits.RUDP_LINGER_MAX_NS / MS - 1)
+    assert len(hand.say(PING)) == 1  # the goodbye again
+    rig.wait(2)
+    assert hand.peer_cid not in rig.server.sessions
+
+
 def test_closed_connections_are_bounded() -> None:
     rig = Rig()
     for index in range(limits.RUDP_CLOSED_MAX + 50):

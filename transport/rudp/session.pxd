@@ -9,6 +9,7 @@ from transport.rudp.sent cimport SentPacket
 
 cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL
 cdef int CLOSED, CLOSING, FLUSHING, LINGERING, OPEN, OPENING
+cdef long long LINGER_MAX_NS
 cdef list PUBLIC
 
 

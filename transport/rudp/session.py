@@ -28,6 +28,7 @@ CLEAN = (CloseCode.NORMAL, CloseCode.GOING_AWAY)
 PTO_COUNT = 3  # probe time-outs that a closed session lingers, and that an idle one lasts at least
 PINGS_MAX = limits.PINGS_OUTSTANDING_MAX
 UNHEARD_MAX = limits.RUDP_PTO_TRIES
+LINGER_MAX_NS = limits.RUDP_LINGER_MAX_NS
 
 
 class RudpSession(Incoming):
@@ -406,7 +407,7 @@ class RudpSession(Incoming):
     def linger(self, now: int) -> None:
         """The owner is gone: so long the goodbye is repeated to a peer that did not hear it."""
         self.step(On.LEFT)
-        self.linger_until = now + PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns)
+        self.linger_until = now + min(PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns), LINGER_MAX_NS)
 
     def messages_duplicate(self) -> int:
         """Messages that came again, as copies or retransmissions."""

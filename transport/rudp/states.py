@@ -86,7 +86,7 @@ EVENTS = {
     On.RESET: Event("RESET", "RESET"),
     On.PACKET: Event("packet", "a new valid packet"),
     On.LEFT: Event("end taken", "the application has taken the end"),
-    On.LINGERED: Event("3 PTO", "three PTO later"),
+    On.LINGERED: Event("3 PTO", "three PTO later, 10 s at most"),
 }
 
 ALIVE = (Life.OPEN, Life.FLUSHING, Life.CLOSING)
