@@ -95,6 +95,7 @@ DATAGRAMS_PER_CALL = 64  # in one system call; trains count as one
 DATAGRAM_BATCH_BYTES = 256 * KIB  # taken from a machine before the kernel is asked to send
 PATHS_CACHED_MAX = 8192  # pairs of addresses that one socket keeps ready-made
 SOCKET_ERRORS_PER_CALL = 64  # ICMP errors taken off a socket at once
+LINGERING_SOCKETS_MAX = 256  # of clients that repeat a goodbye after their end, in one process; others close at once
 LOOP_DATAGRAMS_QUEUED = 4096  # by a loop's own datagram transport, oldest dropped
 LOOP_WRITE_BUFFER_BYTES = 64 * KIB  # in a loop's own datagram transport, above which we wait
 

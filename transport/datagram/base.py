@@ -94,6 +94,13 @@ class Endpoint:
         session.is_flushed = False
         return following
 
+    def lingers_for(self, now: int) -> int:
+        """Nanoseconds for which a socket without owners should still be read: a goodbye may have to be said again.
+
+        It is then asked to `fill` after each `receive`, and not to `expire`.
+        """
+        return 0
+
     # For whoever implements one
 
     def ready(self, session: PeerSession) -> None:

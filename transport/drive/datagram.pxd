@@ -31,6 +31,7 @@ cdef class DatagramDriver(Driver):
     cdef public object granted
     cdef public long long armed_at
     cdef public long long busy_poll_ns
+    cdef public bint may_linger
     cdef bint _is_shared
     cdef object _timers
     cdef object _clock
@@ -53,6 +54,7 @@ cdef class DatagramDriver(Driver):
     @cython.locals(seat=Seat)
     cpdef Seat _seat(self, Owner owner)
     cpdef _release(self)
+    cpdef bint _lingers(self) except? -1
     cpdef bint _is_over(self) except? -1
     cpdef _lose(self, Seat seat, error)
     cpdef int64_t now(self) except? -1

@@ -79,6 +79,7 @@ class DatagramDriver(Driver):
         endpoint: the machine, or what makes an endpoint of it.
         refused: sessions that `accept` refused.
         granted: what the socket was granted, for `info`: `rcvbuf` and `sndbuf` in bytes, `offload`.
+        may_linger: the socket is nobody else's, and may stay open for a moment after its last owner has gone.
         busy_poll_ns: how long to look for more after each wake-up before the loop sleeps again; 0 for not at all.
     """
 
@@ -100,6 +101,7 @@ class DatagramDriver(Driver):
         self.refused = 0
         self.granted: Any = None
         self.busy_poll_ns = 0
+        self.may_linger = False
         self.armed_at = 0
         self._is_shared = is_shared
         self._timers = timers_of(loop)
@@ -172,7 +174,16 @@ class DatagramDriver(Driver):
                 if self._is_blocked:
                     self.loop.remove_writer(self._fd)
         self._fd = -1
-        self.sock.close()
+        if not self._lingers():
+            self.sock.close()
+
+    def _lingers(self) -> bool:
+        """Whether somebody else closes the socket, because the goodbye may have to be said again."""
+        if not self.may_linger:
+            return False
+        from transport.drive.lingering import linger
+
+        return linger(self.loop, self.sock, self.endpoint, rooms_of(self.loop), self.endpoint.lingers_for(self.now()))
 
     def _is_over(self) -> bool:
         return self._has_ended

@@ -117,6 +117,11 @@ class RudpEndpoint(Exchange):
         session.want()
         self.arm(session)
 
+    def lingers_for(self, now: int) -> int:
+        """As long as a session that has said goodbye may be asked to say it again."""
+        until = [session.linger_until for session in self._lingering.values() if session.has_goodbye()]
+        return max(until) - now if until else 0
+
     def take_fresh(self) -> list[PeerSession]:
         """As in every endpoint; who has ended before anybody could take it is forgotten like the others."""
         fresh = self.fresh_sessions

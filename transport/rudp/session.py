@@ -160,6 +160,7 @@ class RudpSession(Incoming):
         else:
             self._finish(On.RESET, CloseCode.LOST, reason, by_peer=True)
         self._says_close = False
+        self._goodbye = None  # there is nobody to repeat it to
 
     def refuse(self, code: int, reason: str) -> None:
         """The peer did not take the connection."""
@@ -192,6 +193,10 @@ class RudpSession(Incoming):
         self.streams.close(self._events)
         self._events.append(Closed(int(code), reason, by_peer, is_agreed and code in CLEAN))
         self._loss_at = self._pace_at = 0
+
+    def has_goodbye(self) -> bool:
+        """Whether there is a goodbye that a peer may ask for again."""
+        return self._goodbye is not None
 
     def repeat_close(self) -> None:
         """The peer goes on after our goodbye: it is told again."""

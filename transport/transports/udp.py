@@ -224,6 +224,7 @@ class UdpTransport:
         session = self.session(endpoint, path, clock_of(loop)(), made.path is None)
         driver = DatagramDriver(loop, made, endpoint)
         equip(driver, granted, request)
+        driver.may_linger = request.sock is None
         info = PipeInfo(request.url, self.traits(request), sock.getsockname(), target)
         owner = request.owner(session, driver, info)
         driver.attach(owner, session)
