@@ -118,12 +118,12 @@ def test_credit_is_taken_in_full_when_a_message_begins() -> None:
     for _ in range(20):
         cut(lane, 100)
     assert lane.state.total == 864
-    assert lane.state.is_blocked
+    assert lane.is_blocked
     assert lane.state.needs_credit == 1296
     assert (lane.flow.queued, lane.flow.blocked) == (864, 432)
     lane.state.limit = lane.flow.limit = 1296
     lane.credited()
-    assert not lane.state.is_blocked
+    assert not lane.is_blocked
     assert lane.has_new()
 
 
@@ -133,7 +133,39 @@ def test_credit_of_the_connection() -> None:
     lane.append(bytes(400), 0, 0, -1)
     assert not lane.has_new()
     assert lane.flow.needs_credit == 432
-    assert not lane.state.is_blocked
+    assert not lane.is_blocked
+
+
+def test_what_is_blocked_is_what_waits_for_credit() -> None:
+    """Neither what another lane of the channel may send, nor what was accepted before the handshake."""
+    flow = Outflow()
+    flow.limit = 1 << 40
+    state = OutChannel(0, 0, False)
+    ordered, unordered = OutLane(flow, state, 0), OutLane(flow, state, 1)
+    ordered.append(bytes(900), 0, 0, -1)
+    assert not ordered.has_new()
+    assert (flow.queued, flow.blocked, state.blocked) == (900 + COST, 0, 0)  # no limit is known yet
+    state.limit = 1000
+    unordered.append(bytes(100), 0, 0, -1)
+    assert unordered.has_new()
+    assert ordered.has_new()
+    unordered.append(bytes(100), 0, 0, -1)
+    cut(unordered, 120)  # has not all begun: the second waits for room
+    assert (flow.queued, flow.blocked) == (900 + 200 + 3 * COST, 0)
+    assert not ordered.has_new()
+    assert unordered.has_new()
+    assert not ordered.has_new()
+    assert (flow.queued, flow.blocked, state.blocked) == (200 + 2 * COST, 900 + COST, 900 + COST)
+    ordered.append(b"behind", 0, 0, -1)
+    assert (flow.blocked, state.blocked) == (906 + 2 * COST, 906 + 2 * COST)
+    ordered.clear()
+    assert (flow.blocked, state.blocked) == (0, 0)
+    unordered.append(bytes(900), 0, 1, -1)
+    cut(unordered, 200)
+    assert not unordered.has_new()
+    assert state.blocked == flow.blocked == 900 + COST
+    cut(unordered, 200, now=2)
+    assert (state.blocked, flow.blocked, unordered.waiting) == (0, 0, 0)
 
 
 def test_lanes_of_one_channel_share_its_credit() -> None:

@@ -111,9 +111,9 @@ def settled(sender: Any, receiver: Any) -> str:
             continue
         twin = receiver._in_channels.get(state.number)
         received, consumed = (twin.received, twin.consumed) if twin is not None else (0, 0)
-        if state.total != received or consumed != received or state.waiting:
+        if state.total != received or consumed != received or state.blocked:
             wrong.append(f"channel {state.number}: sent {state.total}, received {received}, consumed {consumed}, "
-                         f"waiting {state.waiting}")  # fmt: skip
+                         f"blocked {state.blocked}")  # fmt: skip
     for lane in receiver._in_lanes.values():
         reliable = lane.delivery < SEQUENCED
         if reliable and (lane.held or lane.early or lane.partial or lane.done.count):

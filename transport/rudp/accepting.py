@@ -85,7 +85,7 @@ class Accepting(TurnSession):
         self.blocked_bytes = flow.blocked
         if not self.is_turn:
             self.exchange.take_turn(self)
-        if lane.waiting > PRESSING_BYTES and not self.is_starved and not lane.state.is_blocked:
+        if lane.waiting > PRESSING_BYTES and not self.is_starved and not lane.is_blocked:
             self.exchange.pressing = True
 
     def fence(self) -> Fence:
@@ -131,7 +131,7 @@ class Accepting(TurnSession):
         if channel >= len(self._channels):
             return 0
         state = self._channels[channel]
-        return state.waiting if state is not None and state.is_blocked else 0
+        return 0 if state is None else state.blocked
 
     def channels_max(self) -> int:
         """How many channels both sides agreed on."""

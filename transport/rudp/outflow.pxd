@@ -20,5 +20,5 @@ cdef class Fence:
 cdef class OutChannel:
     cdef public int number
     cdef public long long total, limit, needs_credit, told
-    cdef public bint is_free, is_blocked
-    cdef public Py_ssize_t waiting
+    cdef public bint is_free
+    cdef public Py_ssize_t blocked

@@ -12,7 +12,7 @@ class Outflow:
     Attributes:
         total, limit: credit of the connection taken and given.
         queued: bytes accepted and not settled, `MESSAGE_COST_BYTES` for each message included, those left out that
-            `blocked` counts: they wait for the credit of their channel.
+            `blocked` counts: on lanes whose next message lacks credit of its channel.
         overtook: a message was settled before one that was sent earlier.
         last_lane, last_number: of the message frame that was written last into the packet being built.
         expired, dropped, skipped, retransmitted_bytes, messages: counters.
@@ -55,10 +55,9 @@ class OutChannel:
         number: of the channel.
         total, limit: credit taken and given.
         is_free: needs no credit (the hidden channel of streams).
-        is_blocked: its next message lacks credit of the channel.
         needs_credit: the limit that it waits for, 0 for none.
         told: the one that the peer was told of last.
-        waiting: bytes of reliable messages that have not begun, costs included.
+        blocked: bytes of its lanes that wait for credit, costs included.
     """
 
     def __init__(self, number: int, limit: int, is_free: bool) -> None:
@@ -66,7 +65,6 @@ class OutChannel:
         self.total = 0
         self.limit = limit
         self.is_free = is_free
-        self.is_blocked = False
         self.needs_credit = 0
         self.told = 0
-        self.waiting = 0
+        self.blocked = 0

@@ -52,7 +52,6 @@ class OutLane(OutQueue):
         if self.is_reliable:
             longs.append(self._starts, self._position)
             state = self.state
-            state.waiting -= cost
             if not state.is_free:
                 state.total += cost
                 self.flow.total += cost
@@ -424,6 +423,8 @@ class OutLane(OutQueue):
 
     def clear(self) -> None:
         """Drops everything; the session is over."""
+        if self.is_blocked:
+            self._unblock()
         self._payloads.clear()
         self._marks = None
         self._starts = longs.new()

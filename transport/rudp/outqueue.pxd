@@ -11,7 +11,7 @@ cdef class OutQueue:
     cdef public Outflow flow
     cdef public OutChannel state
     cdef public int channel, delivery, rank, listed
-    cdef public bint is_reliable, is_active
+    cdef public bint is_reliable, is_active, is_blocked
     cdef public list skips, skip_costs
     cdef public Ranges lost
     cdef public Py_ssize_t waiting

@@ -23,6 +23,7 @@ class OutQueue:
         state: the channel's credit.
         channel, delivery: which lane it is.
         is_reliable: whether what is lost is sent again.
+        is_blocked: the next message lacks credit of the channel, and with it all behind it.
         rank: the priority class that it is scheduled in.
         is_active, listed: the schedule's: whether it is in, and in which class.
         skips, skip_costs: messages given up that the peer has not been told of yet.
@@ -41,6 +42,7 @@ class OutQueue:
         self.channel = state.number
         self.delivery = delivery
         self.is_reliable = delivery < 2
+        self.is_blocked = False
         self.rank = 0
         self.is_active = False
         self.listed = 0
@@ -84,9 +86,9 @@ class OutQueue:
             if self.waiting > LOOSE_BYTES or len(self._payloads) - self._next > LOOSE_MESSAGES:
                 self._drop_oldest()
             return
-        self.state.waiting += cost
-        if self.state.is_blocked:
+        if self.is_blocked:
             self.flow.blocked += cost
+            self.state.blocked += cost
         else:
             self.flow.queued += cost
 
@@ -130,12 +132,11 @@ class OutQueue:
         if self._fences:
             self._shift_fences(index, -1)
         self.waiting -= cost
-        if self.is_reliable:
-            self.state.waiting -= cost
-            if self.state.is_blocked:
-                self.flow.blocked -= cost
-                return
-        self.flow.queued -= cost
+        if self.is_blocked:
+            self.flow.blocked -= cost
+            self.state.blocked -= cost
+        else:
+            self.flow.queued -= cost
 
     # Flushing
 
@@ -164,7 +165,7 @@ class OutQueue:
         cost = len(payload) + COST
         flow = self.flow
         if state.is_free or (
-            not state.needs_credit and not state.is_blocked
+            not state.needs_credit and not self.is_blocked
             and state.total + cost <= state.limit and flow.total + cost <= flow.limit
         ):  # fmt: skip
             return True
@@ -181,22 +182,23 @@ class OutQueue:
         return True
 
     def _block(self) -> None:
-        state = self.state
-        if not state.is_blocked:
-            state.is_blocked = True
-            self.flow.queued -= state.waiting
-            self.flow.blocked += state.waiting
+        if not self.is_blocked and self.state.limit:  # no limit yet: it is the handshake that holds it up
+            self.is_blocked = True
+            self.flow.queued -= self.waiting
+            self.flow.blocked += self.waiting
+            self.state.blocked += self.waiting
 
     def _unblock(self) -> None:
         state = self.state
         if state.needs_credit <= state.limit:  # else it is another lane of the channel that waits
             state.needs_credit = 0
-        if state.is_blocked:
-            state.is_blocked = False
-            self.flow.queued += state.waiting
-            self.flow.blocked -= state.waiting
+        if self.is_blocked:
+            self.is_blocked = False
+            self.flow.queued += self.waiting
+            self.flow.blocked -= self.waiting
+            state.blocked -= self.waiting
 
     def credited(self) -> None:
         """The channel's limit has risen: what waits may count as queued again."""
-        if self.state.is_blocked and self._next < len(self._payloads):
+        if self.is_blocked and self._next < len(self._payloads):
             self._has_credit()
