@@ -82,6 +82,7 @@ class Rig:
         self.events: dict[int, list[Any]] = {}
         self.echoed: list[bytes] = []
         self.unread: set[int] = set()  # ids whose messages the application leaves
+        self.unread_channels: set[int] = set()  # likewise, of whatever connection
         self.room = memoryview(bytearray(65_536))
         self.drops: Any = None  # whether a packet of the honest client, or for it, gets lost
         self.settle()
@@ -128,7 +129,8 @@ class Rig:
                 if endpoint is self.client:
                     self.echoed += batch.payloads
                 self.got.setdefault(session.own_cid, []).extend(batch.payloads)
-                if batch.delivery < 2 and session.own_cid not in self.unread:
+                is_left = session.own_cid in self.unread or batch.channel in self.unread_channels
+                if batch.delivery < 2 and not is_left:
                     session.consumed(batch.channel, batch.size, len(batch.payloads))
             events = session.events()
             self.events.setdefault(session.own_cid, []).extend(events)

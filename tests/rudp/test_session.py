@@ -263,6 +263,77 @@ def test_deadlock_of_a_large_message_and_a_full_window() -> None:
     assert [len(body) for body in got(rig)] == [40_000, 80_000]
 
 
+SMALL = {"start_window": 16_384, "channel_window": 262_144, "connection_window": 1_048_576, "max_message": 262_144}
+
+
+def lying(rig: Rig, channels: int, before: int = 0) -> int:
+    """Fills channels that nobody reads, of each of which `before` bytes were read; returns what lies there."""
+    for channel in range(1, channels + 1):
+        for _ in range(before // 10_000):
+            rig.honest.send(bytes(10_000), channel, 0, 0, 0, rig.now)
+        rig.wait(300)
+    rig.unread_channels = set(range(1, channels + 1))
+    for channel in range(1, channels + 1):
+        for _ in range(30):
+            rig.honest.send(bytes(10_000), channel, 0, 0, 0, rig.now)
+        if not before:
+            rig.wait(300)
+    rig.wait(1000)
+    flow = rig.of_honest()._in_flow
+    return int(flow.received - flow.consumed)
+
+
+@pytest.mark.parametrize("before", [0, 400_000])
+@pytest.mark.parametrize("channels", [1, 2, 6, 15])
+def test_unread_channels_leave_credit_for_the_others(channels: int, before: int) -> None:
+    """However many were filled, or had large windows when their reader stopped: a large message passes."""
+    rig = Rig(**SMALL)
+    unread = lying(rig, channels, before)
+    assert unread >= min(channels * 16_384 - 10_000, 200_000)
+    assert unread <= SMALL["connection_window"]
+    for _ in range(3):
+        rig.honest.send(bytes(262_144), 0, 0, 0, 0, rig.now)
+    count = len(got(rig))
+    rig.wait(2000)
+    assert [len(body) for body in got(rig)[count:]] == [262_144] * 3
+    rig.unread_channels = set()
+    server = rig.of_honest()
+    for number, state in server._in_channels.items():
+        waiting = state.received - state.consumed
+        server.consumed(number, waiting - COST, 1)
+    rig.wait(3000)
+    assert rig.honest.blocked_bytes == 0
+    assert (server._in_flow.received, server._lent <= SMALL["connection_window"]) == (server._in_flow.consumed, True)
+
+
+def test_unread_channels_have_a_bound_together() -> None:
+    """So many that what each has by right fills what may be held: then everything waits, and goes on."""
+    rig = Rig(**SMALL)
+    unread = lying(rig, 200)
+    assert unread <= SMALL["connection_window"]
+    count = len(got(rig))
+    rig.honest.send(bytes(262_144), 0, 0, 0, 0, rig.now)
+    rig.wait(2000)
+    assert len(got(rig)) == count
+    server = rig.of_honest()
+    for number in range(1, 50):
+        state = server._in_channels[number]
+        server.consumed(number, state.received - state.consumed - COST, 1)
+    rig.wait(2000)
+    assert len(got(rig)[count:]) > 1
+
+
+def test_a_message_larger_than_its_share_passes_alone() -> None:
+    """One message fits into a channel that was emptied, whatever the others were lent."""
+    rig = Rig(**SMALL)
+    lying(rig, 12)
+    for channel in range(13, 16):
+        rig.honest.send(bytes(262_144), channel, 0, 0, 0, rig.now)
+    count = len(got(rig))
+    rig.wait(2000)
+    assert [len(body) for body in got(rig)[count:]] == [262_144] * 3
+
+
 def test_statistics_never_raise() -> None:
     rig = Rig()
     seen = rig.honest.statistics()

@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 from transport cimport lists
 from transport.rudp cimport pen
 from transport.rudp.acks cimport AckState
@@ -22,6 +23,8 @@ cdef class Incoming(Recovery):
     cdef Py_ssize_t _receive_max
     cdef bint _has_no_room
     cdef int _own_channels
+    cdef long long _start_window
+    cdef readonly long long _lent
     cdef public long long heard, messages_received, packets_received, bytes_received
     cdef public long long packets_duplicate, packets_corrupt, packets_refused
 
@@ -71,7 +74,9 @@ cdef class Incoming(Recovery):
     cpdef consumed(self, int channel, Py_ssize_t size, Py_ssize_t messages)
     @cython.locals(flow=InFlow)
     cpdef _consume(self, InChannel state, Py_ssize_t cost)
-    @cython.locals(limit="long long")
+    @cython.locals(loan="long long")
+    cpdef int64_t _loan(self, InChannel state) except? -1
+    @cython.locals(loan="long long", limit="long long", share="long long")
     cpdef _extend_channel(self, InChannel state)
     @cython.locals(flow=InFlow, parked="long long", limit="long long")
     cpdef _extend_connection(self)

@@ -50,6 +50,8 @@ class Incoming(Recovery):
         self._receive_max = config.max_message
         self._has_no_room = False
         self._own_channels = config.channels
+        self._start_window = config.start_window
+        self._lent = 0  # to all channels, see `_loan`
         self.heard = 0
         self.messages_received = 0
         self.packets_received = 0
@@ -256,8 +258,7 @@ class Incoming(Recovery):
     def _in_channel(self, channel: int) -> InChannel:
         state = self._in_channels.get(channel)
         if state is None:
-            config = self.config
-            state = self._in_channels[channel] = InChannel(channel, config.start_window, config.channel_window)
+            state = self._in_channels[channel] = InChannel(channel, self._start_window, self.config.channel_window)
         return state
 
     def _on_whole(self, lane: InLane, number: int, data: bytes, pos: int, stop: int) -> None:
@@ -429,28 +430,50 @@ class Incoming(Recovery):
                 self.want()
 
     def _consume(self, state: InChannel, cost: int) -> None:
+        self._lent -= min(cost, self._loan(state))
         state.consumed += cost
-        if state.limit - state.received <= state.window >> 1 or state.wanted > state.limit:
+        if state.limit - state.received <= state.given >> 1 or state.wanted > state.limit:
             self._extend_channel(state)
         flow = self._in_flow
         flow.consumed += cost
         if flow.limit - flow.received <= flow.window >> 1 or flow.wanted > flow.limit:
             self._extend_connection()
 
+    def _loan(self, state: InChannel) -> int:
+        """Bytes that may lie on a channel beside those that each may hold from the start."""
+        loan = state.limit - state.consumed - self._start_window
+        return loan if loan > 0 else 0
+
     def _extend_channel(self, state: InChannel) -> None:
-        """A new limit for a channel, if it would be higher."""
+        """A new limit for a channel, if it would be higher.
+
+        It gets its window, but no more than half of what the others have left of the connection's; so channels that
+        nobody reads can't take what those that are read live on. (Choudhury and Hahne, Dynamic queue length
+        thresholds for shared-memory packet switches, 1998.) One message always fits where nothing lies unread.
+        """
+        loan = self._loan(state)
         limit = state.consumed + state.window
         if limit > state.limit:
             self._tune(state)
-            state.limit = state.consumed + state.window
+            share = max(0, self._in_flow.window_max - self._lent + loan) >> 1
+            limit = state.consumed + min(state.window, self._start_window + share)
+        if limit < state.wanted and state.consumed == state.received:
+            limit = state.consumed + min(state.wanted - state.consumed, self._receive_max + COST)
+        if limit > state.limit:
+            state.limit = limit
+            state.given = limit - state.consumed
+            self._lent += self._loan(state) - loan
             if not state.is_due:
                 state.is_due = True
                 self._credit_due.append(state)
 
     def _extend_connection(self) -> None:
-        """The same for the connection. What lies unread leaves room for the rest, up to half of what may be held."""
+        """The same for the connection.
+
+        Its window is half of `connection_window`, and what lies unread leaves room for the rest up to the other half.
+        """
         flow = self._in_flow
-        parked = min(flow.received - flow.consumed, flow.window_max >> 1)
+        parked = min(flow.received - flow.consumed, flow.window_max)
         limit = flow.consumed + flow.window + parked
         if limit > flow.limit:
             self._tune(flow)

@@ -15,6 +15,7 @@ cdef class InFlow:
 @cython.final
 cdef class InChannel(InFlow):
     cdef public int number
+    cdef public long long given
 
 
 @cython.final

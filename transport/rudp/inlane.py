@@ -45,11 +45,16 @@ class InFlow:
 
 
 class InChannel(InFlow):
-    """The credit of one channel."""
+    """The credit of one channel.
+
+    Attributes:
+        given: how far the limit that was told last ran ahead of `consumed`.
+    """
 
     def __init__(self, number: int, window: int, window_max: int) -> None:
         InFlow.__init__(self, window, window_max)
         self.number = number
+        self.given = window
 
 
 class Assembly:

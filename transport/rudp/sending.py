@@ -80,7 +80,9 @@ class Sending(Accepting):
         self.ring = SentRing()
         self._riders: list[Rider] = []
         self._credit_due: list[InChannel] = []
-        self._in_flow = InFlow(config.start_window, config.connection_window)
+        half = config.connection_window >> 1  # the other half is for what lies unread, see `_extend_connection`
+        self._in_flow = InFlow(min(config.start_window, half), half)
+        self._in_flow.limit = config.start_window
         self._blocked_told = 0
         self._pings: list[int] = []
         self._probes = 0
