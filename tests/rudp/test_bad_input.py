@@ -210,6 +210,7 @@ def test_channels_over_the_limit() -> None:
         message(b"x", channel=4),
         message(b"x", channel=256, delivery=1),
         message(b"x", channel=1 << 40),
+        message(b"x", channel=(1 << 62) - 1),  # times 4 it is beyond 64 bits
         bytes([packet.CHANNEL_CREDIT]) + varints(4, 1),
         bytes([packet.BLOCKED]) + varints(5, 1),
         bytes([packet.SKIP]) + varints(16, 1, 0, COST),

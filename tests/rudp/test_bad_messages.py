@@ -112,6 +112,72 @@ def test_a_message_in_very_many_pieces(rig: Rig) -> None:
     assert hand.got == [b"x" * total]
 
 
+def test_very_many_pieces_that_overlap(rig: Rig) -> None:
+    """A piece costs the same however many have come: else one packet would hold the server up for seconds."""
+    hand = Hand(rig)
+    total = 4 * limits.RUDP_GAPS_MAX
+    for start in range(0, 2 * limits.RUDP_GAPS_MAX, 128):
+        hand.say(*[message(b"x", part=(at, total), number_bytes=1) for at in range(start, start + 128, 2)])
+    again = message(b"x", part=(0, total), number_bytes=1)
+    for _ in range(8):
+        hand.say(again * (60_000 // len(again)))
+    assert hand.closed() is None
+    ends(hand, 1002, message(b"xxxxy", part=(4, total)), reason="differ")
+
+
+@pytest.mark.parametrize("delivery", [2, 3])
+def test_very_many_unreliable_messages_in_part(rig: Rig, delivery: int) -> None:
+    """They are few for a lane however small they are, and whole ones that come meanwhile don't look at each of them."""
+    hand = Hand(rig)
+    for start in range(0, 40_000, 4000):
+        parts = [message(b"x", 1000 + number, 1, delivery, part=(0, 2)) for number in range(start, start + 4000)]
+        hand.say(*parts)
+    lane = hand.session._in_lanes[4 + delivery]
+    assert list(lane.partial) == list(range(41_000 - limits.RUDP_LOOSE_UNFINISHED_MAX, 41_000))
+    if delivery == 2:
+        hand.say(message(b"", 0, 1, 2), message(b"", successor=True, delivery=2) * 999)
+        hand.say(*[message(b"", 999, 1, 2)] * 3000)
+        assert len(hand.got) == 1000
+    hand.say(message(b"y", 40_999, 1, delivery, part=(1, 2)))
+    assert hand.got[-1] == b"xy"
+
+
+def test_unreliable_messages_in_part_on_every_channel(rig: Rig) -> None:
+    """All lanes together have a bound, too; a lane that holds little keeps it."""
+    hand = Hand(rig)
+    hand.say(message(b"little", 0, 0, 3, part=(0, 12)))
+    for number in range(4):
+        for channel in range(256):
+            hand.say(*[message(b"x", number, channel, delivery, part=(5, 60_000)) for delivery in (2, 3) if channel])
+            lanes = hand.session._in_lanes.values()
+            assert sum([lane.held for lane in lanes]) <= limits.RUDP_LOOSE_UNFINISHED_BYTES
+    hand.say(message(b" thing", 0, 0, 3, part=(6, 12)))
+    assert hand.closed() is None
+    assert hand.got == [b"little thing"]
+
+
+def test_very_many_reliable_messages_in_part() -> None:
+    """Credit counts less for them than they take. Beyond a bound only the one that a lane waits for is taken."""
+    rig = Rig(start_window=1 << 20, channels=3)
+    hand = Hand(rig)
+    for channel in (0, 1):
+        for start in range(1, limits.RUDP_UNFINISHED_MAX // 2 + 1, 64):
+            hand.say(*[message(b"a", number, channel, 0, part=(0, 2)) for number in range(start, start + 64)])
+    assert hand.session.packets_refused == 0
+    assert hand.say(message(b"a", 9000, 0, 0, part=(0, 2))) == []
+    assert hand.session.packets_refused == 1
+    hand.say(message(b"a", 0, 2, 0, part=(0, 2)), number=hand.number - 1)
+    hand.say(message(b"b", 0, 2, 0, part=(1, 2)))
+    assert hand.got == [b"ab"]
+    for channel in (0, 1):
+        hand.say(message(b"", 0, channel))
+        for start in range(1, limits.RUDP_UNFINISHED_MAX // 2 + 1, 64):
+            hand.say(*[message(b"b", number, channel, 0, part=(1, 2)) for number in range(start, start + 64)])
+    assert len(hand.got) == 1 + limits.RUDP_UNFINISHED_MAX + 2
+    hand.say(*[message(b"a", 10_000 + number, 0, 0, part=(0, 2)) for number in range(9)])
+    assert (hand.session.packets_refused, hand.closed()) == (1, None)
+
+
 def test_very_many_gaps_in_an_unordered_lane(rig: Rig) -> None:
     hand = Hand(rig)
     for number in range(0, 2 * limits.RUDP_GAPS_MAX + 20, 2):
@@ -164,6 +230,39 @@ def test_skips_cost_credit_once(rig: Rig) -> None:
     assert hand.got == [b"after"]
 
 
+def test_skips_far_ahead(rig: Rig) -> None:
+    """Credit for what is skipped comes back at once, so that it can't bound what is kept of it."""
+    hand = Hand(rig)
+    for start in range(1, 100_801, 32):
+        entries = b"".join([varints(number, COST) for number in range(start, start + 32)])
+        hand.say(bytes([packet.SKIP]) + varints(0, 32) + entries)
+    lane = hand.session._in_lanes[0]
+    assert (lane.done.count, len(lane.early)) == (1, 0)
+    hand.say(message(b"behind", 100_801))
+    assert not hand.got
+    hand.say(message(b"before", 0))
+    assert hand.got == [b"before", b"behind"]
+    assert hand.session._in_flow.received == hand.session._in_flow.consumed
+
+
+@pytest.mark.parametrize("delivery", [0, 1])
+def test_skips_beyond_all_gaps(rig: Rig, delivery: int) -> None:
+    """There is no room for an entry: its packet is not acknowledged, and what stands behind the entry is still read."""
+    hand = Hand(rig)
+    for start in range(2, 2 * limits.RUDP_GAPS_MAX + 2, 64):
+        entries = b"".join([varints(number, COST) for number in range(start, start + 64, 2)])
+        hand.say(bytes([packet.SKIP]) + varints(delivery, 32) + entries)
+    assert hand.session.packets_refused == 0
+    hand.say(bytes([packet.SKIP]) + varints(delivery, 3, 20_000, COST, 30_000, COST, 0, COST), message(b"x", 1, 7, 1))
+    assert hand.session.packets_refused == 1
+    assert hand.closed() is None
+    assert hand.got == [b"x"]
+    hand.say(message(b"y", 1, 0, delivery), number=hand.number - 1)
+    assert hand.got == [b"x", b"y"]
+    hand.say(bytes([packet.SKIP]) + varints(delivery, 1, 20_000, COST))
+    assert hand.session.packets_refused == 1
+
+
 def test_every_channel_is_opened(rig: Rig) -> None:
     hand = Hand(rig)
     for channel in range(256):
@@ -172,6 +271,21 @@ def test_every_channel_is_opened(rig: Rig) -> None:
     assert len(hand.got) == 1024
     counts = hand.session.statistics()
     assert counts["messages_received"] == 1024
+
+
+def test_credit_again_and_again(rig: Rig) -> None:
+    """Many frames of credit in one packet ask the lanes once."""
+    hand = Hand(rig)
+    for channel in range(256):
+        for delivery in range(4):
+            hand.session.send(b"x", channel, delivery, 0, 0, rig.now)
+    rig.settle()
+    for start in range(1 << 40, (1 << 40) + 150_000, 5000):
+        hand.say(*[bytes([packet.CONNECTION_CREDIT]) + varint(limit) for limit in range(start, start + 5000)])
+    for start in range(1 << 40, (1 << 40) + 100_000, 5000):
+        hand.say(*[bytes([packet.CHANNEL_CREDIT]) + varints(9, limit) for limit in range(start, start + 5000)])
+    assert hand.closed() is None
+    assert hand.session.flow.limit == (1 << 40) + 149_999
 
 
 def test_a_reader_that_takes_nothing_is_told_of_no_more_credit(rig: Rig) -> None:
@@ -252,5 +366,15 @@ def test_a_flood_that_comes_early_on_the_hidden_channel(rig: Rig) -> None:
     for number in range(1, 100):
         hand.say(message(b"x", number, 256, part=(0, 60_000)))
     assert hand.session.packets_refused > 20
+    hand.number += 1
+    goes_on(hand)
+
+
+def test_messages_of_no_bytes_that_come_early_on_the_hidden_channel(rig: Rig) -> None:
+    hand = Hand(rig)
+    for start in range(1, 300_000, 30_000):
+        hand.say(message(b"", start, 256), message(b"", successor=True) * 29_999)
+    assert hand.session.packets_refused >= 5
+    assert len(hand.session._in_lanes[1024].early) <= limits.RUDP_HIDDEN_BYTES // COST
     hand.number += 1
     goes_on(hand)

@@ -303,3 +303,19 @@ def test_many_small_messages_leave_no_memory_behind() -> None:
     lane.append(b"x", 0, 0, -1)
     lane.clear()
     assert not lane.has_output()
+
+
+def test_losses_among_very_many_holes() -> None:
+    """A loss costs the same however many packets behind it have arrived."""
+    lane = lane_of()
+    spans = []
+    for _ in range(20_000):
+        lane.append(b"x", 0, 0, -1)
+        spans.append(cut(lane, 20)[1:])
+    for start, end in spans[1::2]:
+        lane.settle(start, end)
+    for start, end in spans[::2]:
+        assert lane.lose(start, end) == 2
+        assert lane.lose(start, end) == 0
+    assert lane.lose(0, spans[-1][1]) == 0
+    assert lane.lost.total == 20_000

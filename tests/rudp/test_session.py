@@ -334,6 +334,19 @@ def test_a_message_larger_than_its_share_passes_alone() -> None:
     assert [len(body) for body in got(rig)[count:]] == [262_144] * 3
 
 
+def test_rooms_that_are_too_small() -> None:
+    """Nothing is written to them, not even the last word, and that leaves with a larger one."""
+    rig = Rig()
+    session = rig.of_honest()
+    session.send(b"x", 0, 0, 0, 0, rig.now)
+    small = memoryview(bytearray(b"?" * 30))
+    assert session.fill(small, rig.now) == -1
+    session.abort(5, "r" * 200, rig.now)
+    assert session.fill(small, rig.now) == -1
+    assert bytes(small) == b"?" * 30
+    assert session.fill(memoryview(bytearray(1200)), rig.now) > 200
+
+
 def test_statistics_never_raise() -> None:
     rig = Rig()
     seen = rig.honest.statistics()

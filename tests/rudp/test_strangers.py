@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from tests.rudp.by_hand import (
@@ -11,6 +12,7 @@ from tests.rudp.by_hand import (
     MS,
     Hand,
     Rig,
+    ack,
     close_frame,
     goes_on,
     message,
@@ -175,6 +177,22 @@ def test_answers_that_nobody_asked_for(rig: Rig) -> None:
         rig.client.receive(data, Path(None, ("192.0.2.1", 9)), 0, rig.now)
     assert rig.client.statistics()["strays"] == 4
     goes_on(hand)
+
+
+def test_packets_before_the_answer(rig: Rig) -> None:
+    """A client that opens acts on no frames: it knows neither the checksum nor what it may be sent."""
+    client = rig.client.connect(Path(None, ("192.0.2.2", 9)), rig.now)
+    head = bytes([packet.FIXED_BIT]) + client.own_cid.to_bytes(8, "big") + b"\0"
+    for frames in (message(b"early"), close_frame(3, b"bye"), ack((0, 0)), PING, b"\xff\xff"):
+        checksum = zlib.crc32(head + frames, client.own_cid & 0xFFFFFFFF).to_bytes(4, "big")
+        for data in (head + frames, head + frames + checksum):
+            rig.client.receive(data, Path(None, ("192.0.2.2", 9)), 0, rig.now)
+    assert client.state == 0
+    assert not client.take()
+    assert not client.events()
+    accept = packet.encode_accept(client.own_cid, 77, packet.Parameters(codec="raw"))
+    rig.client.receive(accept, Path(None, ("192.0.2.2", 9)), 0, rig.now)
+    assert client.state == 1
 
 
 def test_a_client_whose_first_packet_is_noise() -> None:

@@ -3,19 +3,21 @@ from libc.stdint cimport int64_t
 from transport cimport lists
 from transport.rudp cimport pen
 from transport.rudp.acks cimport AckState
-from transport.rudp.inlane cimport Assembly, InChannel, InFlow, InLane
+from transport.rudp.inlane cimport Assembly, InChannel, InFlow, InLane, Unfinished
 from transport.rudp.outflow cimport OutChannel
 from transport.rudp.ranges cimport AckRanges
 from transport.rudp.recovery cimport Recovery
 from transport.session cimport Batch
 
 cdef Py_ssize_t COST, LOOSE_MAX, GAPS_MAX, SKIPS_MAX, REASON_MAX, HIDDEN_BYTES, FRAME_MAX, CHECKSUM_BYTES
+cdef long long LOOSE_UNFINISHED_BYTES
 cdef int PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED, CLOSE
 cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR, STREAM_CHANNEL, OPEN, CLOSED
 
 
 cdef class Incoming(Recovery):
     cdef readonly dict _in_lanes, _in_channels
+    cdef Unfinished _unfinished
     cdef InLane _in_last, _in_before
     cdef long long _in_number
     cdef InChannel _in_state
@@ -34,7 +36,7 @@ cdef class Incoming(Recovery):
     cpdef bint receive_packet(self, bytes data, int ecn, long long now) except -1
     cpdef repeat_close(self)
     cpdef fail(self, int code, str reason, long long now)
-    @cython.locals(is_eliciting=bint, kind=int, limit="long long")
+    @cython.locals(is_eliciting=bint, has_credit=bint, kind=int, limit="long long")
     cpdef bint _parse(self, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
     @cython.locals(channel="long long", limit="long long", state=OutChannel)
     cpdef Py_ssize_t _on_channel_credit(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
@@ -66,6 +68,8 @@ cdef class Incoming(Recovery):
     cpdef _on_fragment(self, InLane lane, long long number, bytes data, Py_ssize_t pos, Py_ssize_t stop,
                        long long offset,
                        long long total)
+    @cython.locals(lane=InLane, count=Py_ssize_t, half="long long")
+    cpdef _give_up_fragments(self)
     @cython.locals(key="long long", count="long long", lane=InLane, state=InChannel, number="long long",
                    cost="long long",
                    has_begun=bint, partial=Assembly)

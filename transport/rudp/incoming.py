@@ -12,7 +12,7 @@ from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
-from transport.rudp.inlane import InChannel, InFlow, InLane
+from transport.rudp.inlane import InChannel, InFlow, InLane, Unfinished
 from transport.rudp.kinds import STREAM_CHANNEL
 from transport.rudp.recovery import Recovery
 from transport.rudp.states import CLOSED, OPEN
@@ -25,6 +25,7 @@ GAPS_MAX = limits.RUDP_GAPS_MAX
 SKIPS_MAX = limits.RUDP_SKIPS_PER_FRAME
 REASON_MAX = limits.REASON_BYTES_MAX
 HIDDEN_BYTES = limits.RUDP_HIDDEN_BYTES
+LOOSE_UNFINISHED_BYTES = limits.RUDP_LOOSE_UNFINISHED_BYTES
 FRAME_MAX = limits.RUDP_STREAM_FRAME_BYTES_MAX
 CHECKSUM_BYTES = 4
 PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = 0, 1, 2, 3, 5, 6, 7, 8
@@ -41,6 +42,7 @@ class Incoming(Recovery):
         Recovery.__init__(self, exchange, config, path, own_cid, controller)
         self._in_lanes: dict[int, InLane] = {}
         self._in_channels: dict[int, InChannel] = {}
+        self._unfinished = Unfinished()
         self._in_last: InLane | None = None  # lane and number of the message frame before, in this packet
         self._in_before: InLane | None = None  # the lane of the message before, in whichever packet
         self._in_number = 0
@@ -128,6 +130,7 @@ class Incoming(Recovery):
     def _parse(self, data: bytes, pos: int, end: int, now: int) -> bool:
         """Acts on every frame; returns whether the packet asks for an ack."""
         is_eliciting = False
+        has_credit = False
         self._in_last = None
         while pos < end:
             kind = data[pos]
@@ -153,15 +156,18 @@ class Incoming(Recovery):
                 if limit > self.flow.limit:
                     self.flow.limit = limit
                     self.flow.needs_credit = 0
-                    self._wake_lanes()
+                    has_credit = True
             elif kind == CHANNEL_CREDIT:
                 pos = self._on_channel_credit(data, pos, end)
+                has_credit = True
             elif kind == SKIP:
                 pos = self._on_skip(data, pos, end)
             elif kind == BLOCKED:
                 pos = self._on_blocked(data, pos, end)
             else:
                 raise RemoteProtocolError(f"unknown frame {kind:#x}")
+        if has_credit:
+            self._wake_lanes()  # once for a packet, for it asks all lanes
         return is_eliciting
 
     def _on_channel_credit(self, data: bytes, pos: int, end: int) -> int:
@@ -172,7 +178,6 @@ class Incoming(Recovery):
         state = self._channel(channel)
         if limit > state.limit:
             state.limit = limit
-            self._wake_lanes()
         return self._number_end
 
     def _read_close(self, data: bytes, pos: int, end: int, now: int) -> int:
@@ -245,11 +250,11 @@ class Incoming(Recovery):
             self._in_last = lane
             self._in_state = lane.state
             return lane
+        if channel >= self._own_channels and (channel != STREAM_CHANNEL or delivery):
+            raise RemoteProtocolError(f"channel {channel} is over the limit of {self._own_channels}")
         lane = self._in_lanes.get(channel * 4 + delivery)
         if lane is None:
-            if channel >= self._own_channels and (channel != STREAM_CHANNEL or delivery):
-                raise RemoteProtocolError(f"channel {channel} is over the limit of {self._own_channels}")
-            lane = self._in_lanes[channel * 4 + delivery] = InLane(channel, delivery)
+            lane = self._in_lanes[channel * 4 + delivery] = InLane(channel, delivery, self._unfinished)
             lane.state = None if delivery >= 2 or channel == STREAM_CHANNEL else self._in_channel(channel)
         self._in_last = self._in_before = lane
         self._in_state = lane.state
@@ -263,7 +268,7 @@ class Incoming(Recovery):
 
     def _on_whole(self, lane: InLane, number: int, data: bytes, pos: int, stop: int) -> None:
         delivery = lane.delivery
-        if number != lane.expected or delivery or lane.early or lane.partial:
+        if number != lane.expected or delivery or lane.early or lane.partial or lane.done.count:
             self._on_unusual(lane, number, data, pos, stop)
             return
         self._charge(stop - pos)
@@ -294,7 +299,7 @@ class Incoming(Recovery):
         Credit bounds what is kept, but for the hidden channel, which has a bound of its own.
         """
         if lane.has_room(number):
-            if lane.channel != STREAM_CHANNEL or number == lane.expected or lane.held + size <= HIDDEN_BYTES:
+            if lane.channel != STREAM_CHANNEL or number == lane.expected or lane.held + size + COST <= HIDDEN_BYTES:
                 return True
         self._has_no_room = True
         return False
@@ -315,8 +320,7 @@ class Incoming(Recovery):
     def _deliver_early(self, lane: InLane) -> None:
         while lane.has_early():
             waiting = lane.take_early()
-            if waiting is not None:
-                self._deliver(lane, waiting, len(waiting))
+            self._deliver(lane, waiting, len(waiting))
 
     def _charge(self, size: int) -> None:
         """A reliable message begins to come: its credit is taken, or the session fails."""
@@ -374,10 +378,16 @@ class Incoming(Recovery):
             raise RemoteProtocolError(f"message of {total} bytes is over the limit", CloseCode.TOO_LARGE)
         if not lane.is_new(number):
             return
-        if number not in lane.partial and not self._has_room(lane, number, total):
-            return
-        if lane.is_reliable and number not in lane.partial:
-            self._charge(total)
+        if number not in lane.partial:
+            if not lane.has_place(number):
+                self._has_no_room = True
+                return
+            if not self._has_room(lane, number, total):
+                return
+            if lane.is_reliable:
+                self._charge(total)
+            elif self._unfinished.loose + total > LOOSE_UNFINISHED_BYTES:
+                self._give_up_fragments()
         assembly = lane.assembly(number, total)
         if assembly.have.count >= GAPS_MAX and not assembly.have.covered_to(offset) > offset:
             self._has_no_room = True
@@ -385,6 +395,17 @@ class Incoming(Recovery):
         if assembly.add(data, pos, stop, offset):
             lane.finished(number)
             self._arrived(lane, number, assembly.whole(), total)
+
+    def _give_up_fragments(self) -> None:
+        """Unreliable messages that have come in part go, of the lanes that hold most: at least half of the bytes."""
+        count = 0
+        for lane in self._in_lanes.values():
+            if lane.partial and not lane.is_reliable:
+                count += 1
+        half = self._unfinished.loose // (2 * count) if count else 0  # of what a lane holds on average
+        for lane in self._in_lanes.values():
+            if lane.held >= half and not lane.is_reliable:
+                lane.give_up()
 
     def _on_skip(self, data: bytes, pos: int, end: int) -> int:
         """Messages that the peer has given up (RFC 3758 calls it FORWARD TSN)."""
@@ -404,7 +425,7 @@ class Incoming(Recovery):
                 raise RemoteProtocolError("malformed skip")
             if not lane.has_room(number):
                 self._has_no_room = True
-                return pos
+                continue
             partial = lane.partial.get(number)
             has_begun = partial is not None
             if partial is not None:

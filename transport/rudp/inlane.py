@@ -16,6 +16,8 @@ COST = limits.MESSAGE_COST_BYTES
 GAPS_MAX = limits.RUDP_GAPS_MAX
 LOOSE_BYTES = limits.UNRELIABLE_QUEUE_BYTES
 LOOSE_WINDOW = limits.RUDP_LOOSE_WINDOW
+UNFINISHED_MAX = limits.RUDP_UNFINISHED_MAX
+LOOSE_UNFINISHED_MAX = limits.RUDP_LOOSE_UNFINISHED_MAX
 ORDERED, UNORDERED, SEQUENCED, UNRELIABLE = 0, 1, 2, 3
 
 
@@ -76,15 +78,19 @@ class Assembly:
         Raises:
             RemoteProtocolError: they differ from what came before for the same place.
         """
-        size = end - start
         have = self.have
-        if have.count and have.last_end() > offset:
-            for first, last in have.pairs():
-                low, high = max(first, offset), min(last, offset + size)
-                at = start + low - offset
-                if low < high and not pen.body_equal(self._body, low, data, at, at + high - low):
-                    raise RemoteProtocolError("fragments of a message that overlap differ")
-        have.add(offset, offset + size)
+        stop = offset + end - start
+        low = offset
+        while low < stop:  # not through all that has come: there may be thousands of pieces, and a peer chose them
+            high = min(have.covered_to(low), stop)
+            if high == low:
+                low = have.next_start(low, stop)
+                continue
+            at = start + low - offset
+            if not pen.body_equal(self._body, low, data, at, at + high - low):
+                raise RemoteProtocolError("fragments of a message that overlap differ")
+            low = high
+        have.add(offset, stop)
         pen.body_put(self._body, offset, data, start, end)
         return bool(have.total == self.total)
 
@@ -93,31 +99,48 @@ class Assembly:
         return pen.body_done(self._body)
 
 
+class Unfinished:
+    """What the lanes of a session hold of messages that have come in part.
+
+    Attributes:
+        reliable: messages of reliable lanes; credit counts much less for one than it takes.
+        loose: bytes of messages of unreliable lanes.
+    """
+
+    def __init__(self) -> None:
+        self.reliable = 0
+        self.loose = 0
+
+
 class InLane:
     """Messages of one channel and delivery.
 
     Attributes:
         channel, delivery: which lane it is.
+        unfinished: shared by all lanes of a session.
         state: the credit that its messages cost, None for those that cost none.
         expected: the lowest number that is neither delivered nor passed (on unreliable lanes: one above the highest).
         highest: one above the highest number seen; what truncated numbers are read by.
-        early: complete messages of an ordered lane that wait for others, by number; None where one was passed.
+        early: complete messages of an ordered lane that wait for others, by number.
         partial: messages that come in fragments, by number.
+        done: numbers from `expected` on that are settled; on an ordered lane those that were passed.
         duplicates: messages that came again.
-        held: bytes of messages in `early` and `partial`.
+        held: bytes of messages in `early`, costs included, and in `partial`.
         delivered: messages handed over.
     """
 
-    def __init__(self, channel: int, delivery: int) -> None:
+    def __init__(self, channel: int, delivery: int, unfinished: Unfinished | None = None) -> None:
+        self.unfinished = unfinished or Unfinished()
         self.channel = channel
         self.delivery = delivery
         self.is_reliable = delivery < 2
         self.state: InChannel | None = None
         self.expected = 0
         self.highest = 0
-        self.early: dict[int, bytes | None] = {}
+        self.early: dict[int, bytes] = {}
         self.partial: dict[int, Assembly] = {}
-        self.done = Ranges()  # numbers from `expected` on that are settled, on an unordered or unreliable lane
+        self._oldest = 0  # no number in `partial` is lower
+        self.done = Ranges()
         self.duplicates = 0
         self.held = 0
         self.delivered = 0
@@ -126,6 +149,8 @@ class InLane:
         """Whether a message with this number may still be taken; counts those that may not."""
         if self.delivery == ORDERED:
             fresh = number >= self.expected and number not in self.early
+            if self.done.count and self.done.contains(number):
+                fresh = False
         elif self.delivery == UNORDERED:
             fresh = number >= self.expected and not (self.done.count and self.done.contains(number))
         elif self.delivery == SEQUENCED:
@@ -138,9 +163,13 @@ class InLane:
 
     def has_room(self, number: int) -> bool:
         """Whether another gap can be kept: beyond the bound a packet is dropped unacknowledged, and comes again."""
-        if self.delivery == UNORDERED:
+        if self.is_reliable:
             return self.done.count < GAPS_MAX or number == self.expected or self.done.contains(number - 1)
         return True
+
+    def has_place(self, number: int) -> bool:
+        """The same for a message that begins to come in fragments."""
+        return not self.is_reliable or self.unfinished.reliable < UNFINISHED_MAX or number == self.expected
 
     def take(self, number: int) -> None:
         """Books a message that is delivered now. Ordered: only `expected` may be."""
@@ -150,7 +179,7 @@ class InLane:
             self.expected = number + 1
         elif self.delivery == SEQUENCED:
             self.expected = number + 1
-            if self.partial:
+            if self.partial and number > self._oldest:
                 self._forget_older(number)
         else:
             self._settle(number)
@@ -176,26 +205,28 @@ class InLane:
     def _forget_older(self, number: int) -> None:
         """Sequenced: fragments of what is older than something delivered are of no use."""
         for old in [key for key in self.partial if key < number]:
-            self.held -= self.partial[old].total
-            del self.partial[old]
+            self.finished(old)
+        self._oldest = min(self.partial) if self.partial else 0
 
     def keep(self, number: int, payload: bytes) -> None:
         """Ordered: a complete message that came too early."""
         self.early[number] = payload
-        self.held += len(payload)
+        self.held += len(payload) + COST
         if number >= self.highest:
             self.highest = number + 1
 
     def has_early(self) -> bool:
-        """Ordered: whether the message that is expected has come already, or was passed."""
+        """Ordered: whether the message that is expected has come already. Goes on behind those that were passed."""
+        if self.done.count:
+            self.expected = self.done.covered_to(self.expected)
+            self.done.remove(0, self.expected)
         return len(self.early) > 0 and self.expected in self.early
 
-    def take_early(self) -> bytes | None:
-        """Ordered: that message, None where it was passed; books it."""
+    def take_early(self) -> bytes:
+        """Ordered: that message; books it."""
         payload = self.early.pop(self.expected)
         self.expected += 1
-        if payload is not None:
-            self.held -= len(payload)
+        self.held -= len(payload) + COST
         return payload
 
     def assembly(self, number: int, total: int) -> Assembly:
@@ -211,16 +242,31 @@ class InLane:
             if found.total != total:
                 raise RemoteProtocolError(f"a message of {found.total} bytes became one of {total}")
             return found
+        if self.is_reliable:
+            self.unfinished.reliable += 1
+        else:
+            while self.partial and (self.held + total > LOOSE_BYTES or len(self.partial) >= LOOSE_UNFINISHED_MAX):
+                self.finished(min(self.partial))
+            self.unfinished.loose += total
+        if not self.partial or number < self._oldest:
+            self._oldest = number
         self.held += total
-        if not self.is_reliable:
-            while self.held > LOOSE_BYTES and self.partial:
-                self.held -= self.partial.pop(min(self.partial)).total
         made = self.partial[number] = Assembly(total)
         return made
 
     def finished(self, number: int) -> None:
         """The fragments of a message are complete, or no longer wanted."""
-        self.held -= self.partial.pop(number).total
+        total = self.partial.pop(number).total
+        self.held -= total
+        if self.is_reliable:
+            self.unfinished.reliable -= 1
+        else:
+            self.unfinished.loose -= total
+
+    def give_up(self) -> None:
+        """Unreliable: fragments go, for others need the room."""
+        for number in list(self.partial):
+            self.finished(number)
 
     def pass_over(self, number: int) -> bool:
         """The peer gives a message up. Returns whether that changes anything; ordered lanes may go on by it."""
@@ -232,7 +278,7 @@ class InLane:
         if number >= self.highest:
             self.highest = number + 1
         if self.delivery == ORDERED and number != self.expected:
-            self.early[number] = None
+            self.done.add(number, number + 1)
         elif self.delivery == ORDERED:
             self.expected = number + 1
         else:

@@ -301,6 +301,8 @@ class RudpSession(Incoming):
 
     def _fill_close(self, room: memoryview, now: int) -> int:
         """A packet with CLOSE and nothing else; no ack is asked for, the peer's CLOSE is the answer."""
+        if pen.check(room) < limits.RUDP_DATAGRAM_BYTES_MIN:
+            return -1
         assert self._goodbye is not None
         self._says_close = False
         self.closes_sent += 1
