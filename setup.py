@@ -27,7 +27,12 @@ from setuptools.command.sdist import sdist
 
 PACKAGE = "transport"
 DIRECTIVES = {"language_level": 3, "annotation_typing": False, "cdivision": False, "boundscheck": True}
-UNIX_FLAGS = ["-O2", "-ffp-contract=off"]  # the second: one result for one float expression on every machine
+UNIX_FLAGS = [
+    "-O2",
+    "-ffp-contract=off",  # one result for one float expression on every machine
+    "-fvisibility=hidden",  # these two: calls that go straight to their target
+    "-fno-plt",
+]
 CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+cimport\s+(.+)|cimport\s+(.+))$", re.MULTILINE)
 
 

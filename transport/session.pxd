@@ -19,6 +19,10 @@ cdef class MessageSession:
     cdef public Py_ssize_t send_max
     cdef public bint uses_credit
     cdef public list batches
+    cdef public bytes lone
+    cdef public int lone_channel
+    cdef public int lone_delivery
+    cdef public bint is_awaited
 
     cpdef send(self, bytes payload, int channel, int delivery, int priority, long long expires_at, long long now)
     cpdef send_copies(self, bytes payload, int channel, int delivery, int priority, long long expires_at, int copies,
@@ -26,7 +30,10 @@ cdef class MessageSession:
     cpdef fence(self)
     @cython.locals(batches=list)
     cpdef list take(self)
-    cpdef reuse(self, Batch batch)
+    cpdef bint has_received(self) except? -1
+    cpdef drop_received(self)
+    @cython.locals(payload=bytes, batch=Batch)
+    cpdef Batch join_lone(self)
     cpdef consumed(self, int channel, Py_ssize_t size, Py_ssize_t messages)
     cpdef Py_ssize_t channel_queued(self, int channel) except? -1
     cpdef int channels_max(self) except? -1

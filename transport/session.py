@@ -47,6 +47,9 @@ class MessageSession:
         cut_bytes: accepted by `send`, and dropped because the session ended.
         uses_credit: the peer stops by itself when messages are not consumed; otherwise reading must stop.
         batches: received messages since the last `take`.
+        lone: in place of the first batch, where only one message has come since: most of all requests and answers.
+        lone_channel, lone_delivery: its own.
+        is_awaited: somebody waits for queued bytes to leave; else a driver may save itself the owner's `flushed`.
     """
 
     def __init__(self) -> None:
@@ -59,6 +62,10 @@ class MessageSession:
         self.send_max = 0
         self.uses_credit = False
         self.batches: list[Batch] = []
+        self.lone: bytes | None = None
+        self.lone_channel = 0
+        self.lone_delivery = 0
+        self.is_awaited = True
 
     def send(self, payload: bytes, channel: int, delivery: int, priority: int, expires_at: int, now: int) -> None:
         """Queues one message. `expires_at` is a time in ns, or 0 for never. The caller has checked every argument."""
@@ -76,12 +83,33 @@ class MessageSession:
 
     def take(self) -> list[Batch]:
         """Received messages since the last call, in order."""
+        if self.lone is not None:
+            self.join_lone()
         batches = self.batches
         self.batches = []
         return batches
 
-    def reuse(self, batch: Batch) -> None:
-        """`batch` held one payload, which was delivered, and nobody refers to it: a session may fill it again."""
+    def has_received(self) -> bool:
+        """Whether `take` would give anything."""
+        return self.lone is not None or len(self.batches) > 0
+
+    def drop_received(self) -> None:
+        """Forgets what was received and not taken."""
+        self.batches = []
+        self.lone = None
+
+    def join_lone(self) -> Batch:
+        """`lone` is no longer alone: makes a batch of it, the only one, and returns that."""
+        payload = self.lone
+        assert payload is not None
+        self.lone = None
+        batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
+        batch.channel = self.lone_channel
+        batch.delivery = self.lone_delivery
+        batch.payloads = [payload]
+        batch.size = len(payload)
+        self.batches.append(batch)
+        return batch
 
     def consumed(self, channel: int, size: int, messages: int) -> None:
         """The application is done with so many messages of `channel`, `size` bytes in all: give the peer credit."""

@@ -89,10 +89,10 @@ class Ours(LoopPeer):
 
         class Echo(transport.Protocol):
             def connection_made(self, conn: Any) -> None:
-                self.conn = conn
+                self.send = conn.send_nowait  # kept, as the bare protocols keep theirs
 
             def message_received(self, message: Any, channel: int) -> None:
-                self.conn.send_nowait(message, channel=channel)
+                self.send(message)
 
         return Echo()
 
@@ -182,14 +182,14 @@ class OursByCallbacks(Ours, CallbackPeer):
 
         class Ping(transport.Protocol):
             def connection_made(self, conn: Any) -> None:
-                self.conn = conn
+                self.send = conn.send_nowait
 
             def message_received(self, message: Any, channel: int) -> None:
                 following = load.reply(message)
                 if following is None:
                     finish(done)
                 else:
-                    self.conn.send_nowait(following)
+                    self.send(following)
 
         self.conn = await transport.connect(job.address, protocol=Ping, **self.connect_options(job))
         self.conn.send_nowait(load.first())

@@ -74,9 +74,10 @@ def test_single_datagrams_arrive_like_many() -> None:
     assert (batch.payloads, batch.size, endpoint.too_large) == ([b"a", b"b", b""], 2, 1)
     for payload in (b"x", b"yz"):
         endpoint.receive_one(payload, PATHS[0], 0, 6)
+        assert (session.lone, session.batches, session.has_received()) == (payload, [], True)
         (batch,) = session.take()
         assert (batch.payloads, batch.size, batch.delivery) == ([payload], len(payload), UNRELIABLE)
-        session.reuse(batch)
+        assert (session.lone, session.has_received()) == (None, False)
     assert session.statistics()["messages_received"] == 5
 
 

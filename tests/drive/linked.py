@@ -10,8 +10,9 @@ from typing import Any
 from tests.stream.joined import Frame, frames_of, preface_size
 from transport.codec.base import resolve
 from transport.delivery import Traits
-from transport.drive.connection import Connection, Settings
+from transport.drive.connection import Connection
 from transport.drive.protocol import Protocol
+from transport.drive.records import Settings
 from transport.drive.stream import SocketDriver
 from transport.drive.timers import clock_of
 from transport.stream.config import StreamConfig

@@ -13,7 +13,8 @@ from tests.drive.linked import Peer, done, linked, on_socket, peered, pipe, tcp_
 from transport import limits
 from transport.codec.base import resolve
 from transport.delivery import Delivery, Traits
-from transport.drive.connection import Connection, Received
+from transport.drive.connection import Connection
+from transport.drive.records import Received
 from transport.drive.stream import SocketDriver
 from transport.errors import (
     CloseCode,

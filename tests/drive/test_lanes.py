@@ -11,8 +11,8 @@ import pytest
 from tests.drive.linked import Noted, done, linked, peered, turns, until
 from transport import limits
 from transport.delivery import Delivery
-from transport.drive.connection import Received
 from transport.drive.lanes import IncomingStream, StreamError
+from transport.drive.records import Received
 from transport.errors import (
     CloseCode,
     ConnectionClosed,

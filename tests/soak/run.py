@@ -298,8 +298,6 @@ class Run:
                     end.unread.append(entry)
                 else:
                     session.consumed(*entry)
-            if count == 1:
-                session.reuse(batch)
         for event in session.events():
             self._event(end, event)
         if end.closed is not None:

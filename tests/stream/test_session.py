@@ -457,11 +457,22 @@ def test_what_is_more_than_a_run_is_left_to_transmit() -> None:
     assert len(session.transmit(0)) == 2
 
 
-def test_a_batch_is_filled_again_after_its_only_message_was_delivered() -> None:
+def test_a_message_that_comes_alone_needs_no_batch_until_another_comes() -> None:
     session = opened()
     for text in (b"a", b"b"):
         session.receive(message(text), 0)
+        assert (session.lone, session.batches) == (text, [])
         (batch,) = session.take()
         assert (batch.payloads, batch.size, batch.channel, batch.delivery) == ([text], 1, 0, ORDERED)
-        session.reuse(batch)
-        assert batch.payloads == []
+    session.receive(message(b"c"), 0)
+    session.receive(message(b"d") + message(b"e"), 0)
+    assert session.lone is None
+    assert [payload for batch in session.take() for payload in batch.payloads] == [b"c", b"d", b"e"]
+    assert not session.has_received()
+
+
+def test_goodbye_drops_a_message_that_came_alone() -> None:
+    session = opened()
+    session.receive(message(b"a"), 0)
+    session.close(0, "", 0)
+    assert (session.lone, session.take()) == (None, [])

@@ -22,11 +22,13 @@ cdef class Endpoint:
     cdef public bint is_exclusive
     cdef public list fresh_sessions
     cdef public object single_path
-    cdef PeerSession _first_ready
+    cdef readonly PeerSession first_ready
     cdef PeerSession _last_ready
-    cdef PeerSession _first_flushed
+    cdef readonly PeerSession first_flushed
     cdef PeerSession _last_flushed
 
+    @cython.locals(first=PeerSession)
+    cpdef PeerSession sole_ready(self)
     @cython.locals(fresh=list, session=PeerSession)
     cpdef list take_fresh(self)
     @cython.locals(first=PeerSession)

@@ -46,6 +46,7 @@ class Endpoint:
         stamp: set by the socket, the kernel's time of what `receive` is then called with.
         is_exclusive: it has one owner, and who pauses that stops the socket.
         fresh_sessions: see `take_fresh`.
+        first_ready, first_flushed: see `take_ready` and `take_flushed`.
         single_path: see `single`.
     """
 
@@ -55,12 +56,21 @@ class Endpoint:
         self.is_exclusive = False
         self.fresh_sessions: list[PeerSession] = []
         self.single_path: Any = None
-        self._first_ready: PeerSession | None = None  # lists through the sessions: a Python list costs an
+        self.first_ready: PeerSession | None = None  # lists through the sessions: a Python list costs an
         self._last_ready: PeerSession | None = None  # allocation and more for every wake-up
-        self._first_flushed: PeerSession | None = None
+        self.first_flushed: PeerSession | None = None
         self._last_flushed: PeerSession | None = None
 
     # For the driver
+
+    def sole_ready(self) -> PeerSession | None:
+        """What `take_ready` and `after_ready` give, in one step, where only one session is in the list; else None."""
+        first = self.first_ready
+        if first is None or first.next_ready is not None:
+            return None
+        self.first_ready = self._last_ready = None
+        first.is_ready = False
+        return first
 
     def take_fresh(self) -> list[PeerSession]:
         """Sessions of new peers since the last call, those left out that have ended already. Each needs an owner."""
@@ -70,8 +80,8 @@ class Endpoint:
 
     def take_ready(self) -> PeerSession | None:
         """The first of the sessions with messages or events since the last call; see `after_ready`."""
-        first = self._first_ready
-        self._first_ready = self._last_ready = None
+        first = self.first_ready
+        self.first_ready = self._last_ready = None
         return first
 
     def after_ready(self, session: PeerSession) -> PeerSession | None:
@@ -83,8 +93,8 @@ class Endpoint:
 
     def take_flushed(self) -> PeerSession | None:
         """The first of the sessions that something was sent from since the last call; see `after_flushed`."""
-        first = self._first_flushed
-        self._first_flushed = self._last_flushed = None
+        first = self.first_flushed
+        self.first_flushed = self._last_flushed = None
         return first
 
     def after_flushed(self, session: PeerSession) -> PeerSession | None:
@@ -109,18 +119,18 @@ class Endpoint:
             return
         session.is_ready = True
         if self._last_ready is None:
-            self._first_ready = session
+            self.first_ready = session
         else:
             self._last_ready.next_ready = session
         self._last_ready = session
 
     def flushed(self, session: PeerSession) -> None:
-        """Something of `session` has been handed out for sending."""
-        if session.is_flushed:
+        """Something of `session` has been handed out for sending, or acknowledged; who waits for it will be told."""
+        if session.is_flushed or not session.is_awaited:
             return
         session.is_flushed = True
         if self._last_flushed is None:
-            self._first_flushed = session
+            self.first_flushed = session
         else:
             self._last_flushed.next_flushed = session
         self._last_flushed = session

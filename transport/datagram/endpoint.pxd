@@ -4,6 +4,8 @@ from transport.datagram.base cimport PeerSession
 from transport.datagram.session cimport DatagramSession, Exchange
 from transport.machine cimport Transmit
 
+cdef int OPEN
+
 
 cdef class DatagramEndpoint(Exchange):
     cdef public bint listening

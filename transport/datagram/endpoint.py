@@ -14,6 +14,9 @@ from transport.datagram.base import PeerSession
 from transport.datagram.session import DatagramSession, Exchange
 from transport.errors import CloseCode
 from transport.machine import Path, Transmit
+from transport.session import SessionState
+
+OPEN = int(SessionState.OPEN)
 
 
 class DatagramEndpoint(Exchange):
@@ -203,9 +206,14 @@ class DatagramEndpoint(Exchange):
         session = self._first
         assert session is not None
         session.sole_left()
-        self._next_turn()
-        self.flushed(session)
-        session.finish()
+        session.is_queued = False
+        self._first = self._final = None  # nobody else had anything
+        self.queued_bytes = self.queued_messages = 0
+        self.pressing = False
+        if session.is_awaited:
+            self.flushed(session)
+        if session.state != OPEN:
+            session.finish()
         session.seen = now
         if session is not self._newest:
             self._refresh(session)

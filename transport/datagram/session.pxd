@@ -36,7 +36,6 @@ cdef class DatagramSession(PeerSession):
     cdef list _queue
     cdef list _marks
     cdef Py_ssize_t _head
-    cdef Batch _spare
     cdef list _events
     cdef int _close_code
     cdef str _close_reason
@@ -55,14 +54,11 @@ cdef class DatagramSession(PeerSession):
     cpdef clear(self)
     @cython.locals(count=Py_ssize_t, batch=Batch)
     cpdef arrived(self, list payloads, Py_ssize_t size)
-    @cython.locals(batch=Batch)
     cpdef arrived_one(self, bytes payload)
-    cpdef reuse(self, Batch batch)
     @cython.locals(queue=list, head=Py_ssize_t, count=Py_ssize_t, segment=Py_ssize_t, total=Py_ssize_t,
                    last=Py_ssize_t, most=Py_ssize_t, size=Py_ssize_t, first=bytes, item=bytes)
     cpdef Py_ssize_t fill(self, room, long long now) except? -1
     cpdef bytes sole(self)
-    @cython.locals(payload=bytes)
     cpdef sole_left(self)
     @cython.locals(queue=list)
     cpdef _taken(self, Py_ssize_t last, Py_ssize_t total)

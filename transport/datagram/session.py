@@ -107,7 +107,6 @@ class DatagramSession(PeerSession):
         self._queue: list[bytes] = []
         self._marks: list[tuple[int, int]] | None = None  # (priority, expires_at) of each, once one has either
         self._head = 0
-        self._spare: Batch | None = None  # an empty one
         self._events: list[Any] = [Established()]
         self._close_code = 0
         self._close_reason = ""
@@ -183,6 +182,8 @@ class DatagramSession(PeerSession):
         if self.state != OPEN:
             self._dropped_in += count
             return
+        if self.lone is not None:
+            self.join_lone()
         if self.batches:
             batch = self.batches[0]
             batch.payloads.extend(payloads)
@@ -198,29 +199,13 @@ class DatagramSession(PeerSession):
             self._drop_received(batch)
 
     def arrived_one(self, payload: bytes) -> None:
-        """The same for a single datagram, where nothing else waits."""
-        if self.state != OPEN or self.batches:
+        """The same for a single datagram."""
+        if self.state != OPEN or self.lone is not None or self.batches:
             self.arrived([payload], len(payload))
             return
         self._received += 1
-        batch = self._spare
-        if batch is None:
-            batch = Batch.__new__(Batch)
-            batch.channel = 0
-            batch.delivery = UNRELIABLE
-            batch.payloads = [payload]
-        else:
-            self._spare = None
-            batch.payloads.append(payload)
-        batch.size = len(payload)
-        self.batches.append(batch)
-        if batch.size > self._endpoint.inbox_bytes:
-            self._drop_received(batch)
-
-    def reuse(self, batch: Batch) -> None:
-        """See `MessageSession`."""
-        lists.pop_last(batch.payloads)
-        self._spare = batch
+        self.lone = payload
+        self.lone_delivery = UNRELIABLE
 
     def fill(self, room: memoryview, now: int) -> int:
         """Writes the next train into `room` and its segment size to `segment`.
@@ -266,10 +251,13 @@ class DatagramSession(PeerSession):
         return self._queue[self._head]
 
     def sole_left(self) -> None:
-        """What `sole` gave was sent."""
-        payload = self._queue[self._head]
+        """What `sole` gave was sent; the endpoint books it."""
         self._sent += 1
-        self._taken(self._head + 1, len(payload))
+        self.queued_bytes = 0
+        lists.pop_last(self._queue)  # which keeps the list's memory for the next
+        if self._head:
+            self._queue.clear()
+            self._head = 0
 
     def _taken(self, last: int, total: int) -> None:
         """Books the queue's entries before `last` as gone."""

@@ -55,7 +55,8 @@ cdef class DatagramDriver(Driver):
     cpdef Seat _seat(self, Owner owner)
     cpdef _release(self)
     cpdef bint _lingers(self) except? -1
-    cpdef bint _is_over(self) except? -1
+    @cython.final
+    cdef bint _is_over(self) except? -1
     cpdef _lose(self, Seat seat, error)
     cpdef int64_t now(self) except? -1
     cpdef wake(self)
@@ -65,29 +66,43 @@ cdef class DatagramDriver(Driver):
     @cython.locals(now=cython.longlong)
     cpdef _on_readable(self)
     @cython.locals(limit=cython.longlong, until=cython.longlong)
-    cpdef _busy_poll(self, long long now)
+    @cython.final
+    cdef _busy_poll(self, long long now)
     @cython.locals(sock=DatagramSocket, began=cython.longlong, count=Py_ssize_t, size=Py_ssize_t)
-    cpdef bint _take_in(self, long long now) except? -1
-    cpdef _attend(self, long long now)
-    cpdef _watch_again(self)
+    @cython.final
+    cdef bint _take_in(self, long long now) except? -1
+    @cython.final
+    cdef _attend(self, long long now)
+    @cython.final
+    cdef _watch_again(self)
     @cython.locals(endpoint=Endpoint, session=PeerSession, following=PeerSession, fresh=PeerSession)
-    cpdef _deliver(self)
-    cpdef _welcome(self, PeerSession session)
-    cpdef _deliver_to(self, Seat seat)
+    @cython.final
+    cdef _deliver(self)
+    @cython.final
+    cdef _welcome(self, PeerSession session)
+    @cython.final
+    cdef _deliver_to(self, Seat seat)
     @cython.locals(seat=Seat, resumed=list)
     cpdef _tick(self)
-    @cython.locals(more=bint, due=cython.longlong)
-    cpdef _flush(self, long long now)
+    @cython.locals(more=bint, due=cython.longlong, endpoint=Endpoint)
+    @cython.final
+    cdef _flush(self, long long now)
     @cython.locals(session=PeerSession, following=PeerSession, seat=Seat)
-    cpdef _tell_flushed(self)
-    cpdef _flushed(self, Seat seat)
+    @cython.final
+    cdef _tell_flushed(self)
+    @cython.final
+    cdef _flushed(self, Seat seat)
     @cython.locals(batch=Outgoing, done=bint, payload=bytes)
-    cpdef bint _pump(self, long long now) except? -1
+    @cython.final
+    cdef bint _pump(self, long long now) except? -1
     @cython.locals(slot=Py_ssize_t, item=Entry)
-    cpdef bint _collect(self, Outgoing batch, long long now) except? -1
+    @cython.final
+    cdef bint _collect(self, Outgoing batch, long long now) except? -1
     @cython.locals(done=bint)
-    cpdef bint _hand_over(self, Outgoing batch, long long now) except? -1
-    cpdef _hold(self, Outgoing batch)
+    @cython.final
+    cdef bint _hand_over(self, Outgoing batch, long long now) except? -1
+    @cython.final
+    cdef _hold(self, Outgoing batch)
     @cython.locals(held=Outgoing, now=cython.longlong)
     cpdef _on_writable(self)
     cpdef timer_fired(self, now)

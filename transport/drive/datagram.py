@@ -374,6 +374,11 @@ class DatagramDriver(Driver):
         if endpoint.fresh_sessions:
             for fresh in endpoint.take_fresh():
                 self._welcome(fresh)
+        session = endpoint.sole_ready()
+        if session is not None:
+            if session.seat is not None:
+                self._deliver_to(session.seat)
+            return
         session = endpoint.take_ready()
         while session is not None:
             following = endpoint.after_ready(session)
@@ -430,14 +435,15 @@ class DatagramDriver(Driver):
         if self._has_ended:
             return
         more = self._pump(now)
-        self._tell_flushed()
-        self._deliver()
-        if self._is_over():
-            return
-        if more or (self.endpoint.pressing and not self._is_blocked):
+        endpoint = self.endpoint
+        if endpoint.first_flushed is not None or self._has_cleared:
+            self._tell_flushed()
+        if endpoint.first_ready is not None or endpoint.fresh_sessions:
+            self._deliver()
+        if more or (endpoint.pressing and not self._is_blocked):
             self._schedule()
-        due = self.endpoint.due()
-        if due and (self.armed_at == 0 or due < self.armed_at):
+        due = endpoint.due()
+        if due and (self.armed_at == 0 or due < self.armed_at) and not self._is_over():
             self._timers.arm(self, due)
 
     def _tell_flushed(self) -> None:

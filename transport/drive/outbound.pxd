@@ -38,8 +38,9 @@ cdef class Outbound(Source):
     cdef object _streams
 
     @cython.locals(session=MessageSession, payload=bytes, size=Py_ssize_t,
-                   promise=int, expires_at=cython.longlong, rank=int)
-    cpdef queue(self, message, delivery, int channel, expires, priority, redundancy)
+                   promise=int, expires_at=cython.longlong, rank=int,
+                   number=int, waiting=Py_ssize_t)
+    cpdef queue(self, message, delivery, channel, expires, priority, redundancy)
     cdef bint _above_high(self) except? -1
     @cython.locals(session=MessageSession)
     cpdef bint must_wait(self, int channel) except? -1

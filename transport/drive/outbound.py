@@ -70,6 +70,7 @@ class Outbound(Source):
         self._ping_token = 0
         self._rtt: float | None = None
         self._streams: Any = None
+        session.is_awaited = False
 
     def send_nowait(
         self,
@@ -96,10 +97,7 @@ class Outbound(Source):
             MessageTooLarge, CodecError, UnsupportedDelivery, UnsupportedOperation: as they say.
             ConnectionClosed: it is closing or closed.
         """
-        try:
-            self.queue(message, delivery, channel, expires, priority, redundancy)
-        except OverflowError:  # only compiled, where a channel is a C integer
-            raise self._no_channel(channel) from None
+        self.queue(message, delivery, channel, expires, priority, redundancy)
 
     def send(
         self,
@@ -148,7 +146,7 @@ class Outbound(Source):
         self,
         message: Any,
         delivery: Any,
-        channel: int,
+        channel: Any,
         expires: Any,
         priority: Any,
         redundancy: Any,
@@ -168,13 +166,17 @@ class Outbound(Source):
             promise = self._promise(delivery)
             if not 0 <= promise <= 3 or not self._supported >> promise & 1:
                 self.traits.check(Delivery(delivery), self.url.scheme)
-        if channel and not 0 <= channel < session.channels_max():
-            raise self._no_channel(channel)
+        number = 0
+        if channel:
+            if not 0 <= channel < session.channels_max():  # as objects: they may be too large for a C integer
+                raise self._no_channel(channel)
+            number = channel
+        waiting = session.queued_bytes + self._driver.unsent_bytes
         if promise < 2:  # an unreliable message never waits, its own bound drops the oldest
-            if session.queued_bytes + self._driver.unsent_bytes >= self._hard:
-                raise WouldBlock(f"{session.queued_bytes + self._driver.unsent_bytes} bytes are queued")
-            if session.blocked_bytes and session.channel_queued(channel) >= self._hard:
-                raise WouldBlock(f"channel {channel} has {session.channel_queued(channel)} bytes queued")
+            if waiting >= self._hard:
+                raise WouldBlock(f"{waiting} bytes are queued")
+            if session.blocked_bytes and session.channel_queued(number) >= self._hard:
+                raise WouldBlock(f"channel {number} has {session.channel_queued(number)} bytes queued")
         expires_at = 0
         rank = 0
         if expires is not None:
@@ -182,9 +184,12 @@ class Outbound(Source):
         if priority is not None:
             rank = self._rank(priority)
         if redundancy is None:
-            session.send(payload, channel, promise, rank, expires_at, 0)
+            session.send(payload, number, promise, rank, expires_at, 0)
         else:
-            session.send_copies(payload, channel, promise, rank, expires_at, self._copies(redundancy), 0)
+            session.send_copies(payload, number, promise, rank, expires_at, self._copies(redundancy), 0)
+        if not waiting and not session.blocked_bytes:
+            self._sent_since = 0
+            self._answered_since = 0
         self._sent_since += size
         if self._delivering:
             self._answered_since += size
@@ -243,6 +248,7 @@ class Outbound(Source):
 
     def add_writer(self, waiter: Any, channel: int) -> None:
         """Has `waiter` woken when the outbound buffer is below its low-water mark and `channel` has room."""
+        self._session.is_awaited = True
         self._writers[waiter] = channel
 
     def drop_writer(self, waiter: Any) -> None:
@@ -261,6 +267,7 @@ class Outbound(Source):
 
     def _pause_writing(self) -> None:
         self._writing_paused = True
+        self._session.is_awaited = True
         self.writing_paused()
 
     def _resume_writing(self) -> None:
@@ -303,9 +310,6 @@ class Outbound(Source):
         """From the driver: the outbound buffer may have become smaller."""
         session = self._session
         outbound = session.queued_bytes + self._driver.unsent_bytes
-        if not outbound and not session.blocked_bytes:
-            self._sent_since = 0
-            self._answered_since = 0
         if self._writing_paused and outbound <= self._low and session.blocked_bytes <= self._blocked_high // 4:
             self._resume_writing()
         if self._writers and outbound <= self._low:
@@ -314,6 +318,8 @@ class Outbound(Source):
             self._flushers.popleft()[1].wake()
         if self._fences:
             self._wake_fences()
+        if not (self._writing_paused or self._writers or self._flushers or self._fences):
+            session.is_awaited = False
         if self._driver.busy or self._driver.unsent_bytes:  # the second: a blocked pipe wakes us by itself
             return
         if session.wants_output():
@@ -357,6 +363,7 @@ class Outbound(Source):
             entry = (mark, waiter) if fence is None else (fence, waiter)
             line: Any = self._flushers if fence is None else self._fences
             line.append(entry)
+            session.is_awaited = True
             self._driver.wake()
             try:
                 await waiter

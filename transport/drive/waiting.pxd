@@ -7,7 +7,7 @@ cdef class Source(Owner):
     cpdef bint must_wait(self, int channel) except? -1
     cpdef add_writer(self, waiter, int channel)
     cpdef drop_writer(self, waiter)
-    cpdef queue(self, message, delivery, int channel, expires, priority, redundancy)
+    cpdef queue(self, message, delivery, channel, expires, priority, redundancy)
 
 
 cdef class Send:

@@ -30,7 +30,7 @@ class Source(Owner):
         """Forgets `waiter`."""
         raise NotImplementedError
 
-    def queue(self, message: Any, delivery: Any, channel: int, expires: Any, priority: Any, redundancy: Any) -> None:
+    def queue(self, message: Any, delivery: Any, channel: Any, expires: Any, priority: Any, redundancy: Any) -> None:
         """Queues one message or raises."""
         raise NotImplementedError
 

@@ -148,19 +148,31 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
             return 0
         pool = take_pool()
         try:
-            got = self.fill(pool)
-            if got == 0:
-                return 0
+            got = self.fill_one(pool) if self.want == 1 and not self.controls else self.fill(pool)
             if got == 1 and pool.heads[0].msg_hdr.msg_controllen == 0:
                 return self.unpack_one(pool, sink, now)
-            return self.unpack(pool, got, sink, now)
+            return self.unpack(pool, got, sink, now) if got else 0
         finally:
             give_pool(pool)
 
+    cdef int fill_one(self, Pool *pool) except -1:
+        """`fill` for one datagram without control data, by the cheaper call."""
+        cdef msghdr *head = &pool.heads[0].msg_hdr
+        cdef ssize_t size
+        head.msg_name = &pool.names[0] if self.path is None else NULL
+        head.msg_namelen = sizeof(sockaddr_storage)
+        size = recvfrom(self.fd, pool.slots, self.room, MSG_DONTWAIT | MSG_TRUNC, <sockaddr *> head.msg_name,
+                        &head.msg_namelen)
+        if size < 0:
+            return self.fill(pool) if self.settle(errno) else 0
+        head.msg_controllen = 0
+        head.msg_flags = MSG_TRUNC if size > self.room else 0
+        pool.heads[0].msg_len = <unsigned int> size
+        return 1
+
     cdef int fill(self, Pool *pool) except -1:
         """One system call's worth of datagrams; errors that ICMP left on the socket are taken off and reported."""
-        cdef int got, code, i
-        cdef ssize_t size
+        cdef int got, i
         cdef msghdr *head
         for _ in range(ERRORS_PER_CALL):
             for i in range(self.want):
@@ -173,32 +185,24 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
                 head.msg_iovlen = 1
                 head.msg_control = pool.control[i]
                 head.msg_controllen = CONTROL
-            if self.want == 1:
-                head = &pool.heads[0].msg_hdr
-                if self.controls:
-                    size = recvmsg(self.fd, head, MSG_DONTWAIT)
-                else:
-                    head.msg_controllen = 0
-                    size = recvfrom(self.fd, pool.slots, self.room, MSG_DONTWAIT | MSG_TRUNC,
-                                    <sockaddr *> head.msg_name,
-                                    NULL if head.msg_name == NULL else &head.msg_namelen)
-                    head.msg_flags = MSG_TRUNC if size > self.room else 0
-                got = -1 if size < 0 else 1
-                pool.heads[0].msg_len = <unsigned int> size
-            else:
-                got = recvmmsg(self.fd, pool.heads, self.want, MSG_DONTWAIT, NULL)
+            got = recvmmsg(self.fd, pool.heads, self.want, MSG_DONTWAIT, NULL)
             if got >= 0:
                 return got
-            code = errno
-            if code == EAGAIN:
-                self.drain()  # perhaps it was an error that woke the loop
+            if not self.settle(errno):
                 return 0
-            if code == EINTR:
-                PyErr_CheckSignals()
-            else:
-                self.asynchronous(code)
         self.more = True
         return 0
+
+    cdef int settle(self, int code) except -1:
+        """Receiving failed with `code`. Whether to try again at once."""
+        if code == EAGAIN:
+            self.drain()  # perhaps it was an error that woke the loop
+            return False
+        if code == EINTR:
+            PyErr_CheckSignals()
+        else:
+            self.asynchronous(code)
+        return True
 
     cdef Py_ssize_t unpack(self, Pool *pool, int got, Endpoint sink, long long now) except -1:
         cdef list payloads = None
@@ -258,6 +262,9 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         answer finds nothing), else what keeps within the bounds of one turn."""
         cdef bint filled = got == self.want
         self.received_bytes = total
+        if filled and got == 1 and total <= SMALL and self.singles + 1 < self.patience:
+            self.singles += 1  # what is most often so, in the fewest steps
+            return 0
         if got >= MANY:
             self.coalesce()
         if got > 1 or total > SMALL:

@@ -246,7 +246,7 @@ class RudpEndpoint(Exchange):
         if self._is_crowded():  # by others who said HELLO when there was still room
             self.refused += 1
             session.fail(CloseCode.OVERLOADED, CROWDED, now)
-            session.batches = []
+            session.drop_received()
         del self._half_open[half.own_cid]
         self.sessions[half.own_cid] = session
         self._client_keys[half.own_cid] = (half.path, half.client_cid)

@@ -1,6 +1,5 @@
 cimport cython
 from libc.stdint cimport int64_t
-from transport cimport lists
 from transport.rudp cimport pen
 from transport.rudp.acks cimport AckState
 from transport.rudp.inlane cimport Assembly, InChannel, InFlow, InLane, Unfinished
@@ -21,7 +20,7 @@ cdef class Incoming(Recovery):
     cdef InLane _in_last, _in_before
     cdef long long _in_number
     cdef InChannel _in_state
-    cdef Batch _batch, _spare
+    cdef Batch _batch
     cdef Py_ssize_t _receive_max
     cdef bint _has_no_room
     cdef int _own_channels

@@ -6,7 +6,7 @@ twice, nor set memory aside for a size that credit does not cover.
 
 from __future__ import annotations
 
-from transport import limits, lists
+from transport import limits
 from transport.errors import CloseCode, RemoteProtocolError
 from transport.machine import Path
 from transport.rudp import pen
@@ -48,7 +48,6 @@ class Incoming(Recovery):
         self._in_number = 0
         self._in_state: InChannel | None = None
         self._batch: Batch | None = None
-        self._spare: Batch | None = None  # an empty one
         self._receive_max = config.max_message
         self._has_no_room = False
         self._own_channels = config.channels
@@ -65,11 +64,6 @@ class Incoming(Recovery):
     def batch_over(self) -> None:
         """What came is about to be handed over: what comes next goes into another batch."""
         self._batch = None
-
-    def reuse(self, batch: Batch) -> None:
-        """See `MessageSession`."""
-        lists.pop_last(batch.payloads)
-        self._spare = batch
 
     # Packets
 
@@ -348,14 +342,17 @@ class Incoming(Recovery):
             if lane.is_reliable:
                 self.consumed(lane.channel, size, 1)
             return
+        if self.lone is not None:
+            self._batch = self.join_lone()
+        elif not self.batches:
+            self.lone = payload
+            self.lone_channel = lane.channel
+            self.lone_delivery = lane.delivery
+            return
         batch = self._batch
         if batch is None or batch.channel != lane.channel or batch.delivery != lane.delivery:
-            batch = self._spare
-            if batch is None:
-                batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
-                batch.payloads = []
-            else:
-                self._spare = None
+            batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
+            batch.payloads = []
             batch.channel = lane.channel
             batch.delivery = lane.delivery
             batch.size = 0

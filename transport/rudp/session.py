@@ -125,7 +125,7 @@ class RudpSession(Incoming):
             return
         self.step(On.SHUT)
         self._goodbye = (code, reason)
-        self.batches = []
+        self.drop_received()
         self._batch = None
         self.want()
 
@@ -341,7 +341,7 @@ class RudpSession(Incoming):
 
     def has_news(self) -> bool:
         """Whether there are messages or events for the owner."""
-        return len(self.batches) > 0 or len(self._events) > 0 or len(self._pongs) > 0
+        return self.lone is not None or len(self.batches) > 0 or len(self._events) > 0 or len(self._pongs) > 0
 
     def due(self) -> int:
         """When `expire` or `fill` has something to do by itself; 0 for never."""

@@ -147,7 +147,7 @@ class PlainSession(MessageSession):
             return
         self.state = _CLOSING
         self._goodbye = (code, reason)
-        self.batches = []
+        self.drop_received()
         if self._input_ended:
             self._finish(code, reason, False)
 

@@ -26,7 +26,6 @@ cdef class StreamSession(SendingHalf):
     cdef long long _connection_half
     cdef Batch _batch
     cdef ChannelState _batch_state
-    cdef Batch _spare
     cdef bytes _tail
     cdef Py_ssize_t _need
     cdef list _parts
@@ -50,7 +49,6 @@ cdef class StreamSession(SendingHalf):
     @cython.locals(state=ChannelState, window=Py_ssize_t)
     cpdef consumed(self, int channel, Py_ssize_t size, Py_ssize_t messages)
     cdef _consumed_connection(self, Py_ssize_t size)
-    cpdef reuse(self, Batch batch)
     cpdef bint credit_waiting(self) except? -1
     cpdef receive(self, bytes data, long long now)
     @cython.locals(end=Py_ssize_t, position=Py_ssize_t, start=Py_ssize_t, head=int, channel=cython.longlong,

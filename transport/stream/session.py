@@ -47,7 +47,6 @@ class StreamSession(SendingHalf):
         self._connection_half = config.connection_window // 2
         self._batch: Batch | None = None  # the one being filled, and the state of its channel
         self._batch_state: ChannelState | None = None
-        self._spare: Batch | None = None  # an empty one
         # Parsing: what came of an incomplete header, or of an incomplete body.
         self._tail = b""
         self._need = 0
@@ -73,11 +72,6 @@ class StreamSession(SendingHalf):
         self.pings_ignored = 0
 
     # Commands
-
-    def reuse(self, batch: Batch) -> None:
-        """See `MessageSession`."""
-        batch.payloads.pop()
-        self._spare = batch
 
     def consumed(self, channel: int, size: int, messages: int) -> None:
         """The application took so many reliable messages of `channel`, `size` payload bytes in all: return credit."""
@@ -118,7 +112,7 @@ class StreamSession(SendingHalf):
             raise LocalProtocolError(f"close code {code} is out of range")
         self.state = CLOSING
         self._goodbye = (code, reason)
-        self.batches = []
+        self.drop_received()
         self._batch = None
 
     def abort(self, code: int, reason: str, now: int) -> None:
@@ -338,14 +332,17 @@ class StreamSession(SendingHalf):
             if delivery < 2:
                 self.consumed(channel, size, 1)  # dropped: this side has said goodbye
             return
+        if self.lone is not None:
+            batch = self._batch = self.join_lone()
+            self._batch_state = state  # if it is of another channel, neither stays for long
+        elif not self.batches:
+            self.lone = payload
+            self.lone_channel = channel
+            self.lone_delivery = delivery
+            return
         if batch is None or batch.channel != channel or batch.delivery != delivery:
-            batch = self._spare
-            if batch is None:
-                batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
-                batch.payloads = [payload]
-            else:
-                self._spare = None
-                batch.payloads.append(payload)
+            batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
+            batch.payloads = [payload]
             batch.channel = channel
             batch.delivery = delivery
             batch.size = size
