@@ -135,7 +135,14 @@ class Job:
 
     # Control ---------------------------------------------------------------------------------------------------
     def watch(self) -> None:
-        """Starts the thread that serves `finish` and ends the process with its parent. It sleeps during the run."""
+        """Starts the thread that serves `finish` and ends the process with its parent. It sleeps during the run.
+
+        A latency round on Linux needs neither, and goes without: as soon as a process has a second thread, be it
+        asleep, each of its system calls costs more (its descriptors are shared from then on), and a peer that has no
+        thread of its own would seem slower than it is.
+        """
+        if sys.platform == "linux" and not self.is_throughput:
+            return
         threading.Thread(target=self._control, name="bench-control", daemon=True).start()
 
     def _control(self) -> None:
