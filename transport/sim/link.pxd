@@ -77,6 +77,8 @@ cdef class Link:
     cdef long long _remainder
     cdef long long _latest
     cdef readonly long long latest_in_order
+    cdef public object last_target, last_holder
+    cdef public long long last_version
     cdef long long _delay
     cdef long long _jitter
     cdef bint _jitter_reorders

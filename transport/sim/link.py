@@ -203,6 +203,9 @@ class Link:
         self._blackouts: list[tuple[int, int]] = []
         self._burst: BurstProcess | None = None
         self._bag: list[bool] = []
+        self.last_target: Any = None  # the network's: who had that name, when its names were of that version
+        self.last_holder: Any = None
+        self.last_version = -1
         self._free_at = self._remainder = self._latest = self.latest_in_order = 0
         self.sent = self.sent_bytes = self.arrived = self.arrived_bytes = 0
         self.dropped_down = self.dropped_mtu = self.dropped_queue = self.lost = self.lost_burst = 0

@@ -15,10 +15,16 @@ cdef class Port:
     cdef public list inbox
     cdef public dict links
     cdef public dict paths
+    cdef object _last_remote
+    cdef object _last_path
+    cdef object last_target
+    cdef Link last_link
+    cdef long long last_version
 
-    @cython.locals(inbox=list)
+    @cython.locals(inbox=list, entry=Entry)
     cpdef list take(self)
     cpdef path(self, object remote)
+    cdef _path(self, object remote)
 
 
 cdef class SimNetwork:
@@ -32,12 +38,15 @@ cdef class SimNetwork:
     cdef public long long unreachable
     cdef public long long acted
     cdef dict _names
+    cdef long long _version
     cdef public dict links
 
     @cython.locals(holder=Port, link=Link)
     cpdef int send(self, Port port, object target, bytes data, int ecn=*) except -1
     cpdef int64_t next_time(self) except? -1
-    @cython.locals(now="long long", touched=list, actions=int, entry=Entry)
+    cdef _set_name(self, object address, Port port)
     cpdef list pump(self)
+    @cython.locals(now="long long", actions=int, entry=Entry)
+    cpdef arrive(self, list touched)
     @cython.locals(link=Link, port=Port, inbox=list)
     cdef _arrive(self, Entry entry, list touched)

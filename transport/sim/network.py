@@ -37,25 +37,37 @@ class Port:
         address: where its owner believes to be; names its links, and never changes.
         public: what the others see and send to; `SimNetwork.rebind` changes it, as a NAT would.
         owner: whatever the binder gave.
-        inbox: (data, source, target, ecn) as they arrived; whoever runs the owner empties it.
+        inbox: entries as they arrived; whoever runs the owner empties it.
     """
 
     def __init__(self, address: Address, owner: Any) -> None:
         self.address = address
         self.public = address
         self.owner = owner
-        self.inbox: list[tuple[bytes, Address, Address, int]] = []
+        self.inbox: list[Entry] = []
         self.links: dict[Address, Link] = {}
         self.paths: dict[Address, Path] = {}
+        self._last_remote: Address | None = None  # most datagrams come from where the one before came from,
+        self._last_path: Path | None = None
+        self.last_target: Address | None = None  # and go where the one before went,
+        self.last_link: Link | None = None
+        self.last_version = -1  # as the names were then
 
     def take(self) -> list[tuple[bytes, Address, Address, int]]:
-        """Empties the inbox."""
+        """Empties the inbox: (data, source, target, ecn) of each."""
         inbox = self.inbox
         self.inbox = []
-        return inbox
+        return [(entry.data, entry.source, entry.target, entry.ecn) for entry in inbox]
 
     def path(self, remote: Address) -> Path:
         """The path from here to `remote`, as this port's owner sees it."""
+        if remote is self._last_remote and self._last_path is not None:
+            return self._last_path
+        path = self._last_path = self._path(remote)
+        self._last_remote = remote
+        return path
+
+    def _path(self, remote: Address) -> Path:
         path = self.paths.get(remote)
         if path is None:
             if len(self.paths) >= PATHS_MAX:
@@ -96,6 +108,7 @@ class SimNetwork:
         self.unreachable = 0
         self.acted = 0
         self._names: dict[Address, Port] = {}
+        self._version = 0  # of the names
         self.links: dict[tuple[Address, Address], Link] = {}
 
     # Addresses
@@ -108,13 +121,13 @@ class SimNetwork:
         if len(self._names) >= limits.SIM_ADDRESSES_MAX:
             raise SimulationLimit("SIM_ADDRESSES_MAX", limits.SIM_ADDRESSES_MAX, "simulated addresses")
         port = Port(address, owner)
-        self._names[address] = port
+        self._set_name(address, port)
         return port
 
     def unbind(self, port: Port) -> None:
         """Gives the address back; what is in the air to it becomes unreachable. Idempotent."""
         if self._names.get(port.public) is port:
-            del self._names[port.public]
+            self._set_name(port.public, None)
 
     def port(self, address: Address) -> Port:
         """Who has `address` now. Raises LookupError when nobody has."""
@@ -132,7 +145,14 @@ class SimNetwork:
         self.trace.note(self.clock.now_ns, f"rebind {port.public!r} to {public!r}")
         self.unbind(port)
         port.public = public
-        self._names[public] = port
+        self._set_name(public, port)
+
+    def _set_name(self, address: Address, port: Port | None) -> None:
+        if port is None:
+            del self._names[address]
+        else:
+            self._names[address] = port
+        self._version += 1
 
     # Links
 
@@ -169,6 +189,8 @@ class SimNetwork:
 
     def send(self, port: Port, target: Address, data: bytes, ecn: int = 0) -> int:
         """Sends one datagram now; returns its `Fate`, which a machine must not be told."""
+        if target is port.last_target and port.last_version == self._version and port.last_link is not None:
+            return port.last_link.send(data, ecn, self.clock.now_ns, port.public, target)
         holder = self._names.get(target)
         if holder is None:
             self.unreachable += 1
@@ -177,6 +199,9 @@ class SimNetwork:
         link = port.links.get(holder.address)
         if link is None:
             link = port.links[holder.address] = self.link(port.address, holder.address)
+        port.last_target = target
+        port.last_link = link
+        port.last_version = self._version
         return link.send(data, ecn, self.clock.now_ns, port.public, target)
 
     def next_time(self) -> int:
@@ -194,13 +219,18 @@ class SimNetwork:
 
         Actions that have come due are called on the way.
         """
-        now = self.clock.now_ns
         touched: list[Port] = []
+        self.arrive(touched)
+        return touched
+
+    def arrive(self, touched: list[Port] | None) -> None:
+        """`pump`, for who looks at all inboxes anyway."""
+        now = self.clock.now_ns
         actions = 0
         while True:
             entry = self.flight.pop(now)
             if entry is None:
-                return touched
+                return
             if entry.link is None:
                 actions += 1
                 if actions > limits.SIM_STILL_MAX:
@@ -210,21 +240,28 @@ class SimNetwork:
             else:
                 self._arrive(entry, touched)
 
-    def _arrive(self, entry: Entry, touched: list[Port]) -> None:
+    def _arrive(self, entry: Entry, touched: list[Port] | None) -> None:
         link: Link = entry.link
-        port = self._names.get(entry.target)
-        if port is None:
-            link.unreachable += 1
-            self.trace.datagram(UNREACHABLE, link.number, self.clock.now_ns, entry.data, 0)
-            return
+        if entry.target is link.last_target and link.last_version == self._version:
+            port = link.last_holder
+        else:
+            port = self._names.get(entry.target)
+            if port is None:
+                link.unreachable += 1
+                self.trace.datagram(UNREACHABLE, link.number, self.clock.now_ns, entry.data, 0)
+                return
+            link.last_target = entry.target
+            link.last_holder = port
+            link.last_version = self._version
         link.arrived += 1
         link.arrived_bytes += len(entry.data)
         inbox = port.inbox
         if not inbox:
-            touched.append(port)
+            if touched is not None:
+                touched.append(port)
         elif len(inbox) >= self.events_max:
             raise SimulationLimit("SIM_EVENTS_MAX", self.events_max, f"datagrams that wait at {port.address!r}")
-        inbox.append((entry.data, entry.source, entry.target, entry.ecn))
+        inbox.append(entry)
 
     # For tests and machines
 

@@ -119,7 +119,7 @@ class World:
             raise SimulationLimit("SIM_STILL_MAX", limits.SIM_STILL_MAX, self._at("steps, and time stands still"))
         self.steps += 1
         acted = network.acted
-        network.pump()
+        network.arrive(None)
         self._stirred = acted != network.acted
         self._settled = None
         for side in self.sides:

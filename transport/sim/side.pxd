@@ -1,10 +1,11 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from transport cimport lists
 from transport.datagram.base cimport Endpoint
 from transport.machine cimport Path, Transmit
 from transport.rudp cimport pen
-from transport.sim.link cimport Link
+from transport.sim.link cimport Entry, Link
 from transport.sim.network cimport Port, SimNetwork
 
 cdef int FLUSH_MAX
@@ -56,8 +57,8 @@ cdef class DatagramSide(Side):
     cpdef int64_t due(self) except? -1
     @cython.locals(endpoint=Endpoint, came=bint, port=Port, now="long long", due="long long", expired=bint)
     cpdef bint wake(self) except -1
-    @cython.locals(inbox=list, count=Py_ssize_t, start=Py_ssize_t, entry=tuple, ecn=int, payloads=list,
-                   following=tuple)
+    @cython.locals(inbox=list, count=Py_ssize_t, start=Py_ssize_t, entry=Entry, ecn=int, payloads=list,
+                   following=Entry)
     cpdef _deliver(self, Endpoint endpoint, Port port, long long now)
     cpdef collect(self)
     @cython.locals(now="long long", endpoint=Endpoint, item=Transmit)

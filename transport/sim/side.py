@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from transport import limits
+from transport import limits, lists
 from transport.datagram.base import NOWHERE, Endpoint
 from transport.machine import EOF, ByteMachine, DatagramMachine, Transmit
 from transport.rudp import pen
 from transport.session import Batch, MessageSession
 from transport.sim.clock import SkewedClock
 from transport.sim.errors import SimulationError, SimulationLimit
-from transport.sim.link import Link
+from transport.sim.link import Entry, Link
 from transport.sim.network import Port, SimNetwork
 from transport.sim.seeds import stream
 from transport.sim.trace import Fate
@@ -228,24 +228,25 @@ class DatagramSide(Side):
 
     def _deliver(self, endpoint: Endpoint, port: Port, now: int) -> None:
         """Gives the endpoint what a port has, consecutive datagrams of one path together."""
-        if len(port.inbox) == 1:
-            entry = port.inbox.pop()
-            endpoint.receive_one(entry[0], port.path(entry[1]), entry[3], now)
+        inbox = port.inbox
+        if len(inbox) == 1:
+            entry: Entry = lists.pop_last(inbox)
+            endpoint.receive_one(entry.data, port.path(entry.source), entry.ecn, now)
             return
-        inbox = port.take()
+        port.inbox = []
         count = len(inbox)
         start = 0
         while start < count:
             entry = inbox[start]
-            source = entry[1]
-            ecn = entry[3]
+            source = entry.source
+            ecn = entry.ecn
             start += 1
-            payloads = [entry[0]]
+            payloads = [entry.data]
             while start < count:
                 following = inbox[start]
-                if following[1] is not source or following[3] != ecn:
+                if following.source is not source or following.ecn != ecn:
                     break
-                payloads.append(following[0])
+                payloads.append(following.data)
                 start += 1
             endpoint.receive_many(payloads, port.path(source), ecn, now)
 
