@@ -2,7 +2,8 @@
 
 `service` sleeps until there is an event, and sends what is queued; `flush` sends at once, as ENet's tutorial recommends
 for latency. ENet's own queue has no limit, so the sender goes on servicing while more than three quarters of its window
-is in transit: with less in hand it was slower, without it memory grows for ever.
+is in transit: with less in hand it was slower, without it memory grows for ever. Asleep, `service` keeps the
+interpreter's lock: a server that counts sleeps for milliseconds, or the thread that reports its count has to wait.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return"
@@ -15,6 +16,7 @@ from bench.job import Job
 from bench.peers.base import LIBRARY, BlockingPeer
 
 WAIT_MS = 1000
+COUNT_WAIT_MS = 5
 CONNECT_TRIES = 10
 
 
@@ -48,7 +50,7 @@ class ENet(BlockingPeer):
         if job.is_throughput:
             take = job.counter(reliable=True).take
             while True:
-                event = service(WAIT_MS)
+                event = service(COUNT_WAIT_MS)
                 if event.type == received:
                     take(event.packet.data)
         while True:

@@ -16,6 +16,7 @@ from bench import cli, peers, schema
 from bench.campaign import Campaign, Request, command_line
 from bench.cases import latency
 from bench.progress import Progress, seconds_text
+from bench.runner import Entry, Plan
 from bench.tables import missing_text
 from tests.bench import results
 from tests.bench.broken_peers import Absent
@@ -114,6 +115,27 @@ def test_fewer_rounds_where_the_budget_is_small() -> None:
     assert 3 <= campaign.plan().rounds < 10
     assert campaign.why_incomplete is not None
     assert "of 50 rounds, to fit in 10 s" in campaign.why_incomplete
+
+
+def test_the_quick_run_completes_within_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every peer installed, by the estimate, and with an eighth of the time to spare: machines differ."""
+    seen: list[Request] = []
+
+    def record(_options: Any, request: Request) -> int:
+        seen.append(request)
+        return 0
+
+    monkeypatch.setattr(cli, "measure", record)
+    assert run("quick") == 0
+    (request,) = seen
+    known = peers.all_peers()
+    work = [
+        (case, [Entry(name, known[name]) for name in names if known[name].supports(case)])
+        for case, names in request.work
+    ]
+    plan = Plan(work, request.rounds, request.seconds, request.warmup, request.seed, request.budget_s)
+    assert plan.budget_s == cli.QUICK_BUDGET_S
+    assert plan.estimate_s < cli.QUICK_BUDGET_S * 7 / 8
 
 
 def test_status_tells_failures_of_ours() -> None:
