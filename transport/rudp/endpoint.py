@@ -26,7 +26,7 @@ from transport.session import SessionState
 
 ENDED = int(SessionState.CLOSED)
 SHORT_MIN = 11  # flags, connection id, a packet number of one byte, one frame
-REPLIES_MAX = 256  # answers to strangers that wait to leave
+REPLIES_MAX = limits.RUDP_REPLIES_MAX
 REFUSED = frozenset({111, 61, 10061})  # ECONNREFUSED, as Linux, BSD and Windows have it
 CROWDED = "too many connections"
 SECOND_NS = limits.SECOND_NS

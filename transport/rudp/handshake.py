@@ -15,7 +15,7 @@ from transport.rudp.states import LIFE, NEW, On
 
 FIRST_NS = limits.RUDP_HELLO_NS
 MOST_NS = limits.RUDP_HELLO_MAX_NS
-AMPLIFICATION = 3  # RFC 9000 section 8.1
+AMPLIFICATION = limits.RUDP_AMPLIFICATION
 
 
 def announce(config: RudpConfig, token: bytes = b"") -> packet.Parameters:
