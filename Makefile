@@ -103,6 +103,7 @@ endef
 $(VENV)/.stamp: $(INPUTS)
 	$(call environment,$(VENV))
 	@$(PY) $(PIP) setuptools Cython
+	@TRANSPORT_PURE=1 $(PY) $(PIP_SELF) .
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp
