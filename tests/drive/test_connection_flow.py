@@ -350,6 +350,24 @@ async def test_answers_that_left_long_ago_hold_nothing_up() -> None:
 
 
 @pytest.mark.asyncio
+async def test_answers_that_left_long_ago_hold_nothing_up_where_credit_is_used_up() -> None:
+    """They took all of it, so what this side sends of its own accord waits for the peer from the first byte on."""
+    noted = Wordy()
+    conn, peer = await peered(protocol=noted, hello={**OPEN_WIDE, "channel_window": 41_000}, high_water=100_000)
+    await peer.say(b"\x00\x01a")
+    await until(lambda: noted.messages)
+    while queued(conn):
+        await peer.hear_more()
+    while "pause" not in noted.log:
+        conn.send_nowait(bytes(1000))
+    assert conn.statistics().blocked_bytes > limits.BLOCKED_HIGH_BYTES
+    await peer.say(b"\x00\x01b")
+    await until(lambda: len(noted.messages) == 2)
+    conn.abort()
+    peer.close()
+
+
+@pytest.mark.asyncio
 async def test_a_channel_that_nobody_reads_does_not_stop_delivery_of_others() -> None:
     noted = Noted()
     one, two = await linked(protocols=(noted, None), channel_window=20_000)

@@ -39,7 +39,7 @@ cdef class Outbound(Source):
 
     @cython.locals(session=MessageSession, payload=bytes, size=Py_ssize_t,
                    promise=int, expires_at=cython.longlong, rank=int,
-                   number=int, waiting=Py_ssize_t)
+                   number=int, waiting=Py_ssize_t, is_empty=bint)
     cpdef queue(self, message, delivery, channel, expires, priority, redundancy)
     cdef bint _above_high(self) except? -1
     @cython.locals(session=MessageSession)

@@ -183,11 +183,12 @@ class Outbound(Source):
             expires_at = self._expiry(expires)
         if priority is not None:
             rank = self._rank(priority)
+        is_empty = not waiting and not session.blocked_bytes
         if redundancy is None:
             session.send(payload, number, promise, rank, expires_at, 0)
         else:
             session.send_copies(payload, number, promise, rank, expires_at, self._copies(redundancy), 0)
-        if not waiting and not session.blocked_bytes:
+        if is_empty:
             self._sent_since = 0
             self._answered_since = 0
         self._sent_since += size
