@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.drive.linked import done, linked, on_socket, pipe, turns
-from transport.errors import CloseCode, CodecError, ConnectionClosed, LocalProtocolError
+from transport.errors import CloseCode, CodecError, ConnectionClosed, LocalProtocolError, UnsupportedOperation
 
 pytestmark = pytest.mark.asyncio
 
@@ -131,4 +131,39 @@ async def test_a_grace_that_is_no_time_says_nothing(grace: Any) -> None:
         await one.close(grace=grace)
     await one.send(b"still open")
     assert await two.recv() == b"still open"
+    await done(one, two)
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+@pytest.mark.parametrize("channel", [None, "", "1", b"", [], 0.0, 0.5, 2.0, float("nan"), 1j])
+async def test_a_channel_that_is_no_number_is_refused(channel: Any, debug: bool) -> None:
+    asyncio.get_running_loop().set_debug(debug)
+    one, two = await linked()
+    with pytest.raises(LocalProtocolError, match="a channel is a number, not"):
+        await one.send(b"x", channel=channel)
+    with pytest.raises(LocalProtocolError, match="a channel is a number, not"):
+        one.send_nowait(b"x", channel=channel)
+    with pytest.raises(LocalProtocolError, match="a channel is a number, not"):
+        one.channel(channel)
+    with pytest.raises(LocalProtocolError, match="is out of range"):
+        await one.open_stream(channel)
+    with pytest.raises(LocalProtocolError, match="a stream of"):
+        await one.open_stream(total=channel or "")
+    stream = await one.open_stream(True)
+    await stream.finish()
+    assert (await two.accept_stream()).channel == 1
+    await one.send(b"sound", channel=True)
+    assert (await two.receive()).channel == 1
+    await done(one, two)
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+@pytest.mark.parametrize("channel", [-1, 256, 1 << 31, -(1 << 31) - 1, 1 << 80])
+async def test_a_channel_that_there_is_not_is_refused(channel: int, debug: bool) -> None:
+    asyncio.get_running_loop().set_debug(debug)
+    one, two = await linked()
+    with pytest.raises(UnsupportedOperation, match=f"channel {channel}: this connection has channels 0 to 255"):
+        await one.send(b"x", channel=channel)
+    with pytest.raises(UnsupportedOperation, match=f"channel {channel}: this connection has channels 0 to 255"):
+        one.send_nowait(b"x", channel=channel)
     await done(one, two)

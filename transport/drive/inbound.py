@@ -376,10 +376,7 @@ class Inbound(Outbound):
         """The channel `number` as an object with an inbox of its own; messages waiting for it move there."""
         from transport.drive.lanes import Channel
 
-        if not 0 <= number < self._session.channels_max():
-            raise UnsupportedOperation(
-                f"channel {number}: this connection has channels 0 to {self._session.channels_max() - 1}"
-            )
+        number = self._number(number)
         lane = self._lanes.get(number)
         if lane is None:
             lane = self._lanes[number] = Channel(cast("Connection", self), number, delivery, priority)

@@ -304,11 +304,11 @@ class Streams:
         self._acceptors: deque[asyncio.Future[None]] = deque()
         self._openers: deque[asyncio.Future[None]] = deque()
 
-    async def open(self, channel: int, total: int | None) -> OutgoingStream:
+    async def open(self, channel: Any, total: Any) -> OutgoingStream:
         """A new outgoing stream; waits while the peer has not read those that are finished."""
-        if total is not None and total < 0:
+        if total is not None and (not isinstance(total, int) or total < 0):
             raise LocalProtocolError(f"a stream of {total} bytes")
-        if not 0 <= channel < self.session.channels_max():
+        if not isinstance(channel, int) or not 0 <= channel < self.session.channels_max():
             raise LocalProtocolError(f"channel {channel} is out of range")
         self.raise_closed()
         table = self.session.streams

@@ -52,6 +52,7 @@ cdef class Outbound(Source):
     cpdef drop_writer(self, waiter)
     @cython.locals(sending=Send)
     cdef _sending(self, message, delivery, int channel, expires, priority, redundancy)
+    cdef int _number(self, channel) except -1
     cdef int _promise(self, delivery) except? -1
     cdef int _copies(self, redundancy) except -1
     cpdef bint answers_pile_up(self) except? -1

@@ -114,6 +114,8 @@ class Outbound(Source):
         Arguments and errors as for `send_nowait`, except that it waits where that raises WouldBlock. Cancelled, it has
         queued the message or not, never a part.
         """
+        if type(channel) is not int:
+            channel = self._number(channel)
         if self._debug:
             return self._send_slowly(message, delivery, channel, expires, priority, redundancy)
         try:
@@ -126,6 +128,14 @@ class Outbound(Source):
             f"channel {channel}: this connection has channels 0 to {self._session.channels_max() - 1}"
         )
 
+    def _number(self, channel: Any) -> int:
+        """A channel as a plain number; looked at as an object, for it may be of any kind and too large for C."""
+        if not isinstance(channel, int):
+            raise LocalProtocolError(f"a channel is a number, not {channel!r}")
+        if not 0 <= channel < self._session.channels_max():
+            raise self._no_channel(channel)
+        return int(channel)
+
     def _sending(self, message: Any, delivery: Any, channel: int, expires: Any, priority: Any, redundancy: Any) -> Send:
         sending = Send.__new__(Send)
         sending.fill(self, self.loop, message, delivery, channel, expires, priority, redundancy)
@@ -134,6 +144,7 @@ class Outbound(Source):
     async def _send_slowly(
         self, message: Any, delivery: Any, channel: int, expires: Any, priority: Any, redundancy: Any
     ) -> None:
+        channel = self._number(channel)
         while self.must_wait(channel):
             await self.wait_writable(channel)
         self.queue(message, delivery, channel, expires, priority, redundancy)
@@ -167,10 +178,8 @@ class Outbound(Source):
             if not 0 <= promise <= 3 or not self._supported >> promise & 1:
                 self.traits.check(Delivery(delivery), self.url.scheme)
         number = 0
-        if channel:
-            if not 0 <= channel < session.channels_max():  # as objects: they may be too large for a C integer
-                raise self._no_channel(channel)
-            number = channel
+        if channel or type(channel) is not int:
+            number = self._number(channel)
         waiting = session.queued_bytes + self._driver.unsent_bytes
         if promise < 2:  # an unreliable message never waits, its own bound drops the oldest
             if waiting >= self._hard:

@@ -149,9 +149,10 @@ class StreamTable:
             raise UnsupportedOperation(f"{limits.STREAMS_MAX} streams are open already, or not read by the peer yet")
         stream = self._next_out
         body = varint.encode(stream) + varint.encode(total + 1)
+        frame = frames.header(frames.STREAM_OPEN, len(body), channel) + body
         self._next_out += 1
         self._out[stream] = Outgoing(self.peer_window, total)
-        return stream, frames.header(frames.STREAM_OPEN, len(body), channel) + body
+        return stream, frame
 
     def room(self, stream: int, wanted: int) -> int:
         """How many of `wanted` bytes may be sent now, at most one chunk."""
