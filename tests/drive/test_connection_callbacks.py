@@ -47,15 +47,16 @@ async def test_connection_lost_tells_a_clean_end_from_others(code: int) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("kind", [ZeroDivisionError, asyncio.CancelledError])
 @pytest.mark.parametrize("where", ["connection_made", "message_received", "connection_lost"])
-async def test_a_callback_that_fails_is_told_and_closes_its_own_connection(where: str) -> None:
+async def test_a_callback_that_fails_is_told_and_closes_its_own_connection(where: str, kind: Any) -> None:
     told = exceptions_of(asyncio.get_running_loop())
 
     class Broken(Protocol):
         pass
 
     def fail(*_: Any) -> None:
-        raise ZeroDivisionError(where)
+        raise kind(where)
 
     setattr(Broken, where, fail)
     near, far = pipe()

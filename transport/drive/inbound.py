@@ -5,6 +5,7 @@ It must never hold more than its marks allow, and deliver nothing while delivery
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 CLOSING = 2  # SessionState.CLOSING as a plain number
 DELIVERIES = tuple(Delivery)
+FAILURES = (Exception, asyncio.CancelledError)  # of a callback; the second from a cancelled future that it asked
 
 
 class Inbound(Outbound):
@@ -164,14 +166,14 @@ class Inbound(Outbound):
                 message = self._decode(payload)
                 decoding = False
             on_message(message, channel)
-        except Exception as error:
+        except FAILURES as error:
             if not self._survives(error, decoding):
                 return
         self._delivering = False
         if delivery < 2:
             session.consumed(channel, len(payload), 1)
 
-    def _survives(self, error: Exception, decoding: bool) -> bool:
+    def _survives(self, error: BaseException, decoding: bool) -> bool:
         """Delivery of a message has failed: ends the connection, unless that is why."""
         if decoding and isinstance(error, CodecError):
             self._end(CloseCode.INVALID_BODY, f"undecodable body: {error}")
@@ -208,7 +210,7 @@ class Inbound(Outbound):
                     if self._hold:
                         break
                 break
-            except Exception as error:
+            except FAILURES as error:
                 if not self._survives(error, decoding):
                     return
                 if self._hold:
@@ -392,11 +394,11 @@ class Inbound(Outbound):
     def _call(self, callback: Any, *arguments: Any) -> None:
         try:
             callback(*arguments)
-        except Exception as error:
+        except FAILURES as error:
             if not self._harmless(error):
                 self._application_failed(error)
 
-    def _application_failed(self, error: Exception) -> None:
+    def _application_failed(self, error: BaseException) -> None:
         self.loop.call_exception_handler(
             {"message": "a callback of a protocol failed, its connection is closed", "exception": error}
         )

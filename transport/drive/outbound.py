@@ -459,6 +459,6 @@ class Outbound(Source):
         value = self._driver.info(self, name)
         return default if value is None else value
 
-    def _harmless(self, error: Exception) -> bool:
+    def _harmless(self, error: BaseException) -> bool:
         """Whether a callback failed only because its connection is over: an ordinary way for one to end."""
         return isinstance(error, ConnectionClosed) and self._session.state >= CLOSING
