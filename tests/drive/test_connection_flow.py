@@ -403,6 +403,27 @@ async def test_reading_paused_by_hand() -> None:
 
 
 @pytest.mark.asyncio
+async def test_credit_goes_back_before_all_that_is_held_was_delivered() -> None:
+    class Slow(Noted):
+        def message_received(self, message: Any, channel: int) -> None:
+            super().message_received(message, channel)
+            self.conn.pause_reading()
+
+    noted = Slow()
+    one, two = await linked(protocols=(None, noted), channel_window=10_000)
+    two.pause_reading()
+    for _ in range(13):
+        one.send_nowait(bytes(1000))
+    await until(lambda: two.statistics().inbox_bytes == 10_000)
+    for count in range(1, 8):
+        two.resume_reading()
+        await until(lambda count=count: len(noted.messages) == count)
+    await until(lambda: not one.statistics().blocked_bytes)
+    assert len(noted.messages) == 7
+    await done(one, two)
+
+
+@pytest.mark.asyncio
 async def test_pausing_and_resuming_within_a_callback_keeps_the_order() -> None:
     class Nervous(Noted):
         def message_received(self, message: Any, channel: int) -> None:

@@ -243,19 +243,17 @@ class Inbound(Outbound):
     def _deliver_held(self) -> None:
         while self._held and not self._hold and not self._lost:
             self._deliver_next()
-        if self._hold or self._lost:
-            return
-        self._may_hold = False
-        if self._session.has_received():
-            self.deliver()  # which wakes the reader, too: nothing else may come that would
-        if self._hold:
-            return
-        if self._input_ended and self._protocol is not None:
-            self.close_soon()
-        elif self._pipe_paused:
-            self._pipe_paused = False
-            self._driver.resume_reading(self)
-        if self._session.wants_output():
+        if not self._hold and not self._lost:
+            self._may_hold = False
+            if self._session.has_received():
+                self.deliver()  # which wakes the reader, too: nothing else may come that would
+        if not self._hold and not self._lost:
+            if self._input_ended and self._protocol is not None:
+                self.close_soon()
+            elif self._pipe_paused:
+                self._pipe_paused = False
+                self._driver.resume_reading(self)
+        if self._session.wants_output():  # credit of what was delivered, if only for one message
             self._driver.wake()
 
     def pause_reading(self) -> None:
