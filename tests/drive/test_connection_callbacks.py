@@ -155,6 +155,29 @@ async def test_a_callback_may_end_its_connection(how: str) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("held", [False, True], ids=["at once", "held"])
+@pytest.mark.parametrize("how", ["close_soon", "abort", "fail"])
+async def test_a_callback_that_ends_what_the_peer_has_ended_hears_no_more(how: str, held: bool) -> None:
+    """Messages and a goodbye come in one read, or messages were held when it came."""
+    exceptions_of(asyncio.get_running_loop())
+
+    class Quitter(Noted):
+        def message_received(self, message: Any, channel: int) -> None:
+            super().message_received(message, channel)
+            getattr(self.conn, how)()
+
+    noted = Quitter()
+    conn, peer = await peered(protocol=noted)
+    if held:
+        conn.pause_reading()
+    await peer.say(b"\x00\x01a\x00\x01b\x08\x01\x01c" + b"\x50\x01\x05")
+    peer.close()
+    await conn.wait_closed()
+    assert noted.messages == [(b"a", 0)]
+    assert noted.over
+
+
+@pytest.mark.asyncio
 async def test_the_two_styles_do_not_mix() -> None:
     one, two = await linked(protocols=(None, Noted()))
     for read in (two.recv, two.receive, two.channel(3).recv):

@@ -186,11 +186,10 @@ class Connection(Inbound):
     def close_soon(self, code: int = 0, reason: str = "") -> None:
         """The first half of `close`: says goodbye without waiting."""
         self.check_end(code, reason)
+        self._leaving = self._hold = True
         if self._closed is None and not self._lost:
             self._session.close(code, reason, self._driver.now())
-            self._leaving = True
             self._on_events(self._session.events())  # a session whose peer has ended already is over at once
-            self._hold = True
             self._inbox.clear()
             for lane in self._lanes.values():
                 lane.inbox.clear()
@@ -209,7 +208,7 @@ class Connection(Inbound):
             return
         if code != CloseCode.LOST:
             self.check_end(code, reason)
-        self._leaving = True
+        self._leaving = self._hold = True
         if self._closed is None:
             self._session.abort(code, reason, self._driver.now())
             self._on_events(self._session.events())
@@ -225,7 +224,7 @@ class Connection(Inbound):
 
     def _end(self, code: int, reason: str) -> None:
         """Closes at once, telling the peer why."""
-        self._leaving = True
+        self._leaving = self._hold = True
         if self._closed is None:
             self._session.abort(code, reason, self._driver.now())
             self._on_events(self._session.events())

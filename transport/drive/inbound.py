@@ -236,7 +236,7 @@ class Inbound(Outbound):
 
     def _release_delivery(self) -> None:
         """Delivery may go on: in a callback of its own, so that it never nests."""
-        if self._hold and self._closed is None:
+        if self._hold and self._closed is None and not self._leaving:
             self._hold = False
             self.loop.call_soon(self._deliver_held)
 
