@@ -167,3 +167,23 @@ async def test_a_channel_that_there_is_not_is_refused(channel: int, debug: bool)
     with pytest.raises(UnsupportedOperation, match=f"channel {channel}: this connection has channels 0 to 255"):
         one.send_nowait(b"x", channel=channel)
     await done(one, two)
+
+
+WRONG = {
+    "delivery": ["x", 1.0, 4, -1, 1 << 80],
+    "expires": ["1", 0, -1.0, float("nan"), 1j],
+    "priority": ["1", 1.5, 8, -9, float("nan"), 1 << 80],
+    "redundancy": ["1", 1.0, 9, -1, 1 << 80],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+async def test_an_argument_of_send_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
+    one, two = await linked()
+    with pytest.raises((LocalProtocolError, ValueError)):
+        await one.send(b"x", **{name: value})
+    with pytest.raises((LocalProtocolError, ValueError)):
+        one.send_nowait(b"x", **{name: value})
+    await one.send(b"sound")
+    assert await two.recv() == b"sound"
+    await done(one, two)

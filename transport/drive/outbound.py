@@ -175,7 +175,7 @@ class Outbound(Source):
         promise = self._default
         if delivery is not None:
             promise = self._promise(delivery)
-            if not 0 <= promise <= 3 or not self._supported >> promise & 1:
+            if not self._supported >> promise & 1:
                 self.traits.check(Delivery(delivery), self.url.scheme)
         number = 0
         if channel or type(channel) is not int:
@@ -220,10 +220,10 @@ class Outbound(Source):
     def _promise(self, delivery: Any) -> int:
         if not isinstance(delivery, int):
             raise LocalProtocolError(f"delivery is a transport.Delivery, not {delivery!r}")
-        return int(delivery)
+        return int(delivery if 0 <= delivery <= 3 else Delivery(delivery))  # which says that there is none
 
-    def _expiry(self, expires: float) -> int:
-        if not expires > 0:
+    def _expiry(self, expires: Any) -> int:
+        if not isinstance(expires, (int, float)) or not expires > 0:
             raise LocalProtocolError(f"expires must be more than 0 seconds, not {expires!r}")
         return self._driver.now() + int(min(expires, limits.TIME_S_MAX) * limits.SECOND_NS)
 
@@ -232,8 +232,8 @@ class Outbound(Source):
             raise LocalProtocolError(f"redundancy {redundancy!r} is not a number from 0 to {limits.REDUNDANCY_MAX}")
         return redundancy
 
-    def _rank(self, priority: int) -> int:
-        if not limits.PRIORITY_MIN <= priority <= limits.PRIORITY_MAX:
+    def _rank(self, priority: Any) -> int:
+        if not isinstance(priority, int) or not limits.PRIORITY_MIN <= priority <= limits.PRIORITY_MAX:
             raise LocalProtocolError(
                 f"priority {priority!r} is not within {limits.PRIORITY_MIN} to {limits.PRIORITY_MAX}"
             )
