@@ -187,3 +187,23 @@ async def test_an_argument_of_send_that_makes_no_sense_is_refused(name: str, val
     await one.send(b"sound")
     assert await two.recv() == b"sound"
     await done(one, two)
+
+
+async def test_a_stream_refuses_what_makes_no_sense_and_goes_on() -> None:
+    one, two = await linked()
+    for total in (-1, 1.5, "5", 1 << 62):
+        with pytest.raises(LocalProtocolError, match="a stream of"):
+            await one.open_stream(total=total)  # type: ignore[arg-type]
+    out = await one.open_stream()
+    coming = await two.accept_stream()
+    for data in (5, "text", [1, 2], None):
+        with pytest.raises(LocalProtocolError, match="a stream carries bytes, not"):
+            await out.write(data)  # type: ignore[arg-type]
+    for code in (-1, 1 << 62, "x", 1.0, None):
+        for stream in (out, coming):
+            with pytest.raises(LocalProtocolError, match="the code of a stream"):
+                stream.abort(code)
+    await out.write(memoryview(b"s-o-u-n-d")[::2])
+    await out.finish()
+    assert b"".join([chunk async for chunk in coming]) == b"sound"
+    await done(one, two)

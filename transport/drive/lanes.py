@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from transport import limits
+from transport.codec.varint import VALUE_MAX
 from transport.delivery import Delivery
 from transport.drive.connection import Connection
 from transport.drive.inbox import Inbox
@@ -105,6 +106,12 @@ class StreamError(TransportError):
         self.code = code
 
 
+def check_code(code: Any) -> None:
+    """The argument of a stream's `abort`, before anything happens."""
+    if not isinstance(code, int) or not 0 <= code <= VALUE_MAX:
+        raise LocalProtocolError(f"the code of a stream is a number from 0 to 2**62 - 1, not {code!r}")
+
+
 class OutgoingStream:
     """Something larger than a message on its way out. Use as an async context manager: it finishes the stream.
 
@@ -128,8 +135,11 @@ class OutgoingStream:
 
         Raises:
             StreamError: the peer broke the stream off. ConnectionClosed: the connection ended.
-            LocalProtocolError: more than was announced, the stream is finished, or another task is writing it.
+            LocalProtocolError: more than was announced, the stream is finished, another task is writing it, or `data`
+                is no bytes.
         """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise LocalProtocolError(f"a stream carries bytes, not {type(data).__name__}")
         if self._done:
             raise LocalProtocolError("this stream is finished")
         if self._writing:
@@ -163,6 +173,7 @@ class OutgoingStream:
 
     def abort(self, code: int = 1) -> None:
         """Breaks the stream off; the peer's reader gets a StreamError with `code`."""
+        check_code(code)
         if not self._done and self._failed is None:
             self._done = True
             self._streams.outgoing.pop(self._number, None)
@@ -249,6 +260,7 @@ class IncomingStream:
 
     def abort(self, code: int = 1) -> None:
         """Tells the sender to stop; its writes raise a StreamError with `code`. What has come is dropped."""
+        check_code(code)
         self._chunks.clear()
         if self._failed is None and not self._end_seen:
             self._failed = code
@@ -306,7 +318,7 @@ class Streams:
 
     async def open(self, channel: Any, total: Any) -> OutgoingStream:
         """A new outgoing stream; waits while the peer has not read those that are finished."""
-        if total is not None and (not isinstance(total, int) or total < 0):
+        if total is not None and (not isinstance(total, int) or not 0 <= total < VALUE_MAX):
             raise LocalProtocolError(f"a stream of {total} bytes")
         if not isinstance(channel, int) or not 0 <= channel < self.session.channels_max():
             raise LocalProtocolError(f"channel {channel} is out of range")
