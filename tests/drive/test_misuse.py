@@ -184,6 +184,9 @@ async def test_an_argument_of_send_that_makes_no_sense_is_refused(name: str, val
         await one.send(b"x", **{name: value})
     with pytest.raises((LocalProtocolError, ValueError)):
         one.send_nowait(b"x", **{name: value})
+    if name in ("delivery", "priority"):
+        with pytest.raises((LocalProtocolError, ValueError)):
+            one.channel(1, **{name: value})
     await one.send(b"sound")
     assert await two.recv() == b"sound"
     await done(one, two)

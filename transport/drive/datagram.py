@@ -442,8 +442,10 @@ class DatagramDriver(Driver):
             self._deliver()
         if more or (endpoint.pressing and not self._is_blocked):
             self._schedule()
+        if self._is_over():
+            return
         due = endpoint.due()
-        if due and (self.armed_at == 0 or due < self.armed_at) and not self._is_over():
+        if due and (self.armed_at == 0 or due < self.armed_at):
             self._timers.arm(self, due)
 
     def _tell_flushed(self) -> None:

@@ -377,6 +377,11 @@ class Inbound(Outbound):
         from transport.drive.lanes import Channel
 
         number = self._number(number)
+        if delivery is not None:
+            self._promise(delivery)
+            self.traits.check(Delivery(delivery), self.url.scheme)
+        if priority is not None:
+            self._rank(priority)
         lane = self._lanes.get(number)
         if lane is None:
             lane = self._lanes[number] = Channel(cast("Connection", self), number, delivery, priority)
