@@ -92,3 +92,38 @@ def test_somebody_else_s_framing(framing: str):
                 assert not conn.traits.ping
 
     testing.run(main())
+
+
+def test_a_machine_is_asked_nothing_after_its_end():
+    class Breaking(Datagrams):
+        asked = 0
+        armed = broken = False
+
+        def transmit(self, room, now):
+            self.broken = self.armed
+            return super().transmit(room, now)
+
+        def events(self) -> list[object]:
+            if self.broken:
+                raise RuntimeError("broken on purpose")
+            return super().events()
+
+        def deadline(self) -> int | None:
+            self.asked += 1
+            return super().deadline()
+
+    async def main() -> None:
+        async with transport.serve("memory://lab", machine=Datagrams) as server:
+            conn = await transport.connect(server.url, machine=Breaking)
+            told: list[object] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+            machine = conn.machine
+            machine.armed = True
+            machine.send(b"x")
+            conn.wake()
+            before = machine.asked
+            await conn.wait_closed()
+            assert machine.asked == before
+            assert [str(error) for error in told] == ["broken on purpose"]
+
+    testing.run(main())
