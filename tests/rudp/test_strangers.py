@@ -290,7 +290,27 @@ def test_a_true_reset() -> None:
     assert (closed.code, closed.by_peer, closed.clean) == (CloseCode.LOST, True, False)
 
 
+def test_a_reset_that_is_too_short() -> None:
+    """Random bytes are a part of it; so an ordinary packet is told from it by more than the token."""
+    rig = Rig()
+    token = packet.reset_token(KEY, rig.honest.peer_cid)
+    for data in (b"\x41" + bytes(19) + token, b"\x01" + bytes(20) + token):
+        rig.client.receive(data, Path(None, ("192.0.2.1", 9)), 0, rig.now)
+        cid = rig.honest.own_cid.to_bytes(8, "big")
+        rig.client.receive(data[:1] + cid + data[9:], Path(None, ("192.0.2.1", 9)), 0, rig.now)
+    rig.check_honest()
+
+
 # CLOSE
+
+
+def test_a_packet_that_comes_twice_after_the_end(rig: Rig) -> None:
+    """The goodbye is for a peer that says something new, not for a network that doubles, nor for a replay."""
+    hand = Hand(rig)
+    hand.say(close_frame(0))
+    late = hand.packet(PING)
+    assert [len(rig.receive(late, hand.address)) for _ in range(3)] == [1, 0, 0]
+    assert len(hand.say(PING)) == 1
 
 
 def test_a_storm_of_closes(rig: Rig) -> None:

@@ -7,8 +7,6 @@ what it sent. It must never let one peer's packets change another's session.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable
 
 from transport import limits
@@ -207,7 +205,7 @@ class RudpEndpoint(Exchange):
     def _packet(self, session: RudpSession, data: bytes, ecn: int, now: int) -> None:
         if session.receive_packet(data, ecn, now):
             return
-        if session.token and hmac.compare_digest(data[-16:], session.token):
+        if packet.is_reset(data, session.token):
             session.gone("the peer has lost this connection")
 
     def _after(self, session: RudpSession) -> None:
@@ -224,7 +222,7 @@ class RudpEndpoint(Exchange):
         if half is not None:
             return self._promote(half, data, now)
         sole = self._sole
-        if sole is not None and sole.token and hmac.compare_digest(data[-16:], sole.token):
+        if sole is not None and packet.is_reset(data, sole.token):
             sole.gone("the peer has lost this connection")
             return sole
         self.strays += 1
@@ -269,7 +267,7 @@ class RudpEndpoint(Exchange):
 
     def token_of(self, cid: int) -> bytes:
         """The token by which a RESET for one of our connection ids is known."""
-        return hashlib.blake2s(cid.to_bytes(8, "big"), key=self._key[:32], digest_size=16).digest()
+        return packet.reset_token(self._key, cid)
 
     def _tick(self, now: int) -> None:
         if now - self._second >= SECOND_NS:

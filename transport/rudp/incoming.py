@@ -94,6 +94,7 @@ class Incoming(Recovery):
         if self.life < OPEN:
             return False  # the answer that it waits for comes in another form
         if self.life >= CLOSED:
+            ranges.add(number)  # if it comes twice, it is answered once
             self.repeat_close()
             return False
         self._has_no_room = False
