@@ -140,6 +140,35 @@ def test_streams_and_pings() -> None:
         rig.honest.ping(1000, rig.now)
 
 
+def test_a_ping_whose_token_is_0() -> None:
+    rig = Rig()
+    rig.honest.ping(0, rig.now)
+    rig.settle()
+    rig.wait(20)
+    assert Pong(0) in rig.events[rig.honest.own_cid]
+
+
+def test_frames_of_streams_are_no_messages() -> None:
+    rig = Rig()
+    rig.honest.stream_write(rig.honest.open_stream(3, 10), b"0123456789")
+    rig.honest.send(b"a message", 3, 0, 0, 0, rig.now)
+    rig.settle()
+    rig.wait(20)
+    counts = rig.of_honest().statistics()
+    assert (counts["messages_received"], counts["channel_3_received"]) == (1, 1)
+
+
+def test_messages_of_a_channel_are_counted_beyond_the_end() -> None:
+    rig = Rig()
+    for size in range(10):
+        rig.honest.send(bytes(size), 3, 0, 0, 0, rig.now)
+    rig.settle()
+    rig.wait(20)
+    assert rig.honest.statistics()["channel_3_sent"] == 10
+    rig.honest.abort(5, "", rig.now)
+    assert rig.honest.statistics()["channel_3_sent"] == 10
+
+
 def test_a_closed_session_takes_nothing() -> None:
     rig = Rig()
     rig.honest.close(0, "", rig.now)

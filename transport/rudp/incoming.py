@@ -334,11 +334,11 @@ class Incoming(Recovery):
             self._extend_connection()
 
     def _deliver(self, lane: InLane, payload: bytes, size: int) -> None:
-        self.messages_received += 1
-        lane.delivered += 1
         if lane.channel == STREAM_CHANNEL:
             self.on_stream_frame(payload)
             return
+        self.messages_received += 1
+        lane.delivered += 1
         if self.life > OPEN:  # this side has said goodbye
             if lane.is_reliable:
                 self.consumed(lane.channel, size, 1)

@@ -209,7 +209,7 @@ class Recovery(Sending):
                     self.copies_saved += 1
             assert lane is not None
             lane.settle(rider.start, rider.end)
-        elif kind == PING and item.start:
+        elif kind == PING:
             self._pongs.append(item.start)
         elif kind == SKIP:
             assert lane is not None
@@ -386,8 +386,7 @@ class Recovery(Sending):
             lane.untold -= 1
             self._activate(lane)
         elif kind == PING:
-            if item.start:
-                self._pings.append(item.start)
+            self._pings.append(item.start)
         elif kind == BLOCKED:
             self._blocked_lost(item.start)
 
