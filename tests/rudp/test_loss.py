@@ -17,7 +17,7 @@ ROUNDS = limits.RUDP_REORDER_ROUNDS
 
 def test_where_they_begin() -> None:
     loss = LossThresholds()
-    assert (loss.packets, loss.eighths, loss.reordering_seen) == (3, 9, False)
+    assert (loss.packets, loss.eighths) == (3, 9)
     assert loss.loss_delay(16 * MS, 8 * MS) == 18 * MS
     assert loss.loss_delay(8 * MS, 16 * MS) == 18 * MS
     assert loss.loss_delay(1000, 2000) == limits.RUDP_GRANULARITY_NS
@@ -28,7 +28,6 @@ def test_the_packet_threshold_grows_to_the_displacement_and_one(displacement: in
     loss = LossThresholds()
     loss.on_spurious(displacement, 0, 20 * MS)
     assert loss.packets == min(displacement + 1, limits.RUDP_REORDER_PACKETS_MAX)
-    assert loss.reordering_seen
     loss.on_spurious(3, 0, 20 * MS)
     assert loss.packets == min(displacement + 1, limits.RUDP_REORDER_PACKETS_MAX), "a smaller one changes nothing"
 
@@ -83,7 +82,7 @@ def test_a_spurious_loss_starts_the_sixteen_rounds_afresh() -> None:
 def test_they_do_not_fall_below_what_late_packets_still_need() -> None:
     loss = LossThresholds()
     loss.on_reordered(5, 30 * MS, 20 * MS)
-    assert (loss.packets, loss.eighths, loss.reordering_seen) == (3, 9, True), "nothing was lost yet"
+    assert (loss.packets, loss.eighths) == (3, 9), "nothing was lost yet"
     loss.on_spurious(9, 39 * MS, 20 * MS)
     for _ in range(20 * ROUNDS):
         loss.on_reordered(5, 30 * MS, 20 * MS)

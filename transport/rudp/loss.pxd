@@ -13,7 +13,6 @@ cdef int ROUNDS
 cdef class LossThresholds:
     cdef readonly long long packets
     cdef readonly long long eighths
-    cdef public bint reordering_seen
     cdef int _rounds
     cdef long long _packets_needed
     cdef long long _eighths_needed

@@ -24,14 +24,11 @@ class LossThresholds:
         packets: it is lost once one so many numbers higher is acknowledged (RFC 9002 section 6.1.1).
         eighths: it is lost once a higher one is acknowledged and so many eighths of a round trip have passed since it
             left (section 6.1.2).
-        reordering_seen: a packet was acknowledged after one sent later. Until then the first gap may be taken for a
-            loss without waiting, as by RACK (RFC 8985 section 6.2 step 4).
     """
 
     def __init__(self) -> None:
         self.packets = PACKETS_MIN
         self.eighths = EIGHTHS_MIN
-        self.reordering_seen = False
         self._rounds = 0  # since the last step, or the last spurious loss
         self._packets_needed = PACKETS_MIN  # by what came late in these rounds
         self._eighths_needed = EIGHTHS_MIN
@@ -64,7 +61,6 @@ class LossThresholds:
         What such packets needed is what the thresholds don't fall below in the next 16 rounds. Without that, each step
         down would be found wrong by another spurious loss.
         """
-        self.reordering_seen = True
         packets = min(displacement + 1, PACKETS_MAX)
         self._packets_needed = max(self._packets_needed, packets)
         late_ns = min(late_ns, 2 * rtt_ns)  # so that nothing overflows; EIGHTHS_MAX is twice a round trip

@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 from transport.rudp cimport longs, pen
-from transport.rudp.outflow cimport Fence, OutChannel, Outflow
+from transport.rudp.outflow cimport OutChannel, Outflow
 from transport.rudp.outqueue cimport OutQueue
 from transport.rudp.ranges cimport Ranges
 

@@ -39,7 +39,7 @@ cdef class OutQueue:
     cpdef set_fence(self, Fence fence)
     @cython.locals(number="long long")
     cpdef _shift_fences(self, Py_ssize_t place, Py_ssize_t by)
-    @cython.locals(reached="long long", fence=Fence)
+    @cython.locals(reached="long long")
     cpdef _open_fences(self)
     @cython.locals(payload=bytes, state=OutChannel, flow=Outflow, cost=Py_ssize_t)
     cpdef bint _has_credit(self) except? -1

@@ -20,16 +20,12 @@ VERSION = 0x74720001
 # Heads
 LONG_FORM = 0x80
 FIXED_BIT = 0x40
-KEY_BIT = 0x20
 COPIES_BIT = 0x10
-RESERVED_BITS = 0x0C
-NUMBER_BITS = 0x03
 HELLO, RETRY, ACCEPT, REFUSE = 0, 1, 2, 3
 NUMBER_MAX = (1 << 62) - 1
 
 # Frames
-PAD, PING, ACK, ACK_ECN, ACK_POLICY, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = range(9)
-PATH_CHALLENGE, PATH_RESPONSE, NEW_CID, RETIRE_CID = 9, 10, 11, 12
+PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = 0, 1, 2, 3, 5, 6, 7, 8
 CLOSE = 14
 MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
 STREAM_CHANNEL = limits.RUDP_STREAM_CHANNEL
@@ -304,23 +300,3 @@ def is_reset(data: bytes, token: bytes) -> bool:
     if not token or len(data) < RESET_RANDOM_MIN + TOKEN_BYTES or data[0] & 0xC0 != FIXED_BIT:
         return False
     return hmac.compare_digest(data[-TOKEN_BYTES:], token)
-
-
-def pn_length(number: int, largest_acked: int) -> int:
-    """Bytes, 1 to 4, that packet `number` is truncated to while `largest_acked` (-1: none) was acknowledged last.
-
-    RFC 9000 A.2: twice as far as the receiver may be behind. The sender must not let that distance pass 2**31.
-    """
-    distance = number - largest_acked
-    return min(4, (max(2 * distance - 1, 1).bit_length() + 7) // 8)
-
-
-def pn_decode(truncated: int, size: int, expected: int) -> int:
-    """The whole number whose lowest `size` bytes are `truncated`, nearest to `expected` (RFC 9000 A.3)."""
-    window = 1 << (8 * size)
-    candidate = (expected & ~(window - 1)) | truncated
-    if candidate <= expected - window // 2 and candidate <= NUMBER_MAX - window:
-        return candidate + window
-    if candidate > expected + window // 2 and candidate >= window:
-        return candidate - window
-    return candidate

@@ -32,16 +32,11 @@ cdef class Ranges:
     @cython.locals(bounds=array.array)
     cdef _settle(self)
     cpdef int64_t first_start(self) except? -1
-    cpdef int64_t first_end(self) except? -1
-    cpdef tuple first(self)
-    @cython.locals(start=cython.longlong, end=cython.longlong)
-    cpdef tuple pop_first(self, long long most)
     cpdef bint contains(self, long long number) except? -1
     @cython.locals(place=Py_ssize_t)
     cpdef int64_t covered_to(self, long long start) except? -1
     @cython.locals(place=Py_ssize_t)
     cpdef int64_t next_start(self, long long number, long long most) except? -1
-    cpdef int64_t last_end(self) except? -1
     cpdef clear(self)
     cpdef list pairs(self)
 

@@ -141,28 +141,6 @@ class Ranges:
             return longs.get(self._bounds, 0)
         return self._start if self.count else -1
 
-    def first_end(self) -> int:
-        """Where the first range ends; -1 when there is none."""
-        if self.count > 1:
-            return longs.get(self._bounds, 1)
-        return self._end if self.count else -1
-
-    def first(self) -> tuple[int, int]:
-        """The first range; (0, 0) when there is none."""
-        if self.count == 0:
-            return (0, 0)
-        return (self.first_start(), self.first_end())
-
-    def pop_first(self, most: int) -> tuple[int, int]:
-        """Takes out the first range, or `most` integers from its beginning; (0, 0) when there is nothing to take."""
-        if self.count == 0 or most <= 0:
-            return (0, 0)
-        start, end = self.first_start(), self.first_end()
-        if end - start > most:
-            end = start + most
-        self.remove(start, end)
-        return (start, end)
-
     def contains(self, number: int) -> bool:
         """True if `number` is in the set."""
         return self.covered_to(number) > number
@@ -180,12 +158,6 @@ class Ranges:
             return min(self._start, most) if self.count and self._start > number else most
         place = longs.up_to(self._bounds, number) + 1 & ~1
         return min(longs.get(self._bounds, place), most) if place < 2 * self.count else most
-
-    def last_end(self) -> int:
-        """Where the last range ends: one more than the largest integer in the set; -1 when there is none."""
-        if self.count > 1:
-            return longs.get(self._bounds, 2 * self.count - 1)
-        return self._end if self.count else -1
 
     def clear(self) -> None:
         """Takes out everything."""

@@ -23,7 +23,6 @@ cdef class Recovery(Sending):
     cdef public long long acks_received, packets_acked, packets_lost, packets_spurious, loose_lost
     cdef Py_ssize_t _number_end
     cdef long long _ack_bytes, _ack_packets, _ack_spurious, _ack_largest_at, _ack_latest
-    cdef bint _ack_eliciting
     cdef Ranges _known
     cdef long long _unsettled
 
@@ -58,7 +57,7 @@ cdef class Recovery(Sending):
     @cython.locals(lane=OutLane, more=list, kept=list, item=Item, only=Item)
     cpdef _lose(self, SentPacket packet, long long number, long long now)
     cpdef _give_back(self, OutLane lane, long long start, long long end)
-    @cython.locals(kind=int, lane=OutLane, rider=Rider, record=SkipRecord)
+    @cython.locals(kind=int, lane=OutLane, rider=Rider)
     cpdef _lost_item(self, Item item, long long number)
     cpdef _blocked_lost(self, int channel)
     cpdef _credit_lost(self, int channel, long long limit)

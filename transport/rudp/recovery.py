@@ -56,7 +56,6 @@ class Recovery(Sending):
         self._number_end = 0
         self._ack_bytes = 0  # of the ack that is being read
         self._ack_packets = 0
-        self._ack_eliciting = False
         self._ack_spurious = 0
         self._ack_largest_at = -1
         self._ack_latest = -1
@@ -88,7 +87,6 @@ class Recovery(Sending):
         needed = before - self.copied
         self._ack_bytes = 0
         self._ack_packets = 0
-        self._ack_eliciting = False
         self._ack_spurious = 0
         self._ack_largest_at = -1
         self._ack_latest = -1
@@ -171,7 +169,6 @@ class Recovery(Sending):
 
     def _acked_packet(self, packet: SentPacket, number: int) -> None:
         packet.state = ACKED
-        self._ack_eliciting = True
         if number > self._ack_latest:
             self._ack_latest = number
         self._settle_own(packet)
@@ -220,7 +217,7 @@ class Recovery(Sending):
         if largest > self._largest_acked:
             self._largest_acked = largest
         rtt = self.rtt
-        if self._ack_largest_at >= 0 and self._ack_eliciting and self._ack_packets > self._ack_spurious:
+        if self._ack_largest_at >= 0 and self._ack_packets > self._ack_spurious:
             sample = now - self._ack_largest_at
             rtt.update(sample, min(delay, self.peer_ack_delay_ns))
             self.redundancy.on_rtt(sample, rtt.minimum, rtt.variance, self.acks.own_every, now)
@@ -229,7 +226,7 @@ class Recovery(Sending):
             self.packets_acked += self._ack_packets
             self.controller.on_ack(
                 self._ack_bytes, self.ring.get(self._ack_latest).time, before, rtt.latest, rtt.smoothed, rtt.minimum,
-                now, largest, self.ring.next, self.is_limited,
+                now, largest, self.ring.next, self.is_app_limited,
             )  # fmt: skip
         self._detect(needed, now)
         if self._largest_acked >= self._round_end:

@@ -2,7 +2,6 @@ cimport cython
 from libc.stdint cimport int64_t
 
 cdef int RIDES_MAX
-cdef int FORCED_MAX
 cdef int SAMPLES
 cdef long long MARGIN_NS
 cdef long long OFF_MIN_NS
@@ -49,7 +48,6 @@ cdef class Redundancy:
     @cython.locals(is_start=bint)
     cpdef bint is_wanted(self, long long now) except? -1
     cpdef int rides(self, long long now) except? -1
-    cpdef int forced(self, int wanted) except? -1
     cpdef bint spend(self, long long size, long long now) except? -1
     @cython.locals(passed=cython.longlong)
     cdef _fill(self, long long now)

@@ -13,7 +13,6 @@ RIDES = (1, 2, 5)
 """In which packets after its own a message rides again: spread out, so that one burst does not take all of them."""
 
 RIDES_MAX = limits.RUDP_RIDES
-FORCED_MAX = limits.REDUNDANCY_MAX
 SAMPLES = limits.RUDP_GUARD_SAMPLES
 MARGIN_NS = limits.RUDP_GUARD_MARGIN_NS
 OFF_MIN_NS = limits.RUDP_GUARD_OFF_MIN_NS
@@ -59,7 +58,7 @@ class Redundancy:
     """Says how often messages may ride again, for one connection. Times in nanoseconds, sizes in bytes.
 
     Attributes:
-        is_enabled: False turns off all but `forced`.
+        is_enabled: False turns off all copies but those that a sender asked for, and those of retransmissions.
         ramp: rides that the queue guard allows, 0 to 3. A connection starts with 3, for its first losses matter most.
         trips: how often the guard has turned copies off.
         off_until: until when it has, the last time.
@@ -110,13 +109,6 @@ class Redundancy:
         if self._tokens < BURST_BYTES * SECOND_NS // 2:  # but two rides first
             return min(self.ramp, 2)
         return self.ramp
-
-    def forced(self, wanted: int) -> int:
-        """How often a message rides again because its sender asked for `wanted` copies: 0 to 8.
-
-        Neither gate nor guard nor budget concern it; its copies should not be charged by `spend` either.
-        """
-        return max(0, min(wanted, FORCED_MAX))
 
     def spend(self, size: int, now: int) -> bool:
         """Takes a copy of `size` bytes out of the budget. Returns False, and takes nothing, if it is not in it."""

@@ -6,7 +6,7 @@ from transport.rudp.accepting cimport Accepting
 from transport.rudp.acks cimport AckState
 from transport.rudp.congestion.base cimport Controller
 from transport.rudp.inlane cimport InChannel, InFlow
-from transport.rudp.outflow cimport Fence, OutChannel, Outflow
+from transport.rudp.outflow cimport OutChannel, Outflow
 from transport.rudp.outlane cimport OutLane
 from transport.rudp.pacer cimport Pacer
 from transport.rudp.redundancy cimport Redundancy, is_due
@@ -20,7 +20,7 @@ cdef Py_ssize_t CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PROBE_PAD, PAD_MAX, 
 cdef Py_ssize_t THIN_ROOM
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
 cdef Py_ssize_t TINY_BYTES
-cdef int RIDES_MAX, TINY_RIDES, SEGMENTS_MAX, STREAM_CHANNEL, ACK_ONLY_MAX
+cdef int RIDES_MAX, TINY_RIDES, SEGMENTS_MAX, ACK_ONLY_MAX
 cdef long long SKIP_EVERY, LATE_FLIGHTS
 cdef Py_ssize_t SKIPS_PER_FRAME
 
@@ -29,7 +29,7 @@ cdef class Sending(Accepting):
     cdef public unsigned long long own_cid, peer_cid
     cdef public Py_ssize_t mtu, segment
     cdef public long long in_flight, copied
-    cdef public bint is_limited
+    cdef public bint is_app_limited
     cdef public int checksum_kind
     cdef public RttEstimator rtt
     cdef public Controller controller
@@ -45,7 +45,7 @@ cdef class Sending(Accepting):
     cdef int _probes
     cdef long long _largest_acked, _eliciting_at, _data_packets, _skip_at, _dice, _pace_at
     cdef int _ack_only
-    cdef bint _is_probing
+    cdef bint _is_ping_due
     cdef bint _has_skips
     cdef public long long packets_sent, bytes_sent, copies_sent, copy_bytes, copies_saved, probes_sent
 

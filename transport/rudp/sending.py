@@ -1,7 +1,7 @@
 """The sending half of a reliable UDP session: which lane's turn it is, and what goes into the next packets.
 
 It fills the caller's room with packets of equal size, for that is what segmentation offload takes. It must never send
-data beyond the congestion window, nor use a packet number twice.
+data beyond the congestion window, but for probes, nor use a packet number twice.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class Sending(Accepting):
     """Packets that carry what the commands gave.
 
     Attributes:
-        peer_cid, own_cid: connection ids, the first byte of which belongs to a worker.
+        peer_cid, own_cid: connection ids: what the peer receives is addressed to `peer_cid`.
         rtt, controller, pacer, redundancy, acks, ring: the parts.
         in_flight: bytes sent and neither acknowledged nor lost.
         copied: those of them that are copies of small messages.
         mtu: size that packets are filled to.
         segment: packet size of the train that `fill` has just built.
-        is_limited: the last train ended because there was nothing more to send, not for want of window.
+        is_app_limited: the last train ended because there was nothing more to send, not for want of window.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Sending(Accepting):
         self.segment = 0
         self.in_flight = 0
         self.copied = 0
-        self.is_limited = True
+        self.is_app_limited = True
         self.checksum_kind = 0
         self.rtt = RttEstimator(limits.RUDP_INITIAL_RTT_NS)
         self.controller = controller
@@ -93,7 +93,7 @@ class Sending(Accepting):
         self._skip_at = 0
         self._dice = 0
         self._pace_at = 0
-        self._is_probing = False  # a forced ping
+        self._is_ping_due = False  # by the keep-alive, or as a client's first packet
         self._has_skips = config.skips
         self.packets_sent = 0
         self.bytes_sent = 0
@@ -115,7 +115,7 @@ class Sending(Accepting):
         total = 0
         count = 0
         self.is_starved = False
-        self.is_limited = True
+        self.is_app_limited = True
         while count < SEGMENTS_MAX and total + mtu <= size and (count == 0 or total + mtu <= TRAIN_BYTES):
             made = self._build(room, total, mtu, window, now)
             if not made:
@@ -149,11 +149,11 @@ class Sending(Accepting):
         is_probe = self._probes > 0
         if has_data and not is_probe and window < mtu and self.schedule.waiting() + 64 > window:
             self.is_starved = True
-            self.is_limited = False
+            self.is_app_limited = False
             has_data = False
         acks = self.acks
         has_control = len(self._pings) > 0 or len(self._credit_due) > 0 or self._in_flow.is_due or self._tells_blocked()
-        if not has_data and not is_probe and not has_control and not self._is_probing and not acks.must_send(now):
+        if not has_data and not is_probe and not has_control and not self._is_ping_due and not acks.must_send(now):
             return 0
         while self.ring.is_over():
             self._make_room(now)
@@ -162,7 +162,7 @@ class Sending(Accepting):
         number_bytes = pen.low_size(LATE_FLIGHTS * (number - self._largest_acked))
         start = base + 9 + number_bytes
         end = base + mtu - (CHECKSUM_BYTES if self.checksum_kind else 0)
-        if is_probe or self._is_probing:
+        if is_probe or self._is_ping_due:
             start = pen.put_zeros(room, start, PROBE_PAD)
         pos = start
         packet = self.ring.push()
@@ -181,12 +181,12 @@ class Sending(Accepting):
             if self.copies_sent > before:
                 flags |= COPIES_BIT
         if pos == unasked:
-            if is_probe or self._is_probing:
+            if is_probe or self._is_ping_due:
                 pos = pen.put8(room, pos, PING_FRAME)
             elif self._asks_for_ack(has_data):  # not by a PING, whose ack could not ride on the peer's data
                 pos = pen.put8(room, pos, CONNECTION_CREDIT_FRAME)
                 pos = pen.put_varint(room, pos, self._in_flow.limit)
-        self._is_probing = False
+        self._is_ping_due = False
         if pos < end and self.schedule.count and pos > unasked and end - pos < PAD_MAX:
             pos = pen.put_zeros(room, pos, end - pos)  # a train goes on only behind a full packet
         return self._finish_packet(room, base, pos, number, number_bytes, flags, packet, pos > unasked, now)

@@ -1,10 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 from transport.rudp cimport pen
-from transport.rudp.acks cimport AckState
 from transport.rudp.incoming cimport Incoming
-from transport.rudp.outflow cimport Outflow
-from transport.rudp.outlane cimport OutLane
 from transport.rudp.sent cimport SentPacket
 
 cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL

@@ -97,7 +97,7 @@ class RudpSession(Incoming):
         self.streams.peer_spoke(peer.stream_window, self._events)
         self._events.append(Established())
         if self.is_client:
-            self._is_probing = True  # the server learns by it that we are where we say
+            self._is_ping_due = True  # the server learns by it that we are where we say
         self._wake_lanes()
 
     # Commands
@@ -406,7 +406,7 @@ class RudpSession(Incoming):
             self._says_close = True
         if self._keepalive_ns and now >= max(self.heard, self._pinged) + self._keepalive_ns:
             self._pinged = now
-            self._is_probing = True
+            self._is_ping_due = True
             if not self.in_flight:
                 self._advance(now)
                 self.ring.shrink()

@@ -25,9 +25,9 @@ cdef class Exchange(Endpoint):
     cpdef turn_over(self)
     @cython.locals(due="long long")
     cpdef arm(self, TurnSession session)
-    @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long")
+    @cython.locals(heap=list, entry=tuple)
     cpdef int64_t first_due(self) except? -1
     cpdef disarm(self, TurnSession session)
     cpdef _sweep(self)
-    @cython.locals(heap=list, entry=tuple, session=TurnSession, due="long long", real="long long")
+    @cython.locals(heap=list, session=TurnSession, due="long long", real="long long")
     cpdef TurnSession pop_due(self, long long now)

@@ -19,7 +19,7 @@ def counted(rng: random.Random, ranges: Ranges, acks: AckRanges, step: int) -> l
         ranges.add(start, start + rng.randrange(9)),
         ranges.remove(start + 50, start + rng.randrange(99)),
     ]
-    out += [ranges.pop_first(rng.randrange(5)), ranges.covered_to(start), ranges.count, ranges.total]
+    out += [ranges.first_start(), ranges.covered_to(start), ranges.count, ranges.total]
     out += [int(acks.add(max(0, step + rng.randrange(-80, 3)))), acks.range_count(), acks.floor, acks.largest]
     if rng.random() < 0.01:
         acks.forget_to(acks.largest - rng.randrange(100))

@@ -30,11 +30,6 @@ def test_a_controller_that_reacts_to_nothing() -> None:
     assert controller.statistics() == {"window": 12_000}
 
 
-def test_room_beside_what_is_in_flight() -> None:
-    controller = Controller("nothing", 1200)
-    assert [controller.can_send(flight) for flight in (0, 11_999, 12_000, 50_000)] == [12_000, 1, 0, 0]
-
-
 def test_make() -> None:
     made = {name: congestion.make(name, 1200, 1_000_000) for name in congestion.NAMES}
     assert {name: controller.name for name, controller in made.items()} == {name: name for name in congestion.NAMES}

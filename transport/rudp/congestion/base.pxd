@@ -10,7 +10,6 @@ cdef class Controller:
     cdef readonly long long mss
     cdef public long long window
 
-    cpdef int64_t can_send(self, long long in_flight) except? -1
     cpdef int64_t rate(self, long long smoothed_rtt) except? -1
     cpdef set_mss(self, long long mss)
     cpdef on_sent(self, long long pn, long long size, long long in_flight, long long now)

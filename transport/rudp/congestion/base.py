@@ -37,10 +37,6 @@ class Controller:
         self.mss = mss
         self.window = initial_window(mss)
 
-    def can_send(self, in_flight: int) -> int:
-        """Bytes that the window has room for beside `in_flight`, 0 for none."""
-        return self.window - in_flight if in_flight < self.window else 0
-
     def rate(self, smoothed_rtt: int) -> int:
         """Bytes per second at which to pace, 0 for no pacing."""
         return 0
