@@ -242,4 +242,4 @@ RUDP_RESETS_PER_S = 10
 RUDP_CLOSED_MAX = 4096  # closed connections whose goodbye is repeated on demand
 RUDP_STREAM_CHANNEL = 256  # hidden, behind the last that users have
 RUDP_STREAM_FRAME_BYTES_MAX = 65 * KIB  # one message on it
-RUDP_HIDDEN_BYTES = 4 * MIB  # that came on it too early; it has credit of its own only for what is in order
+RUDP_HIDDEN_BYTES = 4 * MIB  # that came on it too early, or wait on it for a peer that opens streams and reads nothing

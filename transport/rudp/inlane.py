@@ -1,6 +1,6 @@
 """One lane of messages on its way in: order, duplicates, fragments.
 
-What is complete and may be delivered goes out by `deliver`; what came too early waits here, and the credit that was
+What is complete and may be delivered, `Incoming` hands over; what came too early waits here, and the credit that was
 granted bounds how much that can be. It must never deliver a message twice, nor one of an ordered lane before those
 that were sent earlier, unless the peer has given them up.
 """
@@ -124,7 +124,7 @@ class InLane:
         early: complete messages of an ordered lane that wait for others, by number.
         partial: messages that come in fragments, by number.
         done: numbers from `expected` on that are settled; on an ordered lane those that were passed.
-        duplicates: messages that came again.
+        duplicates: frames of messages that came again, or too late.
         held: bytes of messages in `early`, costs included, and in `partial`.
         delivered: messages handed over.
     """

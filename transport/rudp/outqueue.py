@@ -29,7 +29,7 @@ class OutQueue:
         skips, skip_costs: messages given up that the peer has not been told of yet.
         untold: SKIP frames that are on their way.
         lost: positions to be sent again.
-        waiting: bytes not yet sent for the first time.
+        waiting: bytes not yet sent for the first time, `MESSAGE_COST_BYTES` for each message included.
         floor: the lowest message number that the peer may not have seen.
         cut_start, cut_end, cut_index: what `cut_lost` wrote last, positions and an index for `payload_at`; -1 for none.
         cut_payload, cut_copies: the small message that `cut` wrote last, None if that was a part of one, and the copies

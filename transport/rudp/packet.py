@@ -1,4 +1,4 @@
-"""Packets of reliable UDP that are rare: the handshake's, RESET, and the numbers that all packets share.
+"""Packets of reliable UDP that are rare: the handshake's, RESET, and the constants that all packets share.
 
 What has a header of one byte and a connection id is written and read by the sessions themselves; here is what strangers
 send, and what strangers are sent. docs/protocol.md has the layout. It must never raise for received bytes, whatever

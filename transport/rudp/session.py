@@ -38,7 +38,7 @@ class RudpSession(Incoming):
         is_client: it opened the connection.
         handshake: while a client opens.
         opened_at: when (ns).
-        path_errors: ICMP errors of the path.
+        path_errors: how often the system said that nobody is at the peer's port.
         linger_until: when a closed session is forgotten (ns).
         token: the 16 bytes by which the peer's RESET is known; empty without.
     """
@@ -115,7 +115,11 @@ class RudpSession(Incoming):
         self.want()
 
     def close(self, code: int, reason: str, now: int) -> None:
-        """Says goodbye when everything reliable has arrived. What still comes in is dropped."""
+        """Says goodbye when everything reliable has arrived. What still comes in is dropped.
+
+        Raises:
+            LocalProtocolError: `code` is not within 0 to 65,535.
+        """
         if self.life >= FLUSHING:
             return
         if not 0 <= code < 1 << 16:
@@ -417,7 +421,7 @@ class RudpSession(Incoming):
         self.linger_until = now + min(PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns), LINGER_MAX_NS)
 
     def messages_duplicate(self) -> int:
-        """Messages that came again, as copies or retransmissions."""
+        """Messages that came again, or too late for their delivery; each fragment counts for itself."""
         return sum([lane.duplicates for lane in self._in_lanes.values()])
 
     def receive_window(self) -> int:

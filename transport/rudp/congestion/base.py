@@ -74,7 +74,8 @@ class Controller:
         Args:
             largest_lost_sent_time: when the last of them was sent.
             lost_bytes: of all of them.
-            in_flight_before: bytes in flight before those (and what the same frame acknowledged) were taken off.
+            in_flight_before: bytes in flight before those (and what the same frame acknowledged) were taken off; copies
+                of messages are left out, for they take room that nothing else needed.
             now: the present.
         """
 

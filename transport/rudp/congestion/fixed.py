@@ -20,6 +20,9 @@ class Fixed(Controller):
     Args:
         mss: largest datagram at present, in bytes.
         rate: bytes per second, at least 1.
+
+    Raises:
+        ValueError: the rate is lower.
     """
 
     def __init__(self, mss: int, rate: int) -> None:
