@@ -91,7 +91,7 @@ class RudpEndpoint(Exchange):
     def _session(self, path: Path, cid: int, is_client: bool, now: int) -> RudpSession:
         config = self.config
         controller = congestion.make(config.congestion, config.mtu, config.rate)
-        dice = int.from_bytes(self._entropy(4), "big")
+        dice = self._entropy(16)
         return RudpSession(self, config, path, cid, controller, is_client, dice, now)
 
     def _new_cid(self) -> int:

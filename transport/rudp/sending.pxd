@@ -43,7 +43,8 @@ cdef class Sending(Accepting):
     cdef long long _blocked_told
     cdef list _pings
     cdef int _probes
-    cdef long long _largest_acked, _eliciting_at, _data_packets, _skip_at, _dice, _pace_at
+    cdef long long _largest_acked, _eliciting_at, _data_packets, _skip_at, _pace_at
+    cdef bytes _dice
     cdef int _ack_only
     cdef bint _is_ping_due
     cdef bint _has_skips

@@ -6,6 +6,8 @@ data beyond the congestion window, but for probes, nor use a packet number twice
 
 from __future__ import annotations
 
+import hashlib
+
 from transport import limits, lists
 from transport.machine import Path
 from transport.rudp import pen
@@ -91,7 +93,7 @@ class Sending(Accepting):
         self._data_packets = 0
         self._ack_only = 0
         self._skip_at = 0
-        self._dice = 0
+        self._dice = b""
         self._pace_at = 0
         self._is_ping_due = False  # by the keep-alive, or as a client's first packet
         self._has_skips = config.skips
@@ -240,12 +242,13 @@ class Sending(Accepting):
         """Leaves a packet number out now and then: who acknowledges it acknowledges what was never sent."""
         if not self._has_skips or self.ring.next < self._skip_at:
             return
-        dice = self._dice = (self._dice * 1103515245 + 12345) & 0x7FFFFFFF  # any sequence that a peer can't foresee
+        self._dice = hashlib.blake2s(self._dice).digest()  # a peer sees a few bits of each, and can't foresee the next
+        dice = int.from_bytes(self._dice[:4], "big")
         if self._skip_at:
             packet = self.ring.push()
             packet.state = SKIPPED
             packet.time = now
-        self._skip_at = self.ring.next + SKIP_EVERY // 4 + (dice >> 8) % (SKIP_EVERY * 3 // 4)
+        self._skip_at = self.ring.next + SKIP_EVERY // 4 + dice % (SKIP_EVERY * 3 // 4)
 
     # Control frames
 

@@ -44,7 +44,7 @@ class RudpSession(Incoming):
     """
 
     def __init__(self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller,
-                 is_client: bool, dice: int, now: int) -> None:  # fmt: skip
+                 is_client: bool, dice: bytes, now: int) -> None:  # fmt: skip
         Incoming.__init__(self, exchange, config, path, own_cid, controller)
         self.is_client = is_client
         self.handshake: ClientHandshake | None = None
@@ -55,7 +55,7 @@ class RudpSession(Incoming):
         self.streams = StreamTable(config.stream_window)
         self._streams_due = self.streams.due  # the same list
         self._events: list[Any] = []
-        self._dice = dice & 0x7FFFFFFF
+        self._dice = dice
         self._skip_at = 0
         self.heard = now
         self._pinged = now
