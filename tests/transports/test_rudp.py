@@ -503,9 +503,15 @@ async def test_a_thousand_connections_of_one_socket(rng: Any) -> None:
     options = {"registry": known, "handshake_timeout": 60, "idle_timeout": 60}  # for a slow machine
     async with transport.serve(ANY, echo, rcvbuf=8 * limits.MIB, **options) as server:
         began = time.monotonic()
+        opening = asyncio.Semaphore(100)  # a slow machine would give up half-open handshakes of more
+        all_open = asyncio.Barrier(count)
 
         async def one(index: int) -> None:
-            async with transport.connect(server.url, connect_timeout=60, **options) as client:
+            async with opening:
+                client = await transport.connect(server.url, connect_timeout=60, **options)
+            async with client:
+                if await all_open.wait() == 0:
+                    assert len(server.connections) == count
                 for turn in range(10):
                     await client.send([index, turn])
                     assert await client.recv() == [index, turn]
