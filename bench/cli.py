@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import bars, report, schema, tables
+from bench import bars, comparison, report, schema, tables
 from bench.campaign import Campaign, Request
 from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, Case, latency, throughput
 from bench.peers import all_peers, select
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--no-html", action="store_true", help="write no HTML report beside it")
         return sub
 
-    def compare(sub: argparse.ArgumentParser, payload: str, placement: str) -> None:
+    def side_by_side(sub: argparse.ArgumentParser, payload: str, placement: str) -> None:
         sub.add_argument("--peers", default=None, help="names, separated by commas; a trailing * matches")
         sub.add_argument(
             "--payload",
@@ -102,8 +102,8 @@ def parser() -> argparse.ArgumentParser:
     quick.add_argument(
         "--payload", type=payload_list, default=None, metavar="BYTES", help="throughput sizes (default 64,65536)"
     )
-    compare(command("latency", "closed loop, one message in flight", 10, 1.0, 0.3), "64,1024,16384", "same")
-    compare(command("throughput", "one way, as fast as back-pressure lets", 10, 1.0, 0.3), "64,1024,65536", "each")
+    side_by_side(command("latency", "closed loop, one message in flight", 10, 1.0, 0.3), "64,1024,16384", "same")
+    side_by_side(command("throughput", "one way, as fast as back-pressure lets", 10, 1.0, 0.3), "64,1024,65536", "each")
     accept = command("accept", "every acceptance figure, paired in one run, PASS or FAIL", 9, 1.0, 0.3)
     accept.add_argument(
         "--only", default=None, metavar="IDS", help="bars by id, separated by commas; a trailing * matches"
@@ -122,6 +122,11 @@ def parser() -> argparse.ArgumentParser:
         "--seeds", type=positive_int, default=SEEDS, help=f"runs of each figure (default {SEEDS}, as the bars ask)"
     )
     commands.add_parser("peers", help="what can be compared, and what is installed")
+    pair = commands.add_parser(
+        "compare", help="what changed between two result files; exit status 1 if ours got slower"
+    )
+    pair.add_argument("old", type=Path)
+    pair.add_argument("new", type=Path)
     again = commands.add_parser("report", help="tables, HTML and README block of a result file")
     again.add_argument("file", type=Path)
     again.add_argument("--html", type=Path, help="where to write the HTML report (default: beside the file)")
@@ -182,7 +187,7 @@ def run_quick(options: argparse.Namespace) -> int:
     )
 
 
-def run_compare(options: argparse.Namespace) -> int:
+def run_side_by_side(options: argparse.Namespace) -> int:
     """`latency` and `throughput`."""
     make = latency if options.command == "latency" else throughput
     names = chosen(options.peers, [name for name in all_peers() if name != bars.CODEC_FLOOR])
@@ -346,6 +351,17 @@ def run_report(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_compare(options: argparse.Namespace) -> int:
+    """`compare`."""
+    old, new = schema.load(options.old), schema.load(options.new)
+    changes = comparison.compare(old, new)
+    if not changes:
+        print("bench: the files have no peer at the same case in common", file=sys.stderr)
+        return 2
+    print(comparison.text(old, new, changes))
+    return comparison.status_of(changes)
+
+
 def run_peers(_options: argparse.Namespace) -> int:
     """`peers`."""
     rows = [
@@ -362,13 +378,14 @@ def run_peers(_options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "quick": run_quick,
-    "latency": run_compare,
-    "throughput": run_compare,
+    "latency": run_side_by_side,
+    "throughput": run_side_by_side,
     "accept": run_accept,
     "codec": run_codec,
     "memory": run_memory,
     "import-time": run_import_time,
     "scenarios": run_scenarios,
+    "compare": run_compare,
     "report": run_report,
     "peers": run_peers,
 }
