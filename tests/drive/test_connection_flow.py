@@ -381,13 +381,16 @@ async def test_a_channel_that_nobody_reads_does_not_stop_delivery_of_others() ->
     await done(two)
 
 
+class Slow(Noted):
+    """Pauses after every message."""
+
+    def message_received(self, message: Any, channel: int) -> None:
+        super().message_received(message, channel)
+        self.conn.pause_reading()
+
+
 @pytest.mark.asyncio
 async def test_reading_paused_by_hand() -> None:
-    class Slow(Noted):
-        def message_received(self, message: Any, channel: int) -> None:
-            super().message_received(message, channel)
-            self.conn.pause_reading()
-
     noted = Slow()
     one, two = await linked(protocols=(None, noted), channel_window=5000)
     for number in range(20):
@@ -404,11 +407,6 @@ async def test_reading_paused_by_hand() -> None:
 
 @pytest.mark.asyncio
 async def test_credit_goes_back_before_all_that_is_held_was_delivered() -> None:
-    class Slow(Noted):
-        def message_received(self, message: Any, channel: int) -> None:
-            super().message_received(message, channel)
-            self.conn.pause_reading()
-
     noted = Slow()
     one, two = await linked(protocols=(None, noted), channel_window=10_000)
     two.pause_reading()
