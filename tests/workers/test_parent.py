@@ -382,7 +382,7 @@ async def program(folder: Path, text: str, *arguments: str) -> AsyncIterator[asy
 
 
 PROGRAM = """
-import asyncio, os, sys
+import asyncio, functools, os, sys
 import transport
 
 async def who(conn):
@@ -391,7 +391,8 @@ async def who(conn):
 
 async def main():
     async with transport.serve("tcp://127.0.0.1:0", "__main__:who", workers=2) as server:
-        print(server.url, *server.pids, flush=True)
+        ready = functools.partial(print, server.url, *server.pids, flush=True)
+        asyncio.get_running_loop().call_soon(ready)  # once serve_forever waits: SIGTERM kills a program before that
         await server.serve_forever()
     print("over", flush=True)
 
