@@ -168,21 +168,43 @@ def test_unread_channels_do_not_stall_another(unread: int) -> None:
     duo.world.run_until(lambda: all(duo.got["far", channel, 0] == each for channel in range(1, unread + 1)), 60)
 
 
-@pytest.mark.parametrize("size", [1, 64, 5000])
-def test_a_server_that_was_restarted_is_noticed(size: int) -> None:
-    """Within a round trip of a packet that is large enough to be answered by a smaller one; else of the first probe."""
-    duo = Duo(CONFIG, LinkConfig(delay_ns=25 * MS)).opened()
+def restarted(config: RudpConfig) -> Duo:
+    """A client that does not yet know that its server has begun anew, 25 ms away, with the same key."""
+    duo = Duo(config, LinkConfig(delay_ns=25 * MS)).opened()
     duo.world.run_for(2)
-    duo.server = RudpEndpoint(CONFIG, duo.network.entropy("again"), True, KEY)
+    duo.server = RudpEndpoint(config, duo.network.entropy("again"), True, KEY)
     duo.sides[1].machine = duo.server
     duo.world.run_for(1)
     assert not duo.closed
+    return duo
+
+
+@pytest.mark.parametrize("checksums", [1, 2, 4], ids=["none", "crc32", "crc32c"])
+@pytest.mark.parametrize("delivery", range(4))
+def test_a_server_that_was_restarted_is_noticed(delivery: int, checksums: int) -> None:
+    """Within a round trip of any packet that asks for an ack, for none is too short for a RESET to be shorter."""
+    for size in (*range(24), 64, 1100, 5000):
+        duo = restarted(replace(CONFIG, checksums=checksums))
+        began = duo.now
+        duo.near.send(bytes(size), 0, delivery, 0, 0, duo.now)
+        duo.world.run_until(lambda duo=duo: "near" in duo.closed, 10)
+        at, event = duo.closed["near"]
+        assert (event.code, event.by_peer) == (CloseCode.LOST, True)
+        assert at - began == 50 * MS, size
+
+
+@pytest.mark.parametrize("word", ["ping", "close"])
+def test_a_server_that_was_restarted_is_noticed_by_other_words(word: str) -> None:
+    duo = restarted(CONFIG)
     began = duo.now
-    duo.near.send(bytes(size), 0, 0, 0, 0, duo.now)
+    if word == "ping":
+        duo.near.ping(1, duo.now)
+    else:
+        duo.near.close(CloseCode.NORMAL, "", duo.now)
     duo.world.run_until(lambda: "near" in duo.closed, 10)
     at, event = duo.closed["near"]
-    assert (event.code, event.by_peer) == (CloseCode.LOST, True)
-    assert at - began <= (50 * MS if size >= 64 else 200 * MS)
+    assert event.code == (CloseCode.NORMAL if word == "close" else CloseCode.LOST)
+    assert at - began == 50 * MS
 
 
 def test_an_idle_client_notices_a_restart_by_its_keepalive() -> None:

@@ -38,6 +38,7 @@ HELLO_BYTES = limits.RUDP_DATAGRAM_BYTES_MIN
 TOKEN_BYTES = 16
 RESET_RANDOM_MIN = 21  # with the token, as short as an ordinary packet may be (RFC 9000 section 10.3)
 RESET_RANDOM_MAX = 41
+RESETTABLE_BYTES = RESET_RANDOM_MIN + TOKEN_BYTES + 1  # what a RESET can be shorter than
 _LONG_HEAD_BYTES = 21  # head, version, two connection ids
 _LONG_MIN_BYTES = _LONG_HEAD_BYTES + CHECKSUM_BYTES
 _CODE_MAX = 0xFFFF

@@ -1,7 +1,7 @@
 # inline: not a module to build; compiled modules cimport these in place of pen.py
 from cpython.buffer cimport PyBuffer_IsContiguous
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 from transport.rudp.checksum cimport crc32_of, crc32c_of
 
 cdef extern from "Python.h":
@@ -72,6 +72,12 @@ cdef inline Py_ssize_t put_bytes(object room, Py_ssize_t pos, bytes data, Py_ssi
 cdef inline Py_ssize_t put_zeros(object room, Py_ssize_t pos, Py_ssize_t count) noexcept:
     memset(at(room, pos), 0, count)
     return pos + count
+
+
+cdef inline Py_ssize_t push_back(object room, Py_ssize_t start, Py_ssize_t end, Py_ssize_t count) noexcept:
+    memmove(at(room, start + count), at(room, start), end - start)
+    memset(at(room, start), 0, count)
+    return end + count
 
 
 cdef inline int varint_length(bytes data, Py_ssize_t pos) noexcept:

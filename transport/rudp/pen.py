@@ -61,6 +61,13 @@ def put_zeros(room: memoryview, pos: int, count: int) -> int:
     return pos + count
 
 
+def push_back(room: memoryview, start: int, end: int, count: int) -> int:
+    """Puts `count` zero bytes in front of bytes `start` to `end`; returns the new end."""
+    room[start + count : end + count] = bytes(room[start:end])
+    room[start : start + count] = bytes(count)
+    return end + count
+
+
 def varint_size(value: int) -> int:
     """Bytes of a varint in its shortest form."""
     if value < 0x40:

@@ -16,7 +16,7 @@ from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 from transport.rudp.turns cimport Exchange
 
 cdef int BLOCKED, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
-cdef Py_ssize_t CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PROBE_PAD, PAD_MAX, RIDER_BYTES, RIDERS_MAX
+cdef Py_ssize_t CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PAD_MAX, RIDER_BYTES, RIDERS_MAX
 cdef Py_ssize_t THIN_ROOM
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
 cdef Py_ssize_t TINY_BYTES
@@ -27,7 +27,7 @@ cdef Py_ssize_t SKIPS_PER_FRAME
 
 cdef class Sending(Accepting):
     cdef public unsigned long long own_cid, peer_cid
-    cdef public Py_ssize_t mtu, segment
+    cdef public Py_ssize_t mtu, segment, answerable
     cdef public long long in_flight, copied
     cdef public bint is_app_limited
     cdef public int checksum_kind
@@ -58,7 +58,7 @@ cdef class Sending(Accepting):
     cpdef int64_t _window_room(self, Py_ssize_t mtu) except? -1
     @cython.locals(has_data=bint, is_probe=bint, acks=AckState, has_control=bint, number="long long", number_bytes=int,
                    start=Py_ssize_t, end=Py_ssize_t, pos=Py_ssize_t, packet=SentPacket, flags=int, unasked=Py_ssize_t,
-                   before="long long")
+                   before="long long", is_eliciting=bint)
     cpdef Py_ssize_t _build(self, room, Py_ssize_t base, Py_ssize_t mtu, long long window, long long now) except -1
     cpdef _make_room(self, long long now)
     cpdef bint _asks_for_ack(self, bint has_data) except? -1

@@ -36,7 +36,6 @@ PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_F
 SEGMENTS_MAX = limits.GSO_SEGMENTS_MAX
 TRAIN_BYTES = limits.GSO_BYTES_MAX
 CONTROL_BYTES = 64  # left for the first message when control frames fill a packet
-PROBE_PAD = 28  # zeros of a probe: a peer that lost the connection answers packets of 38 bytes or more with RESET
 PAD_MAX = 40  # what stays free of a packet because the next frame is not worth its head
 RIDER_BYTES = limits.RUDP_RIDER_BYTES
 RIDERS_MAX = limits.RUDP_RIDERS_MAX
@@ -59,6 +58,9 @@ class Sending(Accepting):
         copied: those of them that are copies of small messages.
         mtu: size that packets are filled to.
         segment: packet size of the train that `fill` has just built.
+        answerable: bytes before the checksum below which the peer, had it lost the connection, would not say so by
+            RESET; what wants an answer is filled up to it, in front, for the last frame may have no length. 0 if it has
+            no RESET.
         is_app_limited: the last train ended because there was nothing more to send, not for want of window.
     """
 
@@ -70,6 +72,7 @@ class Sending(Accepting):
         self.peer_cid = 0
         self.mtu = config.mtu
         self.segment = 0
+        self.answerable = 0
         self.in_flight = 0
         self.copied = 0
         self.is_app_limited = True
@@ -164,8 +167,6 @@ class Sending(Accepting):
         number_bytes = pen.low_size(LATE_FLIGHTS * (number - self._largest_acked))
         start = base + 9 + number_bytes
         end = base + mtu - (CHECKSUM_BYTES if self.checksum_kind else 0)
-        if is_probe or self._is_ping_due:
-            start = pen.put_zeros(room, start, PROBE_PAD)
         pos = start
         packet = self.ring.push()
         flags = FIXED_BIT | (number_bytes - 1)
@@ -189,9 +190,12 @@ class Sending(Accepting):
                 pos = pen.put8(room, pos, CONNECTION_CREDIT_FRAME)
                 pos = pen.put_varint(room, pos, self._in_flow.limit)
         self._is_ping_due = False
-        if pos < end and self.schedule.count and pos > unasked and end - pos < PAD_MAX:
+        is_eliciting = pos > unasked
+        if is_eliciting and pos < end and self.schedule.count and end - pos < PAD_MAX:
             pos = pen.put_zeros(room, pos, end - pos)  # a train goes on only behind a full packet
-        return self._finish_packet(room, base, pos, number, number_bytes, flags, packet, pos > unasked, now)
+        if is_eliciting and pos - base < self.answerable:
+            pos = pen.push_back(room, start, pos, base + self.answerable - pos)
+        return self._finish_packet(room, base, pos, number, number_bytes, flags, packet, is_eliciting, now)
 
     def _make_room(self, now: int) -> None:
         """The ring lets go of its oldest record, whatever became of that packet."""

@@ -28,8 +28,8 @@ cdef class RudpSession(Incoming):
     cpdef _queue_frame(self, bytes frame)
     @cython.locals(made=Py_ssize_t)
     cpdef Py_ssize_t fill(self, room, long long now) except? -1
-    @cython.locals(backed="long long", number="long long", packet=SentPacket, number_bytes=int, pos=Py_ssize_t,
-                   text=bytes, flags=int)
+    @cython.locals(backed="long long", number="long long", packet=SentPacket, number_bytes=int, start=Py_ssize_t,
+                   pos=Py_ssize_t, text=bytes, flags=int)
     cpdef Py_ssize_t _fill_close(self, room, long long now) except? -1
     cpdef bint has_news(self) except? -1
     @cython.locals(first="long long")

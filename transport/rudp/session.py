@@ -18,6 +18,7 @@ from transport.rudp.congestion.base import Controller
 from transport.rudp.handshake import ClientHandshake
 from transport.rudp.incoming import Incoming
 from transport.rudp.kinds import FIXED_BIT, STREAM_CHANNEL
+from transport.rudp.packet import CHECKSUM_BYTES, RESETTABLE_BYTES
 from transport.rudp.states import CLOSED, CLOSING, FLUSHING, LIFE, LINGERING, OPEN, OPENING, PUBLIC, On
 from transport.rudp.turns import Exchange
 from transport.stream import frames
@@ -92,6 +93,8 @@ class RudpSession(Incoming):
         self.mtu = min(config.mtu, peer.max_datagram)
         self.controller.set_mss(self.mtu)
         self.token = peer.reset_token
+        if self.token:
+            self.answerable = RESETTABLE_BYTES - (CHECKSUM_BYTES if self.checksum_kind else 0)
         self.heard = now
         self._pinged = now
         self.streams.peer_spoke(peer.stream_window, self._events)
@@ -320,11 +323,13 @@ class RudpSession(Incoming):
         number = self.ring.next
         packet = self.ring.push()
         number_bytes = pen.low_size(limits.RUDP_LATE_FLIGHTS * (number - self._largest_acked))
-        pos = 9 + number_bytes
-        pos = pen.put8(room, pos, CLOSE)
+        start = 9 + number_bytes
+        pos = pen.put8(room, start, CLOSE)
         pos = pen.put_varint(room, pos, code)
         pos = pen.put_varint(room, pos, len(text))
         pos = pen.put_bytes(room, pos, text, 0, len(text))
+        if pos < self.answerable:
+            pos = pen.push_back(room, start, pos, self.answerable - pos)
         flags = FIXED_BIT | (number_bytes - 1)
         self.segment = self._finish_packet(room, 0, pos, number, number_bytes, flags, packet, False, now)
         if self.is_client and self.life >= CLOSED and self.closes_sent == 1:
