@@ -12,11 +12,14 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bench.cases import EACH, FREE, THROUGHPUT, Case
+from bench.cases import EACH, FREE, LATENCY, OPEN, Case
 from bench.child import Child, ChildFailed
+from bench.job import OPEN_FINISH_S
+from bench.openresult import Judged, open_result
 from bench.peers.base import Peer
 from bench.statistics import rate_in_window
 
@@ -26,6 +29,7 @@ OVERHEAD_S = 0.25  # starting and ending two processes, for the estimate only
 
 OK = "OK"
 FAIL = "FAIL"
+INVALID = "INVALID"  # the harness did not do its part; shown, never in a headline
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,9 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -
     except ChildFailed as failure:
         result["status"] = FAIL
         result["why"] = str(failure)
+    judged: Judged | None = result.pop("judged", None)
+    if judged is not None:
+        result["status"], result["why"] = judged
     steal = result.get("steal_percent", 0.0)
     result["flagged"] = bool(steal > STEAL_PERCENT_MAX)
     result["wall_s"] = round(monotonic() - began, 3)
@@ -179,10 +186,12 @@ def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: s
             sending = children["server" if fan_out else "client"]
             receiving = children["client" if fan_out else "server"]
         said = sending.hear("result", deadline)
-        if case.mode != THROUGHPUT:
+        if case.mode == LATENCY:
             return latency_result(said)
         receiving.tell({"do": "finish", "expected": said["sent"] if peer.reliable else None})
-        got = receiving.hear("finished", monotonic() + STARTUP_S)
+        got = receiving.hear("finished", monotonic() + STARTUP_S + OPEN_FINISH_S)
+        if case.mode == OPEN:
+            return open_result(plan, case, peer, said, got, Path(scratch)) | window_result(said)
         return throughput_result(said, got, peer.reliable)
 
 
