@@ -19,7 +19,7 @@ from typing import IO, Any, NoReturn
 from bench.cases import LATENCY, OPEN, Case
 from bench.load import ClosedLoop, Counter, Sender
 from bench.message import Pool
-from bench.openloop import Arrivals, OpenLoop, fillings
+from bench.openloop import Arrivals, OpenLoop
 from bench.procstat import Window, memory_bytes
 from bench.schedule import make_schedule
 from bench.statistics import summarize_samples
@@ -90,7 +90,7 @@ class Job:
         """
         if self.is_open:
             if not isinstance(self._counter, Arrivals):
-                self._counter = Arrivals(self.case.payload, self.fail)
+                self._counter = Arrivals(self.fail)
         else:
             self._counter = Counter(self.pool, reliable, self.fail)
         return self._counter
@@ -98,7 +98,7 @@ class Job:
     def open_loop(self) -> OpenLoop:
         """The load of an open loop's client; give it back to `report_open`."""
         schedule = make_schedule(self.case, self.seconds, self.warmup, self.seed)
-        return OpenLoop(schedule, fillings(self.case.payload, self.pool.messages), self.case.payload, self.window())
+        return OpenLoop(schedule, self.seed, self.window())
 
     # Answers ---------------------------------------------------------------------------------------------------
     def ready(self, address: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import struct
 import sys
 import time
@@ -30,6 +31,7 @@ SPIN_NS = 200_000
 START_NS = 200_000_000  # between the last preparation and the first message
 PREPARED_BYTES_MAX = 256 * 1024 * 1024  # of messages made before the start; with more they are made when due
 POLL_S_MAX = 0.05
+FILLING_SPREAD = 251
 UNDATED = -1  # in `late`: not handed over
 TIMER_ABSTIME = 1
 CLOCK_MONOTONIC = 1
@@ -53,15 +55,15 @@ class OpenLoop:
         window: the measured stretch.
     """
 
-    def __init__(self, schedule: Schedule, fillings: list[bytes], payload: int, window: Window) -> None:
+    def __init__(self, schedule: Schedule, seed: int, window: Window) -> None:
         self.schedule = schedule
         self.window = window
         self.late = array("q", [UNDATED]) * len(schedule)
         self.start = 0
         self.sends: list[Send] = []
         self._next = 0
-        self._fillings = fillings
-        self._messages: list[bytes] | None = [] if len(schedule) * payload <= PREPARED_BYTES_MAX else None
+        self._filling = random.Random(seed).randbytes(FILLING_SPREAD + max(schedule.size, default=HEADER_BYTES))
+        self._messages: list[bytes] | None = [] if sum(schedule.size) <= PREPARED_BYTES_MAX else None
         self._due: array[int] = array("q")
 
     @property
@@ -79,7 +81,9 @@ class OpenLoop:
 
     def message(self, number: int) -> bytes:
         """Header and filling of one message."""
-        body = struct.pack("<IQ", number, self._due[number]) + self._fillings[number % len(self._fillings)]
+        at = number % FILLING_SPREAD  # so that no two messages in a row are alike
+        filling = self._filling[at : at + self.schedule.size[number] - HEADER_BYTES]
+        body = struct.pack("<IQ", number, self._due[number]) + filling
         return struct.pack("<I", zlib.crc32(body)) + body
 
     def next_at(self) -> int:
@@ -118,10 +122,9 @@ class Arrivals:
         count: how many came.
     """
 
-    def __init__(self, payload: int, fail: Callable[[str], None]) -> None:
+    def __init__(self, fail: Callable[[str], None]) -> None:
         self.numbers = array("I")
         self.latencies = array("q")
-        self._payload = payload
         self._fail = fail
         self.bytes = 0
         self.checked = 0
@@ -135,7 +138,7 @@ class Arrivals:
     def take(self, message: Any, channel: int = 0) -> None:
         """Dates a message and checks it whole."""
         now = perf_counter_ns()
-        if len(message) != self._payload or zlib.crc32(memoryview(message)[4:]) != HEADER.unpack_from(message)[0]:
+        if len(message) < HEADER_BYTES or zlib.crc32(memoryview(message)[4:]) != HEADER.unpack_from(message)[0]:
             self._fail(f"message {self.count} of {len(message)} bytes is damaged")
         _, number, due = HEADER.unpack_from(message)
         self.numbers.append(number)
@@ -323,12 +326,6 @@ class Backlog:
             except self._full:
                 return
             self._waiting.popleft()
-
-
-def fillings(payload: int, messages: list[bytes]) -> list[bytes]:
-    """What follows the headers of the pool's messages."""
-    assert payload >= HEADER_BYTES
-    return [message[HEADER_BYTES:] for message in messages]
 
 
 def nap(seconds: float) -> None:

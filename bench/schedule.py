@@ -24,11 +24,13 @@ class Schedule:
     Attributes:
         due: when, in ns after the start.
         connection: on which connection.
+        size: how many bytes.
         first, last: those from `first` up to and without `last` count; before is the warm-up, behind is the tail.
     """
 
     due: array[int]
     connection: array[int]
+    size: array[int]
     first: int
     last: int
 
@@ -63,4 +65,5 @@ def make_schedule(case: Case, seconds: float, warmup: float, seed: int) -> Sched
     due = array("q", (at for at, _ in plan))
     first = next((at for at, when in enumerate(due) if when >= warmup * 1e9), len(due))
     last = next((at for at in range(len(due) - 1, -1, -1) if due[at] < (warmup + seconds) * 1e9), -1) + 1
-    return Schedule(due, array("i", (connection for _, connection in plan)), first, max(first, last))
+    sizes = array("i", [case.payload]) * len(due)
+    return Schedule(due, array("i", (connection for _, connection in plan)), sizes, first, max(first, last))

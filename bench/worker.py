@@ -36,7 +36,8 @@ def main() -> None:
     try:
         peer = load_peer(config["peer"], config["module"])
         if job.role == "client":
-            job.pool  # noqa: B018  (made before the clock starts)
+            if not job.is_open:
+                job.pool  # noqa: B018  (made before the clock starts)
             line = sys.stdin.readline()
             if not line:
                 return
