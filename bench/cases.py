@@ -46,6 +46,7 @@ class Case:
         rate: of an open loop, messages a second on each connection.
         arrival: of an open loop, `CONSTANT` (a period, each connection with a phase of its own) or `POISSON`.
         link: between the two ends; None for loopback.
+        seconds: measured in a round, where it is not what the command says for all; 0 if it is.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Case:
     rate: float = 0.0
     arrival: str = CONSTANT
     link: Link | None = None
+    seconds: float = 0.0
 
     @property
     def title(self) -> str:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from bench.cases import Case
 from bench.job import ARRIVALS_FILE, LATE_FILE
 from bench.openloop import UNDATED, load_arrivals, load_late
 from bench.peers.base import Peer
-from bench.schedule import Schedule, make_schedule
+from bench.schedule import Schedule
 from bench.statistics import percentile, summarize_samples
 
 LATENESS_MIN_NS = 50_000
@@ -24,14 +23,6 @@ LATENESS_SHARE = 0.1  # of the latency at the same percentile
 DEADLINE_NS = 100_000_000  # the share that arrived within it stands in the tables
 
 Judged = tuple[str, str | None]
-
-
-class Terms(Protocol):
-    """The part of a plan that says how long and from which seed."""
-
-    seconds: float
-    warmup: float
-    seed: int
 
 
 @dataclass(slots=True)
@@ -80,10 +71,9 @@ def account(schedule: Schedule, numbers: array[int], latencies: array[int]) -> A
 
 
 def open_result(
-    plan: Terms, case: Case, peer: Peer, said: dict[str, Any], got: dict[str, Any], scratch: Path
+    schedule: Schedule, peer: Peer, said: dict[str, Any], got: dict[str, Any], scratch: Path
 ) -> dict[str, Any]:
     """What an open loop leaves in the result file, and `judged`."""
-    schedule = make_schedule(case, plan.seconds, plan.warmup, plan.seed)
     numbers, latencies = load_arrivals(scratch / ARRIVALS_FILE)
     late = load_late(scratch / LATE_FILE)
     found = account(schedule, numbers, latencies)

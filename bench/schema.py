@@ -148,6 +148,7 @@ _CASE = {
         "rate": _NUMBER,
         "arrival": {"enum": ["constant", "poisson"]},
         "link": {"type": ["object", "null"]},
+        "seconds": _NUMBER,
         "placement": {"enum": ["same", "each", "free"]},
         "title": _TEXT,
         "peers": {"type": "array", "items": _TEXT},
@@ -300,4 +301,6 @@ def save(data: dict[str, Any], path: Path) -> None:
             lines.append(f"  {json.dumps(name)}: [\n    {body}\n  ]")
         else:
             lines.append(f"  {json.dumps(name)}: {json.dumps(value)}")
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    part = path.with_name(f".{path.name}.part")  # a break in the middle leaves the old file
+    part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    part.replace(path)

@@ -35,6 +35,8 @@ SEED_MASK = (1 << 64) - 1
 LATE_MS_MAX = 0.5
 LATE_SHARE_MAX = 0.05
 PUBLISHED_DELAY_MS = 5.0
+AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
+ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 CLONE_NEWNET = 0x40000000
 ELSEWHERE = "virtual time needs none of these: python -m bench virtual"
 
@@ -105,8 +107,23 @@ def verdict(link: Link, report: dict[str, Any]) -> str | None:
             )
         for what in ("overflow", "refused", "device"):
             if report[side]["dropped"][what]:
-                return f"{report[side]['dropped'][what]} packets of the {side} were dropped by no wish of the link: {what}"
+                return (
+                    f"{report[side]['dropped'][what]} packets of the {side} were dropped by no wish of the link: {what}"
+                )
     return None
+
+
+def allow(congestion: str) -> None:
+    """Lets namespaces take `congestion` for their default, where the kernel has it but keeps it for root's own.
+
+    The list is the whole machine's, and the name stays on it: others may be using it by the time we end. Nothing else
+    changes, neither the machine's default nor any connection.
+    """
+    try:
+        if congestion in AVAILABLE.read_text().split() and congestion not in (names := ALLOWED.read_text().split()):
+            ALLOWED.write_text(" ".join([*names, congestion]))
+    except OSError:
+        pass  # the router says what is wrong when it tries
 
 
 class Emulator:
@@ -161,6 +178,7 @@ class Emulator:
             "parent": os.getpid(),
         }
         if self.congestion is not None:
+            allow(self.congestion)
             given["congestion"] = self.congestion
         program = native_build.build(SOURCE, native_build.PROGRAM)
         return [str(program), *(f"{name}={value}" for name, value in given.items())]
@@ -238,9 +256,10 @@ class Emulator:
     def report(self) -> dict[str, Any]:
         """What the link did since it began; after the end, what it did in all.
 
-        For each side that sends, "client" and "server": packets_in, bytes_in, packets_out, bytes_out, `dropped` by hole,
-        mtu, queue, loss, overflow (our buffer), refused and device (the kernel's), duplicated, corrupted, reordered
-        (drawn), overtaken (came after one sent later), queue_high_bytes, lateness_ns with n, p50, p99, p999 and max.
+        For each side that sends, "client" and "server": packets_in, bytes_in, packets_out, bytes_out, `dropped` by
+        hole, mtu, queue, loss, overflow (our buffer), refused and device (the kernel's), duplicated, corrupted,
+        reordered (drawn), overtaken (came after one sent later), queue_high_bytes, lateness_ns with n, p50, p99, p999
+        and max.
         For both: seconds since the first packet, the router's cpu_s, spun_s, realtime, in_flight; `valid` with `why`
         not; `unpublishable`, text or None.
 
