@@ -146,6 +146,16 @@ WORKER_LASTED_S = 10.0  # a worker that ran so long did not crash at once
 WORKER_EXIT_S = 2.0  # from the end of its grace to the end of its process
 WORKER_MESSAGE_BYTES = 4 * MIB  # on the line between parent and worker
 
+# Commands that run for a while
+TOOL_COLUMNS = 80  # of a terminal that does not say
+TOOL_SAMPLES_MAX = 262_144  # measured times that percentiles are of; an even sample beyond
+PING_INTERVAL_S_MIN = 0.001
+PING_BYTES_MIN = 16  # of a message to be echoed: which run and which ping
+PING_WAITING_MAX = 65_536  # messages that wait for their echo
+PING_FLOOD_WINDOW = 16  # pings of a flood that wait for their answer
+PING_FLOOD_S = 10.0  # length of a flood that was given neither a count nor a deadline
+PING_LATE_MAX = 1024  # pings counted as lost whose echo would still be known
+
 # Simulated network
 SIM_QUEUE_BYTES = 16 * MIB  # largest (and default) queue before a link's rate
 SIM_EVENTS_MAX = 1_000_000  # datagrams in the air, or waiting in one inbox; events and timers kept for one side or loop
