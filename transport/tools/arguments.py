@@ -92,11 +92,63 @@ def ping(parser: argparse.ArgumentParser) -> None:
     output(parser)
 
 
+def proxy(parser: argparse.ArgumentParser) -> None:
+    """`transport proxy`."""
+    from transport.transports.memory_link import LINK_OPTIONS
+
+    parser.add_argument(
+        "url", metavar="URL", help="the target: udp:// and rudp:// by datagrams; tcp://, tls://, unix:// by streams"
+    )
+    parser.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="HOST:PORT",
+        help="where clients connect to (default 127.0.0.1:0, any free port); for streams also unix:///path",
+    )  # fmt: skip
+    group = parser.add_argument_group(
+        "the link", "One way; both directions alike. With up- or down- in front (--up-loss 5%) only from the client "
+        "to the target, or back. Times of blackouts count from the first datagram or connection.",
+    )  # fmt: skip
+    for option in LINK_OPTIONS.values():
+        name = option.name.replace("_", "-")
+        if name == "seed":
+            group.add_argument("--seed", type=units.typed(option.parse), help="of everything random; printed")
+            continue
+        for way in ("", "up-", "down-"):
+            text = argparse.SUPPRESS if way else option.doc.replace("%", "%%") + _QUEUE.get(name, "")
+            if option.parse is options.boolean:
+                group.add_argument(f"--{way}{name}", dest=f"{way}{name}", action="store_const", help=text,
+                                   const=units.Spelled("yes", True))  # fmt: skip
+            else:
+                group.add_argument(f"--{way}{name}", dest=f"{way}{name}", type=units.spelled(option.parse), help=text,
+                                   metavar=_METAVARS.get(name, "SHARE"))  # fmt: skip
+    streams = parser.add_argument_group("streams")
+    streams.add_argument(
+        "--reset-after", type=units.typed(units.time_or_size), metavar="TIME|BYTES",
+        help="breaks each connection off after so long (5s) or so many bytes (64k)",
+    )  # fmt: skip
+    streams.add_argument(
+        "--silent-after", type=units.seconds, metavar="TIME",
+        help="after so long a connection stays open, and all that is sent on it vanishes",
+    )  # fmt: skip
+    datagrams = parser.add_argument_group("datagrams")
+    datagrams.add_argument(
+        "--idle", type=units.seconds, default=limits.PROXY_IDLE_S, metavar="TIME",
+        help=f"silence after which a client is forgotten (default {limits.PROXY_IDLE_S:g}s)",
+    )  # fmt: skip
+    output(parser)
+
+
+_QUEUE = {"queue": " (default: 100 ms at the rate, at least 64k)"}
+_METAVARS = dict.fromkeys(("delay", "jitter", "burst-good", "burst-bad", "reorder-delay"), "TIME") | {
+    "rate": "RATE", "queue": "BYTES", "mtu": "BYTES", "blackouts": "FROM-TO,...",
+}  # fmt: skip
+
+
 def add_commands(commands: Any) -> None:
-    """The three commands, with `prepare` as what `run` of the command's module takes."""
+    """The three commands."""
     for name, text, fill in (
         ("ping", "measures round trips to a server", ping),
         ("echo", "a server that sends every message back", echo),
+        ("proxy", "passes on to a server, with loss, delay and whatever else a network does", proxy),
     ):
         fill(commands.add_parser(name, help=text, description=f"`transport {name}`: {text}."))
 

@@ -172,7 +172,7 @@ class Report:
         if self._counts:
             fields |= {"messages_per_s": round(messages / span, 1), "bytes_per_s": round(size / span, 1)}
             text += (
-                f"  {amount(messages / span, 'msg/s')}  {amount(size / span, 'B/s')}  total {amount(self._messages)} "
+                f"  {amount(messages / span)} msg/s  {amount(size / span, 'B/s')}  total {amount(self._messages)} "
                 f"messages, {amount(self._bytes, 'B')}"
             )
         return f"{text}, {fields['accepted']} connections, {fields['errors']} errors{self._kinds()}", fields

@@ -17,6 +17,7 @@ from transport.tools.figures import Figures
 from transport.tools.life import Stop, Stopped
 from transport.tools.live import Output, OutputClosed, amount, milliseconds, share
 from transport.tools.trips import EchoTrips, PingTrips, Tally, codec_of, scheme_of
+from transport.transports.registry import Registry
 
 ANSWERED, LOST, FAILED = 0, 1, 2
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 1.0
@@ -31,6 +32,7 @@ async def run(given: Any, out: Output, stop: Stop) -> int:
     """
     if scheme_of(given.url) == "memory":
         raise transport.InvalidURL("memory:// stays within one process: nobody outside can be reached")
+    Registry.default().find(scheme_of(given.url))  # imported now, and not while the clock runs
     began = time.monotonic()
     conn = await stop.unless(connect(given, out))
     took = time.monotonic() - began
@@ -235,7 +237,7 @@ class Pinger:
                 rate, before = (tally.answered - before) / self._given.every, tally.answered
                 self._out.status(
                     f"{tally.sent} sent  {tally.lost} lost ({share(tally.lost, tally.sent)})  p50 "
-                    f"{milliseconds(middle)} ms  p99 {milliseconds(slow)} ms  {amount(rate, 'answers/s')}",
+                    f"{milliseconds(middle)} ms  p99 {milliseconds(slow)} ms  {amount(rate)} answers/s",
                     seconds=round(time.monotonic() - self._began, 3), **tally.fields(),
                     p50_ms=round(middle * 1e3, 4), p99_ms=round(slow * 1e3, 4),
                 )  # fmt: skip
