@@ -18,6 +18,7 @@ from transport.tools.figures import Figures
 
 UP, DOWN = 0, 1
 WAYS = ("up", "down")
+NAMES = (("client", "target"), ("target", "client"))  # of the links: their random streams depend on it
 
 
 class Air:
@@ -70,8 +71,8 @@ class Air:
         """The link of each way; their clock starts with what is sent first."""
         if not self._links:
             self.began = self.now()
-            for number, (way, config) in enumerate(zip(WAYS, self.configs, strict=True), 1):
-                self._links.append(Link(number, way, config, self._seed, self.began, self._flight, None))
+            for number, (name, config) in enumerate(zip(NAMES, self.configs, strict=True), 1):
+                self._links.append(Link(number, name, config, self._seed, self.began, self._flight, None))
         return self._links
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 import transport
 from transport.codec.base import resolve
 from transport.tools.life import Stop
-from transport.tools.live import Output, amount
+from transport.tools.live import Output, amount, counted
 from transport.tools.trips import scheme_of
 
 
@@ -173,21 +173,22 @@ class Report:
             fields |= {"messages_per_s": round(messages / span, 1), "bytes_per_s": round(size / span, 1)}
             text += (
                 f"  {amount(messages / span)} msg/s  {amount(size / span, 'B/s')}  total {amount(self._messages)} "
-                f"messages, {amount(self._bytes, 'B')}"
+                f"{'message' if self._messages == 1 else 'messages'}, {amount(self._bytes, 'B')}"
             )
-        return f"{text}, {fields['accepted']} connections, {fields['errors']} errors{self._kinds()}", fields
+        return f"{text}, {counted(fields['accepted'], 'connection')}, {self._errors(fields)}", fields
 
     def total(self) -> tuple[str, dict[str, Any]]:
         """Since the start."""
         fields = self._fields(time.monotonic())
-        text = f"{fields['accepted']} connections in {fields['seconds']:.1f} s"
+        text = f"{counted(fields['accepted'], 'connection')} in {fields['seconds']:.1f} s"
         if self._counts:
-            text += f", {fields['messages']} messages, {fields['bytes']} bytes"
-        return f"{text}, {fields['errors']} errors{self._kinds()}", fields
+            text += f", {counted(fields['messages'], 'message')}, {counted(fields['bytes'], 'byte')}"
+        return f"{text}, {self._errors(fields)}", fields
 
-    def _kinds(self) -> str:
+    def _errors(self, fields: dict[str, Any]) -> str:
         found = {**self._served.errors, **({"refused": self._refused()} if self._refused() else {})}
-        return " (" + ", ".join([f"{count} {name}" for name, count in sorted(found.items())]) + ")" if found else ""
+        kinds = " (" + ", ".join([f"{count} {name}" for name, count in sorted(found.items())]) + ")" if found else ""
+        return counted(fields["errors"], "error") + kinds
 
     def _refused(self) -> int:
         refused: int = self._server.statistics().refused

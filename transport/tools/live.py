@@ -78,10 +78,10 @@ class Output:
             self.always("interval", text, **fields)
 
     def end_status(self) -> None:
-        """Leaves the status where it is; what follows stands below."""
+        """Wipes the status, which is out of date, and with it the `^C` that a terminal writes there."""
         if self._shown:
             self._shown = ""
-            self._write("\n")
+            self._write("\r" + CLEAR)
 
     def _rewrite(self, text: str) -> None:
         self._shown = text
@@ -118,6 +118,11 @@ def amount(value: float, unit: str = "", step: float = 1000.0) -> str:
         value /= step
     shown = f"{value:.0f}" if value >= 99.95 or value == int(value) else f"{value:.3g}"
     return f"{shown} {prefix}{unit}" if unit else f"{shown}{prefix}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: 1 client, 2 clients."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def milliseconds(seconds: float) -> str:

@@ -275,6 +275,9 @@ class Pinger:
         )  # fmt: skip
 
     def status(self) -> int:
-        """The exit status: 0 when every ping whose time was over, and at least one, was answered."""
+        """The exit status: 0 when every ping whose time was over, and at least one, was answered.
+
+        A connection that ended before this side wished so is a loss, too.
+        """
         tally = self._tally
-        return ANSWERED if tally.answered and not tally.lost and not tally.unsent else LOST
+        return LOST if self._ended or tally.lost or tally.unsent or not tally.answered else ANSWERED

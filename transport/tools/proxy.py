@@ -23,7 +23,7 @@ from transport.sim.config import LinkConfig
 from transport.tools.air import DOWN, UP, WAYS, Air
 from transport.tools.datagrams import Datagrams
 from transport.tools.life import Stop
-from transport.tools.live import Output, amount, milliseconds, share
+from transport.tools.live import Output, amount, counted, milliseconds, share
 from transport.tools.streams import Mischief, Streams
 from transport.transports.memory_link import LINK_OPTIONS, link_config
 from transport.url import Url, parse
@@ -263,7 +263,7 @@ class Report:
             fields[name] = counters
         fields |= self._rest()
         clients = self._proxy.connections()
-        return f"{'  '.join(texts)}  {clients} clients, {self._air.under_way} under way", fields
+        return f"{'  '.join(texts)}  {counted(clients, 'client')}, {self._air.under_way} under way", fields
 
     def total(self) -> tuple[str, dict[str, Any]]:
         """Since the start."""
@@ -274,7 +274,7 @@ class Report:
             kinds = {key: counters[key] for key in counters if counters[key] and key not in PLAIN}
             said = ", ".join([f"{count} {key.replace('_', ' ')}" for key, count in kinds.items()])
             lines.append(
-                f"{name}: {counters['sent']} in ({counters['sent_bytes']} bytes), {counters['arrived']} out"
+                f"{name}: {counters['sent']} in ({counted(counters['sent_bytes'], 'byte')}), {counters['arrived']} out"
                 f"{losses(counters)}" + (f": {said}" if said else "")
             )
         fields |= self._rest()
