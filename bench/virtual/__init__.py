@@ -6,7 +6,7 @@ import importlib
 
 from bench.virtual.machine import VirtualPeer
 
-MODULES = ("ours",)
+MODULES = ("ours", "kcp")
 
 
 def all_peers() -> dict[str, VirtualPeer]:
