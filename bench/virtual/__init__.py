@@ -6,7 +6,7 @@ import importlib
 
 from bench.virtual.machine import VirtualPeer
 
-MODULES = ("ours", "kcp")
+MODULES = ("ours", "kcp", "aioquic", "qh3")
 
 
 def all_peers() -> dict[str, VirtualPeer]:
