@@ -13,8 +13,8 @@ from bench.link.model import BadLink, Link
 from bench.peers.base import OURS
 from bench.progress import Progress
 from bench.tables import missing_text
+from bench.virtual import echo, select
 from bench.virtual import grid as grids
-from bench.virtual import select
 from bench.virtual.machine import VirtualPeer
 from bench.virtual.open_loop import ARRIVALS, CONSTANT, FAIL, NUMBER_BYTES, Load
 
@@ -75,6 +75,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--arrivals", choices=ARRIVALS, default=CONSTANT, help=f"(default {CONSTANT})")
     sub.add_argument("--connections", type=count, default=10, help="side by side, independent (default 10)")
     sub.add_argument("--seeds", type=count, default=1, help="runs of each cell, from --seed on (default 1)")
+    sub.add_argument("--kcp-test", action="store_true", help="KCP's published test, in place of the grid")
 
 
 def links_of(options: argparse.Namespace) -> list[Link]:
@@ -87,18 +88,20 @@ def links_of(options: argparse.Namespace) -> list[Link]:
         raise KeyError(str(error)) from error
 
 
-def grid_of(options: argparse.Namespace, peers: list[VirtualPeer]) -> grids.Grid:
+def grid_of(options: argparse.Namespace, peers: list[VirtualPeer], seeds: list[int]) -> grids.Grid:
     """What the options ask for."""
     links = links_of(options)
     load = Load(links[0], options.payload[0], options.rate, options.seconds, options.warmup, options.connections,
                 options.arrivals)  # fmt: skip
-    return grids.Grid(links, options.payload, peers, list(range(options.seed, options.seed + options.seeds)), load)
+    return grids.Grid(links, options.payload, peers, seeds, load)
 
 
 def available(options: argparse.Namespace, campaign: Campaign) -> list[VirtualPeer]:
     """The peers asked for that are installed; the others go to the campaign's `missing`."""
     found = []
     for peer in select((options.peers or "*").split(",")):
+        if options.kcp_test and not (peer.reliable and peer.ordered):
+            continue
         install = peer.missing()
         if install:
             campaign.missing.append((peer, install))
@@ -111,12 +114,12 @@ def run(options: argparse.Namespace, campaign: Campaign) -> bool:
     """Measures into `campaign`; whether it was interrupted. Raises KeyError for options that can't be."""
     peers = available(options, campaign)
     if not peers:
-        raise KeyError("; ".join(missing_text(campaign.missing_entries())))
-    grid = grid_of(options, peers)
+        raise KeyError("; ".join(missing_text(campaign.missing_entries())) or "none of these peers is reliable")
+    seeds = list(range(options.seed, options.seed + options.seeds))
+    grid = grid_of(options, peers, seeds)
     cells: list[dict[str, Any]] = []
-    interrupted = False
     done = 0
-    with Progress("virtual", grid.connections) as progress:
+    with Progress("virtual", len(peers) * len(seeds) if options.kcp_test else grid.connections) as progress:
         for line in missing_text(campaign.missing_entries()):
             progress.say(line)
 
@@ -125,12 +128,19 @@ def run(options: argparse.Namespace, campaign: Campaign) -> bool:
             done += more
             progress.update(done, what)
 
+        interrupted = False
         try:
-            campaign.why_incomplete = grids.run(grid, cells, tick, options.budget)
+            if options.kcp_test:
+                campaign.why_incomplete = echo.run(peers, seeds, cells, tick, options.budget)
+            else:
+                campaign.why_incomplete = grids.run(grid, cells, tick, options.budget)
         except KeyboardInterrupt:
-            interrupted = True
             campaign.why_incomplete = f"interrupted after {len(cells)} cells"
-    campaign.probes |= grids.tables(grid, cells)
+            interrupted = True
+    if options.kcp_test:
+        campaign.probes |= echo.tables(peers, cells)
+    else:
+        campaign.probes |= grids.tables(grid, cells)
     return interrupted
 
 

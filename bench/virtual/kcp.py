@@ -25,7 +25,7 @@ class KcpMachine(VirtualMachine):
 
     Args:
         control: made by `Kcp.pair`.
-        flushes: flush after each message sent and each datagram received, instead of waiting for the tick.
+        flushes: flush when the program has had its turn, after a message or a datagram, instead of at the next tick.
         phase_ns: of this end's ticks; two programs don't start at the same instant.
     """
 
@@ -35,6 +35,7 @@ class KcpMachine(VirtualMachine):
         self._flushes = flushes
         self._phase_ns = phase_ns
         self._next = 0
+        self._wants_flush = False
         self._out: list[bytes] = []
         self._messages: list[bytes] = []
         out = self._out
@@ -52,20 +53,13 @@ class KcpMachine(VirtualMachine):
     def send(self, message: bytes, now: int) -> None:
         """See `VirtualMachine`."""
         self._control.enqueue(message)
-        if self._flushes:
-            self._flush(now)
+        self._wants_flush = self._flushes
 
     def receive(self, datagram: bytes, now: int) -> None:
         """See `VirtualMachine`."""
         self._control.receive(datagram)
         self._messages += map(bytes, self._control.get_all_received())
-        if self._flushes:
-            self._flush(now)
-
-    def _flush(self, now: int) -> None:
-        """KCP stamps packets with the time of its last update, so that has to be now."""
-        self._control.update(now // MS)
-        self._control.flush()
+        self._wants_flush = self._flushes
 
     def deadline(self) -> int | None:
         """See `VirtualMachine`. KCP's own `check` says "at once" for what the next tick will send, and would spin."""
@@ -78,6 +72,10 @@ class KcpMachine(VirtualMachine):
 
     def output(self, now: int) -> list[bytes]:
         """See `VirtualMachine`."""
+        if self._wants_flush:
+            self._wants_flush = False
+            self._control.update(now // MS)  # which sets the time that packets are stamped with
+            self._control.flush()
         if not self._out:
             return []
         found = self._out.copy()
@@ -92,7 +90,14 @@ class KcpMachine(VirtualMachine):
 
 
 class Kcp(VirtualPeer):
-    """KCP's fast mode, with the flush or without, with its congestion control or without."""
+    """KCP's fast mode, with the flush or without, with its congestion control or without.
+
+    Args:
+        name, title: see `Peer`.
+        flushes: see `KcpMachine`.
+        resend: acknowledgements of later packets after which one counts as lost.
+        congestion_control: off in the fast mode.
+    """
 
     modules = ("kcp",)
     distributions = ("kcp",)
@@ -101,16 +106,18 @@ class Kcp(VirtualPeer):
         "nodelay = 2 nor rx_minrto, as KCP's own test does"
     )
 
-    def __init__(self, name: str, title: str, flushes: bool, congestion_control: bool = False) -> None:
+    def __init__(self, name: str, title: str, flushes: bool, resend: int = 2, congestion_control: bool = False) -> None:
         self.name = name
         self.title = title
         self.flushes = flushes
+        self.resend = resend
         self.congestion_control = congestion_control
 
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
+        given = f"1, 10, {self.resend}, {int(not self.congestion_control)}"
         return {
-            "ikcp_nodelay": f"1, 10, 2, {int(not self.congestion_control)}: the fast mode of its README",
+            "ikcp_nodelay": f"{given}; the fast mode of its README is 1, 10, 2, 1",
             "ikcp_wndsize": f"{WINDOW}, {WINDOW}",
             "flush": "after each message and each datagram" if self.flushes else "by its tick of 10 ms",
         }
@@ -126,7 +133,7 @@ class Kcp(VirtualPeer):
             CONVERSATION,
             no_delay=True,
             update_interval=TICK_NS // MS,
-            resend_count=2,
+            resend_count=self.resend,
             no_congestion_control=not self.congestion_control,
             send_window_size=WINDOW,
             receive_window_size=WINDOW,
@@ -138,5 +145,6 @@ class Kcp(VirtualPeer):
 PEERS = [
     Kcp("kcp", "KCP, fast mode, by its tick", flushes=False),
     Kcp("kcp-flush", "KCP, fast mode, flushed", flushes=True),
+    Kcp("kcp-eager", "KCP, flushed, resend = 1", flushes=True, resend=1),
     Kcp("kcp-cc", "KCP, flushed, cong. control", flushes=True, congestion_control=True),
 ]

@@ -211,6 +211,7 @@ def cell_of(load: Load, peer: VirtualPeer, streams: list[Stream], why: str | Non
     for one in streams:
         late.extend(one.late)
     sent = load.counted * load.connections
+    soon = sum(value <= SOON_NS for value in late)
     wire = [sum(one.wire[at] for one in streams) / max(1, load.counted * len(streams)) for at in range(4)]
     return {
         "peer": peer.name,
@@ -226,7 +227,8 @@ def cell_of(load: Load, peer: VirtualPeer, streams: list[Stream], why: str | Non
         "why": why,
         "sent": sent,
         **summarize_samples(late),
-        "within_100ms": sum(value <= SOON_NS for value in late) / sent,
+        "within_100ms": soon / sent,
+        "late": len(late) - soon,
         "lost": sent - len(late),
         "duplicates": sum(one.duplicates for one in streams),
         "disordered": sum(one.disordered for one in streams),
