@@ -21,6 +21,7 @@ from bench.virtual.open_loop import FAIL, Load, run_cell
 MS = 1e6
 HEAD = ["one-way latency, ms", "p50", "p90", "p99", "p99.9", "worst", "in 100 ms", "lost", "packets", "bytes",
         "s a cell"]  # fmt: skip
+OVERVIEWS = {"p99": "p99", "p999": "p99.9"}
 PERCENTILES = ("p50_ns", "p90_ns", "p99_ns", "p999_ns")
 NOTE = (
     "From the planned time of a message to its delivery, in virtual time: the protocol, not the processor. Medians "
@@ -115,7 +116,7 @@ def row(title: str, cells: list[dict[str, Any]]) -> list[str]:
 
 
 def tables(grid: Grid, cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """Entries for `probes` of the result file: an overview, then a table for each configuration that was reached."""
+    """Entries for `probes` of the result file: overviews, then a table for each configuration that was reached."""
     found: dict[str, Any] = {}
     for link, payload in grid.configurations():
         here = [cell for cell in cells if cell["payload"] == payload and cell["link"] == link.as_dict()]
@@ -129,9 +130,13 @@ def tables(grid: Grid, cells: list[dict[str, Any]]) -> dict[str, Any]:
         why = [f"{cell['peer']}, seed {cell['seed']}: {cell['why']}" for cell in here if cell["why"]]
         title = f"Virtual time, open loop: {link.title}, {payload} B, {load_text(grid.load, len(grid.seeds))}"
         found[key_of(link, payload)] = seen(title, HEAD, rows, here, " ".join([NOTE, *map("FAIL: {}.".format, why)]))
-    if len(found) > 1:
-        return {f"virtual-{name}": overview(grid, cells, name) for name in ("p99", "p999")} | found
-    return found
+    overviews = {}
+    for payload in grid.payloads if len(grid.links) > 1 else ():
+        for name in OVERVIEWS:
+            shown = overview(grid, cells, payload, name)
+            if shown["table"]["rows"]:
+                overviews[f"virtual-{name}-{payload}"] = shown
+    return overviews | found
 
 
 def load_text(load: Load, seeds: int) -> str:
@@ -142,18 +147,24 @@ def load_text(load: Load, seeds: int) -> str:
     )
 
 
-def overview(grid: Grid, cells: list[dict[str, Any]], name: str) -> Any:
-    """One percentile of all peers over all configurations."""
+def link_text(link: Link) -> str:
+    """A link as the head of a column: "50/2" where round trip and loss say it all."""
+    plain = Link(delay_ms=link.delay_ms, loss=link.loss) == link
+    return f"{2 * link.delay_ms:g}/{100 * link.loss:g}" if plain else link.id
+
+
+def overview(grid: Grid, cells: list[dict[str, Any]], payload: int, name: str) -> Any:
+    """One percentile at one payload: a line for each peer, a column for each link."""
     rows = []
-    for link, payload in grid.configurations():
-        line = [f"{link.id} {payload} B"]
-        for peer in grid.peers:
+    for peer in grid.peers:
+        line = [peer.title]
+        for link in grid.links:
             wanted = (peer.name, payload, link.as_dict())
             own = [cell for cell in cells if (cell["peer"], cell["payload"], cell["link"]) == wanted]
             failed = any(cell["status"] == FAIL for cell in own)
-            line.append(ms(middle(own, f"{name}_ns")) + (" !" if failed else ""))
+            line.append("FAIL" if failed else ms(middle(own, f"{name}_ns")))
         if any(text != "-" for text in line[1:]):
             rows.append(line)
-    shown = {"p99": "p99", "p999": "p99.9"}[name]
-    title = f"Virtual time, {shown} of the one-way latency in ms, {load_text(grid.load, len(grid.seeds))}"
-    return seen(title, ["link, payload", *(peer.name for peer in grid.peers)], rows, [], "! has failed cells.")
+    title = f"Virtual time, {OVERVIEWS[name]} of the one-way latency in ms: {payload} B, "
+    note = "A column is round trip in ms / loss in %. FAIL: a cell of the peer failed, see the table of that link."
+    return seen(title + load_text(grid.load, len(grid.seeds)), ["", *map(link_text, grid.links)], rows, [], note)

@@ -43,7 +43,6 @@ class KcpMachine(VirtualMachine):
 
     def connect(self, now: int) -> None:
         """See `VirtualMachine`."""
-        self._control.update(now // MS)
         self._next = now + self._phase_ns
 
     def listen(self, now: int) -> None:
@@ -52,11 +51,13 @@ class KcpMachine(VirtualMachine):
 
     def send(self, message: bytes, now: int) -> None:
         """See `VirtualMachine`."""
+        self._control.update(now // MS)
         self._control.enqueue(message)
         self._wants_flush = self._flushes
 
     def receive(self, datagram: bytes, now: int) -> None:
         """See `VirtualMachine`."""
+        self._control.update(now // MS)  # which sets the clock that round trips are measured by
         self._control.receive(datagram)
         self._messages += map(bytes, self._control.get_all_received())
         self._wants_flush = self._flushes
@@ -74,7 +75,6 @@ class KcpMachine(VirtualMachine):
         """See `VirtualMachine`."""
         if self._wants_flush:
             self._wants_flush = False
-            self._control.update(now // MS)  # which sets the time that packets are stamped with
             self._control.flush()
         if not self._out:
             return []

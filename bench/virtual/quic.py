@@ -68,7 +68,7 @@ class QuicMachine(VirtualMachine):
         timer = None if self._connection is None else self._connection.get_timer()
         if timer is None:
             return None
-        due = math.floor(timer * SECOND)
+        due: int = math.floor(timer * SECOND)
         while due / SECOND <= timer:
             due += 1
         return due
