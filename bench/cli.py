@@ -21,6 +21,7 @@ from bench.peers import all_peers, select
 from bench.probes import connections, imports, slow_reader
 from bench.progress import Progress
 from bench.scenarios import SCENARIOS, SEEDS
+from bench.virtual import command as virtual
 
 SEED = 1
 QUICK_LATENCY = (
@@ -124,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
         "--seeds", type=positive_int, default=SEEDS, help=f"runs of each figure (default {SEEDS}, as the bars ask)"
     )
     cli_open.add(command)
+    virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
     commands.add_parser("peers", help="what can be compared, and what is installed")
     pair = commands.add_parser(
         "compare", help="what changed between two result files; exit status 1 if ours got slower"
@@ -275,6 +277,16 @@ def run_scenarios(options: argparse.Namespace) -> int:
     return measure(options, request_of(options, []), [], runs)
 
 
+def run_virtual(options: argparse.Namespace) -> int:
+    """`virtual`."""
+    options.rounds = options.seeds
+    campaign = Campaign(request_of(options, []))
+    interrupted = virtual.run(options, campaign)
+    data = virtual.complete(campaign.result())
+    publish(options, data, options.json or campaign.default_path())
+    return 130 if interrupted else virtual.status_of(data)
+
+
 def probe_of(name: str, seeds: int) -> Probe:
     """A scenario as `measure` takes it."""
     run = SCENARIOS[name].run
@@ -330,7 +342,12 @@ def measure(
         print("interrupted before anything was measured", file=sys.stderr)
         return 130
     data = campaign.result()
-    path = options.json or campaign.default_path()
+    publish(options, data, options.json or campaign.default_path())
+    return 130 if interrupted else status_of(data)
+
+
+def publish(options: argparse.Namespace, data: dict[str, Any], path: Path) -> None:
+    """Writes and prints a result, and says where it is."""
     schema.save(data, path)
     print(tables.report_text(data))
     print(f"\nresult  {shown(path)}")
@@ -338,7 +355,6 @@ def measure(
         html = path.with_suffix(".html")
         html.write_text(report.html(data), encoding="utf-8")
         print(f"report  {shown(html)}")
-    return 130 if interrupted else status_of(data)
 
 
 def status_of(data: dict[str, Any]) -> int:
@@ -404,6 +420,7 @@ COMMANDS = {
     "memory": run_memory,
     "import-time": run_import_time,
     "scenarios": run_scenarios,
+    "virtual": run_virtual,
     "compare": run_compare,
     "report": run_report,
     "peers": run_peers,
