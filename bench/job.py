@@ -21,6 +21,7 @@ from bench.message import Pool
 from bench.procstat import Window, memory_bytes
 from bench.statistics import summarize_samples
 
+LOOPBACK = "127.0.0.1"
 SETTLE_S = 0.1  # a datagram receiver that hears nothing for so long has heard all
 STALL_S = 1.0  # a reliable receiver that gets nothing for so long and is not done has lost something
 FINISH_S = 5.0  # a reliable receiver gets so long to drain what was sent
@@ -33,6 +34,7 @@ class Job:
         case: what to do.
         role: "server", "client" or "both" (peers that live in one process).
         scratch: a folder of this round, for Unix sockets.
+        host: the address of this machine that a server binds to, as text.
         address: where the server listens (clients only); whatever the server passed to `ready`.
         seed: of the message pool.
         seconds, warmup: length of the measured stretch and of what comes before it.
@@ -43,6 +45,7 @@ class Job:
         self.role: str = config["role"]
         self.peer_name: str = config["peer"]
         self.scratch: str = config["scratch"]
+        self.host: str = config.get("host", LOOPBACK)
         self.seed: int = config["seed"]
         self.settings: dict[str, Any] = config.get("settings", {})
         self.address: Any = config.get("address")

@@ -82,7 +82,7 @@ class StreamFloor(BlockingPeer):
             listener.bind(path)
             listener.listen()
             return listener, path
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server((job.host, 0))
         return listener, listener.getsockname()[:2]
 
     def tune(self, sock: socket.socket) -> None:
@@ -122,7 +122,7 @@ class DatagramFloor(BlockingPeer):
     def serve(self, job: Job) -> None:
         """See `BlockingPeer`."""
         sock = datagram_socket()
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((job.host, 0))
         job.ready(sock.getsockname())
         if job.is_throughput:
             take = job.counter(reliable=False).take

@@ -133,14 +133,14 @@ class DatagramPeer(CallbackPeer):
         loop = asyncio.get_running_loop()
         if job.case.fanout > 1:
             sender, done = job.sender(), loop.create_future()
-            fan = await loop.create_datagram_endpoint(lambda: FanOut(job, sender, done), ("127.0.0.1", 0))
+            fan = await loop.create_datagram_endpoint(lambda: FanOut(job, sender, done), (job.host, 0))
             job.ready(fan[0].get_extra_info("sockname")[:2])
             await done
             job.report_sent(sender)
             return
         counter = job.counter(reliable=False) if job.is_throughput else None
         transport, _ = await loop.create_datagram_endpoint(
-            lambda: Count(counter) if counter else Echo(), ("127.0.0.1", 0)
+            lambda: Count(counter) if counter else Echo(), (job.host, 0)
         )
         tune_datagram(transport.get_extra_info("socket"))
         job.ready(transport.get_extra_info("sockname")[:2])

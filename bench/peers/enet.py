@@ -43,8 +43,8 @@ class ENet(BlockingPeer):
         """See `BlockingPeer`."""
         import enet
 
-        self.host: Any = enet.Host(enet.Address(b"127.0.0.1", 0), 1, 1, 0, 0)
-        job.ready(f"127.0.0.1:{self.host.address.port}")
+        self.host: Any = enet.Host(enet.Address(job.host.encode(), 0), 1, 1, 0, 0)
+        job.ready(f"{job.host}:{self.host.address.port}")
         host, received, reliable = self.host, enet.EVENT_TYPE_RECEIVE, enet.PACKET_FLAG_RELIABLE
         service = host.service
         if job.is_throughput:

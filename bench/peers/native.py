@@ -83,7 +83,7 @@ class NativeFloor(Peer):
         room = ctypes.create_string_buffer(max(65_536, job.case.payload))
         if self.scheme == "udp":
             sock = datagram_socket()
-            sock.bind(("127.0.0.1", 0))
+            sock.bind((job.host, 0))
             job.ready(sock.getsockname())
             library.floor_echo_datagram(sock.fileno(), room, ctypes.c_size_t(len(room)))
         else:
@@ -101,7 +101,7 @@ class NativeFloor(Peer):
             listener.bind(path)
             listener.listen()
             return listener, path
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server((job.host, 0))
         return listener, listener.getsockname()
 
     def _tune(self, sock: socket.socket) -> None:

@@ -67,7 +67,7 @@ class Ours(LoopPeer):
             return f"unix://{os.path.join(job.scratch, 'ours.sock')}"
         if self.scheme == "memory":
             return "memory://bench"
-        return f"{self.scheme}://127.0.0.1:0"
+        return f"{self.scheme}://{job.host}:0"
 
     def serve_options(self, job: Job) -> dict[str, Any]:
         """Keyword options of `serve`."""

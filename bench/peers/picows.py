@@ -46,7 +46,7 @@ class PicoWs(CallbackPeer):
 
         make = Count if job.is_throughput else Echo
         self.server = await picows.ws_create_server(
-            lambda _request: make(), "127.0.0.1", 0, max_frame_size=job.case.payload + 1024
+            lambda _request: make(), job.host, 0, max_frame_size=job.case.payload + 1024
         )
         host, port = self.server.sockets[0].getsockname()[:2]
         job.ready(f"ws://{host}:{port}/")

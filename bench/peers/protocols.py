@@ -166,7 +166,7 @@ class ProtocolPeer(CallbackPeer):
             await loop.create_unix_server(make, path)
             job.ready(path)
             return
-        self.server = await loop.create_server(make, "127.0.0.1", 0)
+        self.server = await loop.create_server(make, job.host, 0)
         job.ready(self.server.sockets[0].getsockname()[:2])
 
     async def _connect(self, job: Job, make: Callable[[], asyncio.Protocol]) -> None:

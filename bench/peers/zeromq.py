@@ -51,8 +51,8 @@ class ZeroMq(BlockingPeer):
 
         self.context = zmq.Context()
         sock: Any = self.context.socket(zmq.PULL if job.is_throughput else zmq.PAIR)
-        port = sock.bind_to_random_port("tcp://127.0.0.1")
-        job.ready(f"tcp://127.0.0.1:{port}")
+        port = sock.bind_to_random_port(f"tcp://{job.host}")
+        job.ready(f"tcp://{job.host}:{port}")
         recv, send = sock.recv, sock.send
         if job.is_throughput:
             take = job.counter(reliable=True).take
