@@ -134,11 +134,3 @@ SWEEPS: dict[str, Sweep] = {
         OVER_LOOPBACK, 10.0,
     ),
 }  # fmt: skip
-
-
-def parse_rates(text: str) -> list[float]:
-    """Numbers above zero, separated by commas. Raises ValueError."""
-    found = [float(part) for part in text.split(",")]
-    if any(not value > 0 for value in found):
-        raise ValueError("rates are above 0")
-    return found
