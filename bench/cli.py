@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import bars, cli_open, comparison, report, schema, tables
 from bench.campaign import Campaign, Request
-from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, Case, latency, throughput
+from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, BadCase, Case, latency, throughput
 from bench.link.model import BadLink
 from bench.peers import all_peers, select
 from bench.probes import connections, imports, slow_reader
@@ -446,6 +446,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return 130
-    except (KeyError, BadLink, schema.SchemaError, FileNotFoundError, report.ReadmeError) as error:
+    except (KeyError, BadCase, BadLink, schema.SchemaError, FileNotFoundError, report.ReadmeError) as error:
         print(f"bench: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2
