@@ -32,7 +32,9 @@ class Request:
     Args:
         command: "quick", "latency", ...; part of the file name.
         work: each case with the names of those who run it, "name@again" for an A/A pair.
-        fit: take fewer rounds, never less than three, where the estimate is over the budget.
+        fit: take fewer rounds, never less than `rounds_min`, where the estimate is over the budget.
+        resume: a result file of the same request that was broken off, to be gone on with; it is also where the rounds
+            are kept while the run goes on, a block at a time.
     """
 
     command: str
@@ -44,6 +46,8 @@ class Request:
     budget_s: float | None = None
     preview: bool = False
     fit: bool = False
+    rounds_min: int = ROUNDS_MIN
+    resume: Path | None = None
 
 
 @dataclass(slots=True)
@@ -84,7 +88,7 @@ class Campaign:
         """What will be run, fitted to the budget where the request allows it."""
         request = self.request
         plan = Plan(self.available(), request.rounds, request.seconds, request.warmup, request.seed, request.budget_s)
-        while request.fit and plan.budget_s and plan.rounds > ROUNDS_MIN and plan.estimate_s > plan.budget_s:
+        while request.fit and plan.budget_s and plan.rounds > request.rounds_min and plan.estimate_s > plan.budget_s:
             plan.rounds -= 1
         if plan.rounds < request.rounds:
             self.why_incomplete = f"{plan.rounds} of {request.rounds} rounds, to fit in {plan.budget_s:.0f} s"
@@ -93,6 +97,8 @@ class Campaign:
     def run(self) -> None:
         """Runs every round under a progress bar. A break (Ctrl-C) is noted, then raised."""
         plan = self.plan()
+        path = self.request.resume
+        keep = None if path is None else lambda: schema.save(self.result(), path)
         with Progress(self.request.command, plan.round_count) as progress:
             for line in missing_text(self.missing_entries()):
                 progress.say(line)
@@ -104,10 +110,29 @@ class Campaign:
                 progress.update(done, f"{item['peer']} {item['case']}")
 
             try:
-                self.why_incomplete = run_plan(plan, self.rounds, report) or self.why_incomplete
+                self.why_incomplete = run_plan(plan, self.rounds, report, keep) or self.why_incomplete
             except KeyboardInterrupt:
                 self.why_incomplete = f"interrupted after {len(self.rounds)} of {plan.round_count} rounds"
                 raise
+
+    def go_on(self, path: Path) -> None:
+        """Takes over the rounds of a run that was broken off.
+
+        Raises:
+            SchemaError: it is no result file, or one of another request.
+        """
+        if not path.exists():
+            return
+        old = schema.load(path)
+        config, request = old["config"], self.request
+        same = (config["seconds"], config["warmup"], config["seed"]) == (request.seconds, request.warmup, request.seed)
+        wanted = {case.id: case.as_dict() for case, _ in request.work}
+        for case in old["cases"]:
+            found = {name: value for name, value in case.items() if name != "peers"}
+            same = same and found == wanted.get(case["id"])
+        if not same:
+            raise schema.SchemaError(f"{path.name} is of another request: other cases, seconds or seed")
+        self.rounds = old["rounds"]
 
     def result(self) -> dict[str, Any]:
         """The result file's content."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bench.link.model import Link
+
 LATENCY = "latency"
 THROUGHPUT = "throughput"
+OPEN = "open"  # one way, at times fixed in advance
 SAME = "same"  # both ends on one core
 EACH = "each"  # one core each
 FREE = "free"  # wherever the scheduler puts them
@@ -20,6 +23,9 @@ PAYLOAD_MIN = HEADER_BYTES
 PAYLOAD_MAX = 16 * 1024 * 1024
 MIXED_BYTES_MAX = 1200
 BURST_BYTES = 64 * 1024
+CONSTANT, POISSON = "constant", "poisson"
+CONNECTIONS_MAX = 10_000
+RATE_MAX = 1_000_000.0  # messages a second, all connections together
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +34,19 @@ class Case:
 
     Args:
         id: short unique name, used in files and on the command line.
-        mode: `LATENCY` (closed loop, one message in flight) or `THROUGHPUT` (one way, as fast as back-pressure lets).
+        mode: `LATENCY` (closed loop, one message in flight), `THROUGHPUT` (one way, as fast as back-pressure lets) or
+            `OPEN` (one way, at planned times; latency counts from the planned time).
         payload: bytes of one message; the largest one when `mixed`.
         mixed: sizes drawn evenly from 16 to `payload` bytes, the same seeded sequence for every peer.
         codec: "raw" (bytes) or "msgpack" (a small dict; `payload` then says how many bytes it packs to).
         fanout: one sending socket and this many receiving sockets, served in turn.
         placement: `SAME`, `EACH` or `FREE`.
         burst: bytes that a datagram sender queues before it lets its loop turn; decides how much there is to merge.
+        connections: of an open loop, independent of each other, all between the same two processes.
+        rate: of an open loop, messages a second on each connection.
+        arrival: of an open loop, `CONSTANT` (a period, each connection with a phase of its own) or `POISSON`.
+        link: between the two ends; None for loopback.
+        seconds: measured in a round, where it is not what the command says for all; 0 if it is.
     """
 
     id: str
@@ -45,11 +57,21 @@ class Case:
     fanout: int = 1
     placement: str = SAME
     burst: int = BURST_BYTES
+    connections: int = 1
+    rate: float = 0.0
+    arrival: str = CONSTANT
+    link: Link | None = None
+    seconds: float = 0.0
 
     @property
     def title(self) -> str:
         """How the configuration is called in tables."""
         size = f"16 to {self.payload} B" if self.mixed else bytes_text(self.payload)
+        if self.mode == OPEN:
+            many = f"{self.connections} connections of " if self.connections > 1 else ""
+            when = ", Poisson" if self.arrival == POISSON else ""
+            where = "loopback" if self.link is None else self.link.title
+            return f"one way, {size}, {many}{self.rate:g} messages a second{when}; {where}"
         what = "round trip, one message in flight" if self.mode == LATENCY else "throughput, one way"
         extra = f", to {self.fanout} sockets in turn" if self.fanout > 1 else ""
         laps = self.burst // (self.payload * self.fanout) if self.fanout > 1 else 1
@@ -64,7 +86,10 @@ class Case:
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Case:
         """The inverse of `as_dict`."""
-        return Case(**{name: value for name, value in data.items() if name != "title"})
+        fields = {name: value for name, value in data.items() if name not in ("title", "peers")}
+        if fields.get("link") is not None:
+            fields["link"] = Link.from_dict(fields["link"])
+        return Case(**fields)
 
 
 def bytes_text(size: int) -> str:
@@ -103,3 +128,24 @@ def fan_out(payload: int = 64, sockets: int = 100, laps: int = 1) -> Case:
     name = f"throughput-{payload}-to-{sockets}" + (f"-laps-{laps}" if laps > 1 else "")
     burst = payload * sockets * laps
     return Case(name, THROUGHPUT, payload, fanout=sockets, placement=EACH, burst=burst)
+
+
+def open_loop(
+    payload: int, rate: float, connections: int = 1, *, arrival: str = CONSTANT, link: Link | None = None,
+    placement: str = EACH,
+) -> Case:  # fmt: skip
+    """An open-loop case: `connections` times `rate` messages a second, one way.
+
+    Raises:
+        ValueError: more connections or messages than the harness can plan.
+    """
+    if not 1 <= connections <= CONNECTIONS_MAX or not 0 < rate * connections <= RATE_MAX:
+        raise ValueError(
+            f"an open loop has 1 to {CONNECTIONS_MAX} connections and up to {RATE_MAX:g} messages a second"
+        )
+    name = f"open-{payload}-{connections}x{rate:g}" + ("-poisson" if arrival == POISSON else "")
+    name += "" if link is None else f"-{link.id}"
+    name += "" if placement == EACH else f"-{placement}"
+    return Case(
+        name, OPEN, payload, placement=placement, connections=connections, rate=rate, arrival=arrival, link=link
+    )

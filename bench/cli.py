@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import bars, comparison, report, schema, tables
+from bench import bars, cli_open, comparison, report, schema, tables
 from bench.campaign import Campaign, Request
 from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, Case, latency, throughput
+from bench.link.model import BadLink
 from bench.peers import all_peers, select
 from bench.probes import connections, imports, slow_reader
 from bench.progress import Progress
@@ -75,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--seconds", type=positive, default=seconds, help=f"measured in a round (default {seconds:g})")
         sub.add_argument("--warmup", type=positive, default=warmup, help=f"seconds before that (default {warmup:g})")
         sub.add_argument("--seed", type=int, default=SEED, help="of the order and of the messages")
-        sub.add_argument("--budget", type=positive, metavar="S", help="seconds after which no new block is begun")
+        unit, word = ("MINUTES", "minutes") if name == "all" else ("S", "seconds")
+        sub.add_argument("--budget", type=positive, metavar=unit, help=f"{word} after which no new block is begun")
         sub.add_argument(
             "--json", type=Path, metavar="FILE", help="result file (default bench/results/<time>-<command>.json)"
         )
@@ -122,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     scenarios.add_argument(
         "--seeds", type=positive_int, default=SEEDS, help=f"runs of each figure (default {SEEDS}, as the bars ask)"
     )
+    cli_open.add(command)
     virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
     commands.add_parser("peers", help="what can be compared, and what is installed")
     pair = commands.add_parser(
@@ -194,6 +197,19 @@ def run_side_by_side(options: argparse.Namespace) -> int:
     make = latency if options.command == "latency" else throughput
     names = chosen(options.peers, [name for name in all_peers() if name != bars.CODEC_FLOOR])
     return measure(options, request_of(options, [(make(size, options.placement), names) for size in options.payload]))
+
+
+def run_open(options: argparse.Namespace) -> int:
+    """`rate`, `loss`, `sweep` and `all`."""
+    if options.resume and options.json is None:
+        raise KeyError("--resume needs the file: --json FILE")
+    many = options.command == "all"
+    budget_s = options.budget and options.budget * (60 if many else 1)
+    request = request_of(
+        options, cli_open.work_of(options), budget_s=budget_s, fit=many, rounds_min=1,
+        resume=options.json if options.resume else None,
+    )  # fmt: skip
+    return measure(options, request)
 
 
 def run_codec(options: argparse.Namespace) -> int:
@@ -308,6 +324,8 @@ def measure(
 ) -> int:
     """Runs, judges, prints, writes; keeps what there is when interrupted."""
     campaign = Campaign(request)
+    if request.resume is not None:
+        campaign.go_on(request.resume)
     interrupted = False
     try:
         if request.work:
@@ -397,6 +415,7 @@ COMMANDS = {
     "latency": run_side_by_side,
     "throughput": run_side_by_side,
     "accept": run_accept,
+    **dict.fromkeys(cli_open.NAMES, run_open),
     "codec": run_codec,
     "memory": run_memory,
     "import-time": run_import_time,
@@ -427,6 +446,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return 130
-    except (KeyError, schema.SchemaError, FileNotFoundError, report.ReadmeError) as error:
+    except (KeyError, BadLink, schema.SchemaError, FileNotFoundError, report.ReadmeError) as error:
         print(f"bench: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2

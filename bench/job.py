@@ -12,18 +12,26 @@ import os
 import sys
 import threading
 import traceback
+from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any, NoReturn
 
-from bench.cases import THROUGHPUT, Case
+from bench.cases import LATENCY, OPEN, Case
 from bench.load import ClosedLoop, Counter, Sender
 from bench.message import Pool
+from bench.openloop import Arrivals, OpenLoop
 from bench.procstat import Window, memory_bytes
+from bench.schedule import make_schedule
 from bench.statistics import summarize_samples
 
+LOOPBACK = "127.0.0.1"
 SETTLE_S = 0.1  # a datagram receiver that hears nothing for so long has heard all
 STALL_S = 1.0  # a reliable receiver that gets nothing for so long and is not done has lost something
+LATE_FILE, ARRIVALS_FILE = "late", "arrivals"  # in the scratch folder of an open loop
 FINISH_S = 5.0  # a reliable receiver gets so long to drain what was sent
+OPEN_STALL_S = 8.0  # the same of an open loop: over a link that loses, silence lasts as long as a time-out backs off
+OPEN_FINISH_S = 20.0
+OPEN_SETTLE_S = 1.0  # of an unreliable peer in an open loop, beside what the link holds
 
 
 class Job:
@@ -32,7 +40,8 @@ class Job:
     Attributes:
         case: what to do.
         role: "server", "client" or "both" (peers that live in one process).
-        scratch: a folder of this round, for Unix sockets.
+        scratch: a folder of this round, for Unix sockets and for what both sides noted down.
+        host: the address of this machine that a server binds to, as text.
         address: where the server listens (clients only); whatever the server passed to `ready`.
         seed: of the message pool.
         seconds, warmup: length of the measured stretch and of what comes before it.
@@ -43,6 +52,7 @@ class Job:
         self.role: str = config["role"]
         self.peer_name: str = config["peer"]
         self.scratch: str = config["scratch"]
+        self.host: str = config.get("host", LOOPBACK)
         self.seed: int = config["seed"]
         self.settings: dict[str, Any] = config.get("settings", {})
         self.address: Any = config.get("address")
@@ -54,7 +64,7 @@ class Job:
         self._replies = replies
         self._lock = threading.Lock()
         self._pool: Pool | None = None
-        self._counter: Counter | None = None
+        self._counter: Counter | Arrivals | None = None
 
     @property
     def pool(self) -> Pool:
@@ -76,10 +86,22 @@ class Job:
         """The load of a sending side; give it back to `report_sent`."""
         return Sender(self.pool, self.seconds, self.warmup, self.window())
 
-    def counter(self, reliable: bool) -> Counter:
-        """The receiving side. Its result is collected by the control thread when the parent asks for it."""
-        self._counter = Counter(self.pool, reliable, self.fail)
+    def counter(self, reliable: bool) -> Any:
+        """The receiving side: what `take`s every message of every connection, the same one whenever asked.
+
+        Its result is collected by the control thread when the parent asks for it.
+        """
+        if self.is_open:
+            if not isinstance(self._counter, Arrivals):
+                self._counter = Arrivals(self.fail)
+        else:
+            self._counter = Counter(self.pool, reliable, self.fail)
         return self._counter
+
+    def open_loop(self) -> OpenLoop:
+        """The load of an open loop's client; give it back to `report_open`."""
+        schedule = make_schedule(self.case, self.seconds, self.warmup, self.seed)
+        return OpenLoop(schedule, self.seed, self.window())
 
     # Answers ---------------------------------------------------------------------------------------------------
     def ready(self, address: Any) -> None:
@@ -106,6 +128,20 @@ class Job:
                     "sent": load.sent,
                     "bytes_sent": load.bytes_sent,
                     "window_messages": load.window_messages,
+                    "window": load.window.result(),
+                    "memory": memory_bytes(),
+                }
+            }
+        )
+
+    def report_open(self, load: OpenLoop) -> None:
+        """Everything planned has been handed over; the process must go on running so that it arrives."""
+        load.save(Path(self.scratch) / LATE_FILE)
+        self._say(
+            {
+                "result": {
+                    "sent": len(load.late),
+                    "start_ns": load.start,
                     "window": load.window.result(),
                     "memory": memory_bytes(),
                 }
@@ -141,7 +177,7 @@ class Job:
         asleep, each of its system calls costs more (its descriptors are shared from then on), and a peer that has no
         thread of its own would seem slower than it is.
         """
-        if sys.platform == "linux" and not self.is_throughput:
+        if sys.platform == "linux" and self.case.mode == LATENCY:
             return
         threading.Thread(target=self._control, name="bench-control", daemon=True).start()
 
@@ -157,7 +193,9 @@ class Job:
         if counter is None:
             self._say({"finished": {"memory": memory_bytes()}})
             return
-        seen, deadline, since = -1, monotonic() + FINISH_S, monotonic()
+        stall = OPEN_STALL_S if self.is_open else STALL_S
+        settle = (OPEN_SETTLE_S if self.is_open else SETTLE_S) + self.link_s
+        seen, deadline, since = -1, monotonic() + (OPEN_FINISH_S if self.is_open else FINISH_S), monotonic()
         while monotonic() < deadline:
             if expected is not None and counter.count >= expected:
                 sleep(0.01)  # whatever comes now would be one too many
@@ -165,9 +203,11 @@ class Job:
                     break
             if counter.count != seen:
                 seen, since = counter.count, monotonic()
-            elif monotonic() - since > (SETTLE_S if expected is None else STALL_S):
+            elif monotonic() - since > (settle if expected is None else stall):
                 break
             sleep(0.005)
+        if isinstance(counter, Arrivals):
+            counter.save(Path(self.scratch) / ARRIVALS_FILE)
         self._say(
             {
                 "finished": {
@@ -186,6 +226,17 @@ class Job:
             self._replies.flush()
 
     @property
-    def is_throughput(self) -> bool:
-        """Whether this round counts messages instead of timing round trips."""
-        return self.case.mode == THROUGHPUT
+    def is_one_way(self) -> bool:
+        """Whether messages go one way and the server hands each to `counter().take`, instead of echoing it."""
+        return self.case.mode != LATENCY
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client sends at planned times, on `case.connections` connections."""
+        return self.case.mode == OPEN
+
+    @property
+    def link_s(self) -> float:
+        """How long the link may hold a packet, in seconds."""
+        link = self.case.link
+        return 0.0 if link is None else (link.delay_ms + link.jitter_ms + link.reorder_ms) / 1e3 + link.hole_s

@@ -71,6 +71,15 @@ _THROUGHPUT = {
         "lost_percent": _NUMBER,
     },
 }
+_OPEN = {
+    "type": "object",
+    "required": ["planned", "arrived", "lost", "doubled", "swapped", "within_100ms", "lateness"],
+    "properties": {
+        **dict.fromkeys(("planned", "arrived", "lost", "doubled", "swapped"), _COUNT),
+        "within_100ms": _NUMBER,
+        "lateness": _LATENCY,
+    },
+}
 _ROUND = {
     "type": "object",
     "required": ["case", "peer", "block", "order", "status", "why", "flagged", "wall_s", "placement"],
@@ -79,7 +88,7 @@ _ROUND = {
         "peer": _TEXT,
         "block": _COUNT,
         "order": _COUNT,
-        "status": {"enum": ["OK", "FAIL"]},
+        "status": {"enum": ["OK", "FAIL", "INVALID"]},
         "why": _TEXT_OR_NULL,
         "flagged": {"type": "boolean"},
         "wall_s": _NUMBER,
@@ -95,6 +104,8 @@ _ROUND = {
         "messages": _COUNT,
         "latency": _LATENCY,
         "throughput": _THROUGHPUT,
+        "open": _OPEN,
+        "link": {"type": "object"},
         "processes": {
             "type": "object",
             "additionalProperties": {
@@ -127,12 +138,17 @@ _CASE = {
     "required": ["id", "mode", "payload", "mixed", "codec", "fanout", "placement", "burst", "title", "peers"],
     "properties": {
         "id": _TEXT,
-        "mode": {"enum": ["latency", "throughput"]},
+        "mode": {"enum": ["latency", "throughput", "open"]},
         "payload": _COUNT,
         "mixed": {"type": "boolean"},
         "codec": _TEXT,
         "fanout": _COUNT,
         "burst": _COUNT,
+        "connections": _COUNT,
+        "rate": _NUMBER,
+        "arrival": {"enum": ["constant", "poisson"]},
+        "link": {"type": ["object", "null"]},
+        "seconds": _NUMBER,
         "placement": {"enum": ["same", "each", "free"]},
         "title": _TEXT,
         "peers": {"type": "array", "items": _TEXT},
@@ -285,4 +301,6 @@ def save(data: dict[str, Any], path: Path) -> None:
             lines.append(f"  {json.dumps(name)}: [\n    {body}\n  ]")
         else:
             lines.append(f"  {json.dumps(name)}: {json.dumps(value)}")
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    part = path.with_name(f".{path.name}.part")  # a break in the middle leaves the old file
+    part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    part.replace(path)

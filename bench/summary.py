@@ -29,6 +29,9 @@ class Cell:
         rounds: that count, in block order; failed: that do not; flagged: among `rounds`, with too much steal.
         value: the headline figure: p50 in ns, or messages a second. quiet: the same without flagged rounds.
         low, high: range of that figure over rounds.
+        within: share of an open loop's messages that arrived within 100 ms of their planned time.
+        longest: the worst of its latencies (ns).
+        late: p99 of how much later than planned the sender handed a message over (ns), median over rounds.
         x_floor: how many times the floor's figure (for throughput: what share of it), or None without a floor.
     """
 
@@ -46,6 +49,9 @@ class Cell:
     cpu_ns: float = 0.0
     switches: float = 0.0
     lost_percent: float = 0.0
+    within: float = 0.0
+    longest: float = 0.0
+    late: float = 0.0
 
     @property
     def flagged(self) -> list[Result]:
@@ -54,8 +60,8 @@ class Cell:
 
     @property
     def is_latency(self) -> bool:
-        """Whether less is better."""
-        return bool(self.case["mode"] == "latency")
+        """Whether less is better: closed and open loop."""
+        return bool(self.case["mode"] != "throughput")
 
     @property
     def bytes_per_second(self) -> float:
@@ -99,7 +105,14 @@ def cell_of(case: dict[str, Any], peer: dict[str, Any], rounds: list[Result]) ->
         for name in QUANTILES:
             values = [item["latency"][f"{name}_ns"] for item in cell.rounds]
             cell.percentiles[name] = None if None in values else median(values)
-    else:
+    if cell.case["mode"] == "open":
+        planned = sum(item["open"]["planned"] for item in cell.rounds)
+        cell.lost_percent = 100 * sum(item["open"]["lost"] for item in cell.rounds) / planned
+        cell.within = sum(item["open"]["within_100ms"] * item["open"]["planned"] for item in cell.rounds) / planned
+        cell.longest = max(item["latency"]["max_ns"] for item in cell.rounds)
+        lates = [item["open"]["lateness"]["p99_ns"] or item["open"]["lateness"]["max_ns"] for item in cell.rounds]
+        cell.late = median(lates)
+    elif not cell.is_latency:
         cell.lost_percent = median(item["throughput"]["lost_percent"] for item in cell.rounds)
     return cell
 

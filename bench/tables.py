@@ -65,6 +65,18 @@ def ordered(cells: list[Cell]) -> list[Cell]:
 
 LATENCY_HEAD = ["one message in flight", "p50 us", "range", "p90", "p99", "x floor", "cpu us", "ctx", "n"]
 THROUGHPUT_HEAD = ["messages received a second", "median", "range", "volume", "x floor", "cpu us", "lost %"]
+OPEN_HEAD = [
+    "from the planned time, ms",
+    "p50",
+    "p90",
+    "p99",
+    "p99.9",
+    "max",
+    "<=100ms %",
+    "lost %",
+    "late us",
+    "cpu us",
+]
 BARS_HEAD = ["paired in one run", "median", "range", "quiet", "n", "bar", ""]
 
 
@@ -85,6 +97,38 @@ def latency_row(cell: Cell) -> Row:
     ]
 
 
+def milliseconds(value: float | None) -> str:
+    """25073000.0 -> "25.1"; three figures."""
+    if value is None:
+        return "-"
+    value /= 1e6
+    return (
+        f"{value:.0f}"
+        if value >= 99.95
+        else f"{value:.1f}"
+        if value >= 9.995
+        else f"{value:.2f}"
+        if value >= 0.9995
+        else f"{value:.3f}"
+    )
+
+
+def open_row(cell: Cell) -> Row:
+    """One peer in an open loop."""
+    if cell.value is None:
+        return [name_of(cell), cell.failed[0]["status"], *[""] * (len(OPEN_HEAD) - 2)]
+    return [
+        name_of(cell),
+        milliseconds(cell.value),
+        *(milliseconds(cell.percentiles[name]) for name in ("p90", "p99", "p999")),
+        milliseconds(cell.longest),
+        f"{100 * cell.within:.2f}" if cell.within < 1 else "100",
+        f"{cell.lost_percent:.2f}" if cell.lost_percent else "0",
+        microseconds(cell.late),
+        microseconds(cell.cpu_ns),
+    ]
+
+
 def throughput_row(cell: Cell) -> Row:
     """One peer's one-way throughput."""
     if cell.value is None:
@@ -102,6 +146,8 @@ def throughput_row(cell: Cell) -> Row:
 
 def case_rows(cells: list[Cell]) -> tuple[Row, list[Row]]:
     """Head and rows of a case, best first; the rows are in the order of `ordered(cells)`."""
+    if cells[0].case["mode"] == "open":
+        return OPEN_HEAD, [open_row(cell) for cell in ordered(cells)]
     if cells[0].is_latency:
         return LATENCY_HEAD, [latency_row(cell) for cell in ordered(cells)]
     return THROUGHPUT_HEAD, [throughput_row(cell) for cell in ordered(cells)]
@@ -139,7 +185,8 @@ def footnotes(cells: list[Cell]) -> list[str]:
             notes.append(f"  * {cell.peer['title']}: {share}; {without}")
         if cell.failed:
             why = str(cell.failed[0]["why"]).splitlines()[0]
-            notes.append(f"  ! {cell.peer['title']}: {len(cell.failed)} rounds FAILED: {why}")
+            word = str(cell.failed[0]["status"]) + "ED" * (cell.failed[0]["status"] == "FAIL")
+            notes.append(f"  ! {cell.peer['title']}: {len(cell.failed)} rounds {word}: {why}")
     return notes
 
 

@@ -13,6 +13,7 @@ import sys
 import traceback
 
 from bench.job import Job
+from bench.link.emulator import enter
 from bench.peers import load_peer
 
 PR_SET_PDEATHSIG = 1
@@ -30,13 +31,16 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to standard error
     config = json.loads(sys.stdin.readline())
+    if config.get("namespace"):
+        enter(config["namespace"])
     if config["cores"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, config["pin"])
     job = Job(config, sys.stdin, replies)
     try:
         peer = load_peer(config["peer"], config["module"])
         if job.role == "client":
-            job.pool  # noqa: B018  (made before the clock starts)
+            if not job.is_open:
+                job.pool  # noqa: B018  (made before the clock starts)
             line = sys.stdin.readline()
             if not line:
                 return

@@ -31,7 +31,7 @@ class PicoWs(CallbackPeer):
         import picows
 
         binary = picows.WSMsgType.BINARY
-        take = job.counter(reliable=True).take if job.is_throughput else None
+        take = job.counter(reliable=True).take if job.is_one_way else None
 
         class Echo(picows.WSListener):
             def on_ws_frame(self, transport: Any, frame: Any) -> None:
@@ -44,9 +44,9 @@ class PicoWs(CallbackPeer):
                     assert take is not None
                     take(frame.get_payload_as_bytes())
 
-        make = Count if job.is_throughput else Echo
+        make = Count if job.is_one_way else Echo
         self.server = await picows.ws_create_server(
-            lambda _request: make(), "127.0.0.1", 0, max_frame_size=job.case.payload + 1024
+            lambda _request: make(), job.host, 0, max_frame_size=job.case.payload + 1024
         )
         host, port = self.server.sockets[0].getsockname()[:2]
         job.ready(f"ws://{host}:{port}/")
