@@ -77,6 +77,10 @@ class Job:
         """The measured stretch, watching both processes."""
         return Window(self._pids, self._cores)
 
+    def watch_process(self, name: str, pid: int) -> None:
+        """Counts another process, a broker, into what a message costs; to be called before the first message."""
+        self._pids[name] = pid
+
     # Loads -----------------------------------------------------------------------------------------------------
     def closed_loop(self) -> ClosedLoop:
         """The load of a latency client; give it back to `report_latency`."""
