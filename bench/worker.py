@@ -6,6 +6,7 @@ Pins itself before it imports the peer, so that threads a library starts are pin
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import os
 import signal
@@ -24,6 +25,14 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def check_tree(tree: str) -> None:
+    """Raises ImportError if `import transport` would not find the one in `tree`: nothing else must be measured."""
+    found = importlib.util.find_spec("transport")
+    origin = os.path.realpath(found.origin) if found and found.origin else "nowhere"
+    if not origin.startswith(os.path.realpath(os.path.join(tree, "transport")) + os.sep):
+        raise ImportError(f"transport would be imported from {origin}")
+
+
 def main() -> None:
     """Reads the job, runs the peer's side of it, reports."""
     die_with_parent()
@@ -34,6 +43,8 @@ def main() -> None:
         os.sched_setaffinity(0, config["pin"])
     job = Job(config, sys.stdin, replies)
     try:
+        if config.get("tree"):
+            check_tree(config["tree"])
         peer = load_peer(config["peer"], config["module"])
         if job.role == "client":
             job.pool  # noqa: B018  (made before the clock starts)
