@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from typing import Any
 
 from bench.job import Job
 from bench.peers import load_peer
@@ -33,18 +34,27 @@ def check_tree(tree: str) -> None:
         raise ImportError(f"transport would be imported from {origin}")
 
 
+def import_early(config: dict[str, Any]) -> None:
+    """Of many processes that start at once and will share a core: imports on any core. Ours start no threads by it."""
+    peer = load_peer(config["peer"], config["module"])
+    for name in (*peer.modules, *(["uvloop"] if peer.loop == "uvloop" else [])):
+        importlib.import_module(name)
+
+
 def main() -> None:
     """Reads the job, runs the peer's side of it, reports."""
     die_with_parent()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to standard error
     config = json.loads(sys.stdin.readline())
-    if config["cores"] and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, config["pin"])
     job = Job(config, sys.stdin, replies)
     try:
         if config.get("tree"):
             check_tree(config["tree"])
+        if config.get("turns"):
+            import_early(config)
+        if config["cores"] and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, config["pin"])
         peer = load_peer(config["peer"], config["module"])
         if job.role == "client":
             job.pool  # noqa: B018  (made before the clock starts)

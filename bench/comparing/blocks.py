@@ -1,8 +1,8 @@
 """Measures trees side by side: one block is fresh processes of every tree at one case, which then take turns.
 
 Each tree has two pairs of processes in a block. Between two pairs of one tree lies nothing but noise, so the very
-figures that compare the trees also say how large noise was. The turns of a block go round in random order. It must never
-let two pairs run at once while it measures, and it keeps the figure of every turn.
+figures that compare the trees also say how large noise was. The turns of a block go round in random order. It must
+never let two pairs run at once while it measures, and it keeps the figure of every turn.
 """
 
 from __future__ import annotations
