@@ -130,7 +130,7 @@ class Nats(CallbackPeer):
         address = {"url": url, "broker": pid}
         self.client = client = await self.open(job, address)
         publish = client.publish
-        if job.is_throughput:
+        if job.is_one_way:
             take = job.counter(reliable=True).take
 
             async def count(message: Any) -> None:

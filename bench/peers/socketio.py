@@ -52,7 +52,7 @@ class SocketIo(CallbackPeer):
         server = socketio.AsyncServer(
             async_mode="aiohttp", transports=["websocket"], async_handlers=False, max_http_buffer_size=BUFFER_BYTES
         )
-        if job.is_throughput:
+        if job.is_one_way:
             take = job.counter(reliable=True).take
 
             async def on_message(_sid: str, message: bytes) -> None:
