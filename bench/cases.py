@@ -81,6 +81,7 @@ class Case:
         laps = self.burst // (self.payload * self.fanout) if self.fanout > 1 else 1
         extra += f", {laps} laps a turn of the loop" if laps > 1 else ""
         codec = ", msgpack dict" if self.codec == "msgpack" else ""
+        extra += "" if self.link is None else f"; {self.link.title}"
         return f"{what}, {size}{codec}{extra}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,11 +112,14 @@ def latency(payload: int, placement: str = SAME, codec: str = "raw") -> Case:
     return Case(f"latency-{payload}{suffix}{where}", LATENCY, payload, codec=codec, placement=placement)
 
 
-def throughput(payload: int, placement: str = EACH, codec: str = "raw") -> Case:
-    """A one-way case."""
+def throughput(payload: int, placement: str = EACH, codec: str = "raw", link: Link | None = None) -> Case:
+    """A one-way case, over loopback or over `link`."""
     suffix = "" if codec == "raw" else f"-{codec}"
     where = "" if placement == EACH else f"-{placement}"
-    return Case(f"throughput-{payload}{suffix}{where}", THROUGHPUT, payload, codec=codec, placement=placement)
+    where += "" if link is None else f"-{link.id}"
+    return Case(
+        f"throughput-{payload}{suffix}{where}", THROUGHPUT, payload, codec=codec, placement=placement, link=link
+    )
 
 
 def mixed_sizes() -> Case:

@@ -217,9 +217,10 @@ class Job:
         if counter is None:
             self._say({"finished": {"memory": memory_bytes()}})
             return
-        stall = OPEN_STALL_S if self.is_open else STALL_S
-        settle = (OPEN_SETTLE_S if self.is_open else SETTLE_S) + self.link_s
-        seen, deadline, since = -1, monotonic() + (OPEN_FINISH_S if self.is_open else FINISH_S), monotonic()
+        slow = self.is_open or self.case.link is not None
+        stall = OPEN_STALL_S if slow else STALL_S
+        settle = (OPEN_SETTLE_S if slow else SETTLE_S) + self.link_s
+        seen, deadline, since = -1, monotonic() + (OPEN_FINISH_S if slow else FINISH_S), monotonic()
         while monotonic() < deadline:
             if expected is not None and counter.count >= expected:
                 sleep(0.01)  # whatever comes now would be one too many

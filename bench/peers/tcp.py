@@ -12,7 +12,6 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.cases import LATENCY, THROUGHPUT
 from bench.job import Job
 from bench.peers.protocols import ProtocolPeer
 
@@ -81,7 +80,6 @@ class KernelTcp(ProtocolPeer):
         self.congestion = congestion
         self.tuned = tuned
         self.title = f"kernel TCP, {congestion}{', tuned' if tuned else ''}, uvloop Protocol"
-        self.modes = frozenset({LATENCY, THROUGHPUT})
         self.note = f"congestion control {congestion}, whatever the machine's default"
 
     def missing(self) -> str | None:
@@ -103,9 +101,11 @@ class KernelTcp(ProtocolPeer):
         if not self.tuned:
             return found
         with socket.socket() as sock:
-            had = enlarge(sock) or {"SO_SNDBUF, SO_RCVBUF": "left to the kernel: 4 MiB are above its limits"}
+            had = enlarge(sock)
             taken = thin(sock)
-        found |= {name: str(size) for name, size in had.items()}
+        found |= {name: str(size) for name, size in had.items()} or {
+            "SO_SNDBUF, SO_RCVBUF": "left to the kernel: 4 MiB are above its limits"
+        }
         found["TCP_NOTSENT_LOWAT"] = f"{NOTSENT_BYTES} (Linux, man page tcp(7))"
         found["thin streams"] = f"{', '.join(taken) or 'none'} (Linux, Documentation/networking/tcp-thin)"
         return found
