@@ -128,9 +128,7 @@ def parser() -> argparse.ArgumentParser:
     )
     cli_open.add(command)
     virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
-    link = commands.add_parser("link", help="is the emulated link what was asked for? Linux with root, PASS or FAIL")
-    link.add_argument("--validate", action="store_true", required=True, help="run the suite (a minute)")
-    link.add_argument("--link", default=None, metavar="TEXT", help="only what suits this one: rtt=50ms,loss=2%%")
+    link_options(commands)
     commands.add_parser("peers", help="what can be compared, and what is installed")
     in_turns(
         command(
@@ -163,6 +161,13 @@ def in_turns(sub: argparse.ArgumentParser, side_by_side: Callable[..., None], pa
     sub.set_defaults(peers=comparing.PEERS)
     sub.add_argument("--turns", type=positive_int, default=comparing.TURNS,
                      help=f"of each pair of processes in a block (default {comparing.TURNS})")  # fmt: skip
+
+
+def link_options(commands: Any) -> None:
+    """`link` has no rounds and no result file."""
+    link = commands.add_parser("link", help="is the emulated link what was asked for? Linux with root, PASS or FAIL")
+    link.add_argument("--validate", action="store_true", required=True, help="run the suite (a minute)")
+    link.add_argument("--link", default=None, metavar="TEXT", help="only what suits this one: rtt=50ms,loss=2%%")
 
 
 def positive(text: str) -> float:
@@ -435,7 +440,11 @@ def run_link(options: argparse.Namespace) -> int:
     if reason := emulator.why_not():
         print(f"bench: {reason}", file=sys.stderr)
         return 2
-    return validation.validate(link)
+    try:
+        return validation.validate(link)
+    except validation.FAILURES as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
 
 
 def run_peers(_options: argparse.Namespace) -> int:

@@ -200,7 +200,8 @@ class Emulator:
         try:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-            with contextlib.suppress(EmulatorFailed):  # it died: what was heard last stays, and `report` says so
+            self._last = None
+            with contextlib.suppress(EmulatorFailed):  # it died, and `report` says so
                 self._last = self._hear(END_S)
         finally:
             self._kill()
@@ -275,6 +276,6 @@ class Emulator:
                 raise EmulatorFailed("the router is gone") from None
             self._last = self._hear(ANSWER_S)
         elif self._last is None:
-            raise EmulatorFailed("the router died before its report")
+            raise EmulatorFailed("the router died before its last report")
         why = verdict(self.link, self._last)
         return {**self._last, "valid": why is None, "why": why, "unpublishable": self.unpublishable}

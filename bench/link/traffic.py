@@ -77,13 +77,16 @@ class Flow:
                 self.sock.sendto(STAMP.pack(self.sent, now) + filler, self.peer)
                 self.sent += 1
                 due += plan["every_ns"]
-            try:
-                data = self.sock.recv(1 << 16)
-            except BlockingIOError:
-                continue
-            self._take(data, monotonic_ns())
+            self._take()
+        while self._take():  # what came while this process was held up
+            pass
 
-    def _take(self, data: bytes, now: int) -> None:
+    def _take(self) -> bool:
+        try:
+            data = self.sock.recv(1 << 16)
+        except BlockingIOError:
+            return False
+        now = monotonic_ns()
         number, _ = STAMP.unpack_from(data)
         self.received += 1
         if self.last_ns:
@@ -92,10 +95,11 @@ class Flow:
         self.last_ns = now
         if self.seen[number]:
             self.twice += 1
-            return
+            return True
         self.seen[number] = 1
         self.late += number < self.latest
         self.latest = max(self.latest, number)
+        return True
 
     def result(self) -> dict[str, Any]:
         """Counts and times."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from time import monotonic, monotonic_ns
 from typing import Any
 
-from bench.child import Child
-from bench.link.emulator import LATE_MS_MAX, LATE_SHARE_MAX, SIDES, Emulator
+from bench.child import Child, ChildFailed
+from bench.link.emulator import LATE_MS_MAX, LATE_SHARE_MAX, SIDES, Emulator, EmulatorFailed
 from bench.link.model import Link
 from bench.link.traffic import SMALLEST
+from bench.native_build import BuildFailed
 from bench.progress import Progress
 from bench.tables import table
 
@@ -32,6 +33,8 @@ START_NS = 100_000_000
 REPLY_S = 20.0
 SETTLE_S = 0.5
 PING_RATE = 200
+FAILURES = (ChildFailed, EmulatorFailed, BuildFailed, OSError)
+"""What `validate` raises where a check could not be made."""
 QUIET = {"count": 0, "size": SMALLEST, "every_ns": 1, "expect": 0, "echo": False}
 
 
@@ -65,7 +68,7 @@ def cross(
     """Runs both plans at once over a new emulated link, and `SETTLE_S` and the link's delays longer.
 
     Raises:
-        ChildFailed, EmulatorFailed, BuildFailed, OSError: it could not be done.
+        FAILURES: it could not be done.
     """
     longest_s = (2 * (link.delay_ms + link.jitter_ms + link.reorder_ms)) / 1e3
     if link.rate_mbit:
@@ -384,7 +387,7 @@ def validate(link: Link | None = None) -> int:
     """Runs the suite, or what suits `link`; prints the table. Gives 0, or 1 when a row failed.
 
     Raises:
-        ChildFailed, EmulatorFailed, BuildFailed, OSError: it could not be run.
+        FAILURES: a check could not be made.
     """
     checks = suite_for(link) if link else suite()
     rows: list[Row] = []
