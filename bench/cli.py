@@ -18,7 +18,7 @@ from bench.campaign import Campaign, Request
 from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, BadCase, Case, latency, throughput
 from bench.comparing import command as comparing
 from bench.comparing import trees
-from bench.link.model import BadLink
+from bench.link.model import BadLink, Link
 from bench.peers import all_peers, select
 from bench.probes import connections, imports, slow_reader
 from bench.progress import Progress
@@ -128,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
     )
     cli_open.add(command)
     virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
+    link_options(commands)
     commands.add_parser("peers", help="what can be compared, and what is installed")
     in_turns(
         command(
@@ -160,6 +161,13 @@ def in_turns(sub: argparse.ArgumentParser, side_by_side: Callable[..., None], pa
     sub.set_defaults(peers=comparing.PEERS)
     sub.add_argument("--turns", type=positive_int, default=comparing.TURNS,
                      help=f"of each pair of processes in a block (default {comparing.TURNS})")  # fmt: skip
+
+
+def link_options(commands: Any) -> None:
+    """`link` has no rounds and no result file."""
+    link = commands.add_parser("link", help="is the emulated link what was asked for? Linux with root, PASS or FAIL")
+    link.add_argument("--validate", action="store_true", required=True, help="run the suite (a minute)")
+    link.add_argument("--link", default=None, metavar="TEXT", help="only what suits this one: rtt=50ms,loss=2%%")
 
 
 def positive(text: str) -> float:
@@ -424,6 +432,21 @@ def run_compare(options: argparse.Namespace) -> int:
     return comparison.status_of(changes)
 
 
+def run_link(options: argparse.Namespace) -> int:
+    """`link`."""
+    from bench.link import emulator, validation
+
+    link = Link.parse(options.link) if options.link else None
+    if reason := emulator.why_not():
+        print(f"bench: {reason}", file=sys.stderr)
+        return 2
+    try:
+        return validation.validate(link)
+    except validation.FAILURES as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+
+
 def run_peers(_options: argparse.Namespace) -> int:
     """`peers`."""
     rows = [
@@ -452,6 +475,7 @@ COMMANDS = {
     "compare": run_compare,
     "aa": comparing.run_aa,
     "report": run_report,
+    "link": run_link,
     "peers": run_peers,
 }
 
