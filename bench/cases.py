@@ -28,6 +28,10 @@ CONNECTIONS_MAX = 10_000
 RATE_MAX = 1_000_000.0  # messages a second, all connections together
 
 
+class BadCase(ValueError):
+    """A configuration that can't be run; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One configuration.
@@ -137,12 +141,10 @@ def open_loop(
     """An open-loop case: `connections` times `rate` messages a second, one way.
 
     Raises:
-        ValueError: more connections or messages than the harness can plan.
+        BadCase: more connections or messages than the harness can plan.
     """
     if not 1 <= connections <= CONNECTIONS_MAX or not 0 < rate * connections <= RATE_MAX:
-        raise ValueError(
-            f"an open loop has 1 to {CONNECTIONS_MAX} connections and up to {RATE_MAX:g} messages a second"
-        )
+        raise BadCase(f"an open loop has 1 to {CONNECTIONS_MAX} connections and up to {RATE_MAX:g} messages a second")
     name = f"open-{payload}-{connections}x{rate:g}" + ("-poisson" if arrival == POISSON else "")
     name += "" if link is None else f"-{link.id}"
     name += "" if placement == EACH else f"-{placement}"

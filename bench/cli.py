@@ -15,7 +15,9 @@ from typing import Any
 
 from bench import bars, cli_open, comparison, report, schema, tables
 from bench.campaign import Campaign, Request
-from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, Case, latency, throughput
+from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, BadCase, Case, latency, throughput
+from bench.comparing import command as comparing
+from bench.comparing import trees
 from bench.link.model import BadLink
 from bench.peers import all_peers, select
 from bench.probes import connections, imports, slow_reader
@@ -127,16 +129,37 @@ def parser() -> argparse.ArgumentParser:
     cli_open.add(command)
     virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
     commands.add_parser("peers", help="what can be compared, and what is installed")
-    pair = commands.add_parser(
-        "compare", help="what changed between two result files; exit status 1 if ours got slower"
+    in_turns(
+        command(
+            "compare",
+            "what changed between two commits, folders or result files; exit status 1 if ours got slower",
+            comparing.BLOCKS,
+            0.04,
+            0.08,
+        ),
+        side_by_side,
+        pair=True,
     )
-    pair.add_argument("old", type=Path)
-    pair.add_argument("new", type=Path)
+    in_turns(command("aa", "this checkout against itself: how often a difference is seen that is none",
+                     comparing.BLOCKS, 0.04, 0.08), side_by_side, pair=False)  # fmt: skip
     again = commands.add_parser("report", help="tables, HTML and README block of a result file")
     again.add_argument("file", type=Path)
     again.add_argument("--html", type=Path, help="where to write the HTML report (default: beside the file)")
     again.add_argument("--readme", type=Path, help="rewrite the block between bench:begin and bench:end in this file")
     return top
+
+
+def in_turns(sub: argparse.ArgumentParser, side_by_side: Callable[..., None], pair: bool) -> None:
+    """The options of commands that measure trees in turns; `--seconds` is the measured part of a turn."""
+    if pair:
+        sub.add_argument("old", help="a commit, a folder with the package in it, or a result file")
+        sub.add_argument("new")
+    else:
+        sub.add_argument("--repetitions", type=positive_int, default=20, help="of the whole comparison (default 20)")
+    side_by_side(sub, "64", comparing.PLACEMENT)
+    sub.set_defaults(peers=comparing.PEERS)
+    sub.add_argument("--turns", type=positive_int, default=comparing.TURNS,
+                     help=f"of each pair of processes in a block (default {comparing.TURNS})")  # fmt: skip
 
 
 def positive(text: str) -> float:
@@ -386,8 +409,13 @@ def run_report(options: argparse.Namespace) -> int:
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    """`compare`."""
-    old, new = schema.load(options.old), schema.load(options.new)
+    """`compare`: two result files, or two trees."""
+    files = [Path(name).is_file() for name in (options.old, options.new)]
+    if not any(files):
+        return comparing.run_trees(options)
+    if not all(files):
+        raise trees.TreeError("a result file can only be compared with another result file")
+    old, new = schema.load(Path(options.old)), schema.load(Path(options.new))
     changes = comparison.compare(old, new)
     if not changes:
         print("bench: the files have no peer at the same case in common", file=sys.stderr)
@@ -422,6 +450,7 @@ COMMANDS = {
     "scenarios": run_scenarios,
     "virtual": run_virtual,
     "compare": run_compare,
+    "aa": comparing.run_aa,
     "report": run_report,
     "peers": run_peers,
 }
@@ -446,6 +475,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return 130
-    except (KeyError, BadLink, schema.SchemaError, FileNotFoundError, report.ReadmeError) as error:
+    except (
+        KeyError, BadCase, BadLink, schema.SchemaError, trees.TreeError, FileNotFoundError, report.ReadmeError
+    ) as error:  # fmt: skip
         print(f"bench: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import sys
 import threading
 import traceback
@@ -17,6 +18,7 @@ from time import monotonic, sleep
 from typing import IO, Any, NoReturn
 
 from bench.cases import LATENCY, OPEN, Case
+from bench.comparing.turns import TurnLoop, Turns, TurnSender
 from bench.load import ClosedLoop, Counter, Sender
 from bench.message import Pool
 from bench.openloop import Arrivals, OpenLoop
@@ -60,6 +62,8 @@ class Job:
         self.warmup: float = config["warmup"]
         self._pids: dict[str, int] = config["pids"] or {"both": os.getpid()}
         self._cores = set(config["cores"]) or set(os.sched_getaffinity(0))
+        self._turns = Turns(**config["turns"]) if config.get("turns") else None
+        self._go: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()  # from the control thread, where there is one
         self._commands = commands
         self._replies = replies
         self._lock = threading.Lock()
@@ -77,14 +81,32 @@ class Job:
         """The measured stretch, watching both processes."""
         return Window(self._pids, self._cores)
 
+    def watch_process(self, name: str, pid: int) -> None:
+        """Counts another process, a broker, into what a message costs; to be called before the first message."""
+        self._pids[name] = pid
+
     # Loads -----------------------------------------------------------------------------------------------------
     def closed_loop(self) -> ClosedLoop:
         """The load of a latency client; give it back to `report_latency`."""
+        if self._turns:
+            return TurnLoop(self.pool, self._turns, self.window(), self.fail, self.wait_turn)
         return ClosedLoop(self.pool, self.seconds, self.warmup, self.window(), self.fail)
 
     def sender(self) -> Sender:
         """The load of a sending side; give it back to `report_sent`."""
+        if self._turns:
+            return TurnSender(self.pool, self._turns, self.window(), self.wait_turn)
         return Sender(self.pool, self.seconds, self.warmup, self.window())
+
+    def wait_turn(self, said: dict[str, Any]) -> bool:
+        """Says how the last turn went, then blocks this process until the parent wants the next (False: no more)."""
+        self._say({"turn": said})
+        if self._has_control:
+            return bool(self._go.get()["do"] == "go")
+        line = self._commands.readline()
+        if not line:
+            os._exit(0)
+        return bool(json.loads(line)["do"] == "go")
 
     def counter(self, reliable: bool) -> Any:
         """The receiving side: what `take`s every message of every connection, the same one whenever asked.
@@ -177,7 +199,7 @@ class Job:
         asleep, each of its system calls costs more (its descriptors are shared from then on), and a peer that has no
         thread of its own would seem slower than it is.
         """
-        if sys.platform == "linux" and self.case.mode == LATENCY:
+        if not self._has_control:
             return
         threading.Thread(target=self._control, name="bench-control", daemon=True).start()
 
@@ -186,6 +208,8 @@ class Job:
             command = json.loads(line)
             if command["do"] == "finish":
                 self._finish(command.get("expected"))
+            else:
+                self._go.put(command)
         os._exit(0)
 
     def _finish(self, expected: int | None) -> None:
@@ -224,6 +248,11 @@ class Job:
         with self._lock:
             self._replies.write(json.dumps(message) + "\n")
             self._replies.flush()
+
+    @property
+    def _has_control(self) -> bool:
+        """Whether this process has the thread that serves `finish`."""
+        return sys.platform != "linux" or self.is_one_way
 
     @property
     def is_one_way(self) -> bool:

@@ -10,7 +10,7 @@ import random
 from array import array
 from dataclasses import dataclass
 
-from bench.cases import POISSON, Case
+from bench.cases import POISSON, BadCase, Case
 
 TAIL_MESSAGES = 16  # of each connection, behind the last one that counts, so that this is in the midst of a stream
 TAIL_S_MAX = 1.0
@@ -46,14 +46,12 @@ def make_schedule(case: Case, seconds: float, warmup: float, seed: int) -> Sched
         seed: of phases and of Poisson gaps.
 
     Raises:
-        ValueError: more messages than `MESSAGES_MAX`.
+        BadCase: more messages than `MESSAGES_MAX`.
     """
     tail = min(TAIL_S_MAX, TAIL_MESSAGES / case.rate)
     end = warmup + seconds + tail
     if end * case.rate * case.connections > MESSAGES_MAX:
-        raise ValueError(
-            f"{end * case.rate * case.connections:.0f} messages are planned, {MESSAGES_MAX} at most can be"
-        )
+        raise BadCase(f"{end * case.rate * case.connections:.0f} messages are planned, {MESSAGES_MAX} at most can be")
     rng = random.Random(f"{seed}/{case.id}/schedule")
     plan: list[tuple[int, int]] = []
     for connection in range(case.connections):

@@ -61,7 +61,7 @@ def grid(
 
 def rates(payload: int, wanted: Sequence[float], connections: int = 1, arrival: str = CONSTANT) -> list[Case]:
     """Latency against offered rate, over loopback."""
-    return [open_loop(payload, rate / connections, connections, arrival=arrival) for rate in wanted]
+    return [open_loop(payload, rate / max(1, connections), connections, arrival=arrival) for rate in wanted]
 
 
 def over(links: Sequence[Link], payload: int = 64) -> list[Case]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from bench.cases import CONSTANT, POISSON, Case, open_loop
@@ -25,7 +27,7 @@ def test_a_constant_plan_has_a_period_and_phases() -> None:
     phases = set()
     for connection in range(4):
         due = [at for at, where in zip(plan.due, plan.connection, strict=True) if where == connection]
-        assert all(abs(later - earlier - 20_000_000) <= 1 for earlier, later in zip(due, due[1:], strict=False))
+        assert all(abs(later - earlier - 20_000_000) <= 1 for earlier, later in pairwise(due))
         assert 0 <= due[0] < 20_000_000
         phases.add(due[0])
     assert len(phases) == 4
@@ -36,7 +38,7 @@ def test_a_constant_plan_has_a_period_and_phases() -> None:
 
 def test_a_poisson_plan_has_gaps_like_an_exponential() -> None:
     plan = make_schedule(open_loop(64, 1000, 1, arrival=POISSON), 20, 1, 5)
-    gaps = [later - earlier for earlier, later in zip(plan.due, plan.due[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(plan.due)]
     mean = sum(gaps) / len(gaps)
     assert mean == pytest.approx(1e6, rel=0.05)
     spread = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
