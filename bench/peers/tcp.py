@@ -80,7 +80,7 @@ class KernelTcp(ProtocolPeer):
         self.name = name
         self.congestion = congestion
         self.tuned = tuned
-        self.title = f"kernel TCP, {congestion}{', tuned' if tuned else ''}, uvloop Protocol"
+        self.title = f"kernel TCP, {congestion}{', tuned' if tuned else ''}, framed"
         self.modes = frozenset({LATENCY, THROUGHPUT})
         self.note = f"congestion control {congestion}, whatever the machine's default"
 
