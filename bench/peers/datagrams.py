@@ -139,9 +139,7 @@ class DatagramPeer(CallbackPeer):
             job.report_sent(sender)
             return
         counter = job.counter(reliable=False) if job.is_throughput else None
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: Count(counter) if counter else Echo(), (job.host, 0)
-        )
+        transport, _ = await loop.create_datagram_endpoint(lambda: Count(counter) if counter else Echo(), (job.host, 0))
         tune_datagram(transport.get_extra_info("socket"))
         job.ready(transport.get_extra_info("sockname")[:2])
 

@@ -1,7 +1,7 @@
 """pynng, blocking calls over tcp: one PAIR socket each side.
 
-NNG's own threads move the bytes, pinned with the process. A socket keeps as many messages as its buffers are long and
-`send` blocks above that: this is the back-pressure. 128 messages were the fastest of 0 (the default), 16, 128 and 1,000.
+NNG's own threads move the bytes, pinned with the process. A socket keeps as many messages as its buffers are long, and
+`send` blocks above that: this is the back-pressure. 128 messages were the fastest of 0 (the default), 16, 128, 1,000.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return"

@@ -1,9 +1,9 @@
 """QUIC by aioquic and by its fork qh3, on uvloop: one bidirectional stream, four bytes of length before each message.
 
-Both are used alike, by callbacks: a subclass of `QuicConnectionProtocol`, whose `quic_event_received` cuts messages from
-the stream and whose `send` is `send_stream_data`, followed by `transmit`, as their documentation asks for. Neither has
-back-pressure of its own: `send_stream_data` takes whatever it is given. So the sender looks at what waits in the stream
-and pauses above a mark.
+Both are used alike, by callbacks: a subclass of `QuicConnectionProtocol`, whose `quic_event_received` cuts messages
+from the stream and whose `send` is `send_stream_data`, followed by `transmit`, as their documentation asks for. Neither
+has back-pressure of its own: `send_stream_data` takes whatever it is given. So the sender looks at what waits in the
+stream and pauses above a mark.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return,misc"
@@ -61,11 +61,11 @@ def fingerprint() -> str:
 
 def connection_class(package: str) -> Any:
     """The protocol of one connection, on the library's own; `take` and `drained` are set before data can come."""
-    base = importlib.import_module(f"{package}.asyncio.protocol").QuicConnectionProtocol
+    base: Any = importlib.import_module(f"{package}.asyncio.protocol").QuicConnectionProtocol
     received = importlib.import_module(f"{package}.quic.events").StreamDataReceived
     own_buffer_size = package == "qh3"
 
-    class Connection(base):
+    class Connection(base):  # type: ignore[valid-type]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.cutter = Cutter(self.send)
