@@ -147,7 +147,7 @@ class Kcp(CallbackPeer):
         """See `Peer`."""
         return {
             "nodelay": f"1, {INTERVAL_MS}, 2, 1: fast mode ('Turbo Mode' of KCP's README, Protocol Configuration)",
-            "wndsize": f"{WINDOW_PACKETS}, {WINDOW_PACKETS}, as in KCP's own test program (test.cpp); its default sends 32",
+            "wndsize": f"{WINDOW_PACKETS}, {WINDOW_PACKETS}, as in KCP's own test (test.cpp); its default sends 32",
             "mtu": f"{MTU} (default)",
             "flush": "at once, as the kcp package's README does; KCP's own clock would wait up to 10 ms",
             "back-pressure": f"ours: the sender pauses while {HIGH_PACKETS} packets wait",

@@ -106,8 +106,10 @@ class KernelTcp(ProtocolPeer):
             had, taken = enlarge(sock), thin(sock)
         for name in ("SO_SNDBUF", "SO_RCVBUF"):
             found[name] = str(had.get(name, "left to the kernel, whose limit is below 4 MiB"))
-        found["TCP_NOTSENT_LOWAT"] = f"{NOTSENT_BYTES} (Linux, man page tcp(7))"
-        found["thin streams"] = f"{', '.join(taken) or 'none'} (Linux, Documentation/networking/tcp-thin)"
+        found["TCP_NOTSENT_LOWAT"] = f"{NOTSENT_BYTES} (Linux documentation, ip-sysctl, tcp_notsent_lowat)"
+        found["thin streams"] = (
+            f"{', '.join(taken) or 'none'} (Linux documentation, tcp-thin; the second is without effect since 4.11)"
+        )
         return found
 
     def tune(self, sock: socket.socket) -> None:
