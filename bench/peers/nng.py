@@ -29,8 +29,8 @@ class Nng(BlockingPeer):
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
         return {
-            "pattern": "Pair0, bidirectional and one-to-one (pynng documentation, page 'Core', Pair0); NNG's manual "
-            "page nng_pair says that back-pressure keeps messages from being discarded where no device lies between",
+            "pattern": "Pair0, bidirectional and one-to-one (pynng documentation, page 'Pynng's core "
+            "functionality'); with no device in between, back-pressure discards nothing (NNG manual, page nng_pair)",
             "tcp_nodelay": "True (default)",
             "recv_buffer_size, send_buffer_size": f"{BUFFERED_MESSAGES} messages for throughput, the default otherwise",
             "recv_max_size": "0, unlimited",

@@ -36,7 +36,7 @@ class SocketIo(CallbackPeer):
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
         return {
-            "server": "AsyncServer in aiohttp (python-socketio documentation, page 'The Socket.IO Server', deployment)",
+            "server": "AsyncServer in aiohttp (python-socketio documentation, 'Deployment', first for asyncio)",
             "transports": "websocket only",
             "async_handlers": "False: one event after the other, in order, without a task for each",
             "max_http_buffer_size": "2 MiB, above the payload",
