@@ -108,7 +108,7 @@ class KernelTcp(ProtocolPeer):
             found[name] = str(had.get(name, "left to the kernel, whose limit is below 4 MiB"))
         found["TCP_NOTSENT_LOWAT"] = f"{NOTSENT_BYTES} (Linux documentation, ip-sysctl, tcp_notsent_lowat)"
         found["thin streams"] = (
-            f"{', '.join(taken) or 'none'} (Linux documentation, tcp-thin; newer kernels take the second without effect)"
+            f"{', '.join(taken) or 'none'} (Linux documentation, tcp-thin; newer kernels ignore the second)"
         )
         return found
 
