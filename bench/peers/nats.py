@@ -1,8 +1,8 @@
 """nats-py on uvloop with a nats-server of its own between the two: core NATS, publish and subscribe over tcp.
 
 Each message crosses two connections and a broker, a third process that runs where the server does and whose CPU is
-counted. Core NATS has no back-pressure from a subscriber to a publisher: what a slow subscriber leaves lying is dropped.
-So the sender lets the receiver answer the last message of every run, and holds back while too many runs are unanswered.
+counted. Core NATS has no back-pressure from a subscriber to a publisher: what a slow subscriber leaves is dropped. So
+the sender lets the receiver answer the last message of every run, and holds back while too many are unanswered.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return"

@@ -1,7 +1,7 @@
 """pynng, blocking calls over tcp: one PAIR socket each side.
 
-NNG's own threads move the bytes, pinned with the process. A socket keeps as many messages as its buffers are long and
-`send` blocks above that: this is the back-pressure. 128 messages were the fastest of 0 (the default), 16, 128 and 1,000.
+NNG's own threads move the bytes, pinned with the process. A socket keeps as many messages as its buffers are long, and
+`send` blocks above that: this is the back-pressure. 128 messages were the fastest of 0 (the default), 16, 128, 1,000.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return"
@@ -31,8 +31,8 @@ class Nng(BlockingPeer):
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
         return {
-            "pattern": "Pair0, bidirectional and one-to-one (pynng documentation, page 'Core', Pair0); NNG's manual "
-            "page nng_pair says that back-pressure keeps messages from being discarded where no device lies between",
+            "pattern": "Pair0, bidirectional and one-to-one (pynng documentation, page 'Pynng's core "
+            "functionality'); with no device in between, back-pressure discards nothing (NNG manual, page nng_pair)",
             "tcp_nodelay": "True (default)",
             "recv_buffer_size, send_buffer_size": f"{BUFFERED_MESSAGES} messages for throughput, the default otherwise",
             "recv_max_size": "0, unlimited",

@@ -1,9 +1,9 @@
 """QUIC by aioquic and by its fork qh3, on uvloop: one bidirectional stream, four bytes of length before each message.
 
-Both are used alike, by callbacks: a subclass of `QuicConnectionProtocol`, whose `quic_event_received` cuts messages from
-the stream and whose `send` is `send_stream_data`, followed by `transmit`, as their documentation asks for. Neither has
-back-pressure of its own: `send_stream_data` takes whatever it is given. So the sender looks at what waits in the stream
-and pauses above a mark.
+Both are used alike, by callbacks: a subclass of `QuicConnectionProtocol`, whose `quic_event_received` cuts messages
+from the stream and whose `send` is `send_stream_data`, followed by `transmit`, as their documentation asks for. Neither
+has back-pressure of its own: `send_stream_data` takes whatever it is given. So the sender looks at what waits in the
+stream and pauses above a mark.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return,misc"
@@ -66,7 +66,7 @@ def connection_class(package: str) -> Any:
     received = importlib.import_module(f"{package}.quic.events").StreamDataReceived
     own_buffer_size = package == "qh3"
 
-    class Connection(base):
+    class Connection(base):  # type: ignore[valid-type]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.cutter = Cutter(self.send)

@@ -39,7 +39,7 @@ class SocketIo(CallbackPeer):
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
         return {
-            "server": "AsyncServer in aiohttp (python-socketio documentation, page 'The Socket.IO Server', deployment)",
+            "server": "AsyncServer in aiohttp (python-socketio documentation, 'Deployment', first for asyncio)",
             "transports": "websocket only",
             "async_handlers": "False: one event after the other, in order, without a task for each",
             "max_http_buffer_size": "2 MiB, above the payload",
@@ -55,18 +55,16 @@ class SocketIo(CallbackPeer):
         server = socketio.AsyncServer(
             async_mode="aiohttp", transports=["websocket"], async_handlers=False, max_http_buffer_size=BUFFER_BYTES
         )
-        if job.is_one_way:
-            take = job.counter(reliable=True).take
+        counter = job.counter(reliable=True) if job.is_one_way else None
 
-            async def on_message(sid: str, message: bytes) -> None:
-                take(message)
+        async def count(_sid: str, message: bytes) -> None:
+            assert counter is not None
+            counter.take(message)
 
-        else:
+        async def echo(sid: str, message: bytes) -> None:
+            await server.emit(EVENT, message, to=sid)
 
-            async def on_message(sid: str, message: bytes) -> None:
-                await server.emit(EVENT, message, to=sid)
-
-        server.on(EVENT, on_message)
+        server.on(EVENT, count if counter else echo)
         app = web.Application()
         server.attach(app)
         self.runner = web.AppRunner(app, access_log=None)

@@ -18,17 +18,11 @@ from bench import pair, runner
 from bench.cases import EACH, FREE, SAME, Case, latency, throughput
 from bench.child import Child, ChildFailed
 from bench.peers import all_peers
-from bench.peers.base import Peer
-from bench.runner import Entry, Plan, run_plan, run_round
+from bench.runner import Entry, Plan, run_plan
 from tests.bench.broken_peers import PEERS as BROKEN
+from tests.bench.rounds import SHORT, one_round
 
 BROKEN_PEERS = {peer.name: peer for peer in BROKEN}
-SHORT: dict[str, Any] = {"rounds": 1, "seconds": 0.15, "warmup": 0.05, "seed": 3}
-
-
-def one_round(case: Case, peer: Peer) -> dict[str, Any]:
-    plan = Plan([(case, [Entry(peer.name, peer)])], **SHORT)
-    return run_round(plan, case, plan.work[0][1][0], 0, 0)
 
 
 def processes() -> set[str]:
