@@ -117,9 +117,7 @@ def build(tree: Tree, donors: list[Path], workspace: Workspace, say: Callable[[s
     python = builder() if (tree.sources / "setup.py").exists() else None
     if python is None:
         if (tree.sources / "setup.py").exists():
-            say(
-                f"{tree.name}: runs interpreted, for no Cython {CYTHON_MIN} was found; BENCH_BUILD_PYTHON names another"
-            )
+            say(f"{tree.name}: runs interpreted: no Cython {CYTHON_MIN} here, nor where BENCH_BUILD_PYTHON says")
     else:
         taken = sum(take_over(python, tree.sources, donor) for donor in donors)
         suffix = asked(python, ASK, ROOT)[1]
