@@ -186,7 +186,8 @@ def run_trees(options: Any) -> int:
         trees, compiled, donors = {}, {}, [ROOT]
         for name, source in sources.items():
             trees[name] = workspace.unpack(name, source)
-            compiled[name] = build(trees[name], donors, workspace, lambda line: print(line, file=sys.stderr))
+            own = [source.folder] if source.folder else []
+            compiled[name] = build(trees[name], own + donors, workspace, lambda line: print(line, file=sys.stderr))
             donors.append(trees[name].sources)
         if compiled[OLD] != compiled[NEW]:
             print(f"compiled: old {compiled[OLD]}, new {compiled[NEW]}", file=sys.stderr)
