@@ -1,4 +1,4 @@
-"""Which open-loop cases of a result belong together: the same but for one quantity, loss at every round-trip time first.
+"""Which open-loop cases of a result belong together: the same but for one quantity.
 
 Works on the cases of a result file alone, so that it finds a series whichever command made it. It must never look at a
 figure.
@@ -115,7 +115,7 @@ AXES = (
     Axis("payload", "payload, bytes", lambda case: case["payload"], ("payload",), lambda value: bytes_text(int(value)),
          log=True, fewest=3),
     Axis("connections", "connections", lambda case: case["connections"], ("connections", "rate"),
-         lambda value: count_text(value), log=True),
+         count_text, log=True),
 )  # fmt: skip
 
 

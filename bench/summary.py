@@ -67,7 +67,7 @@ class Cell:
 
     @property
     def status(self) -> str:
-        """ "OK" when a round counts; else what its rounds are, "FAIL" before "INVALID"."""
+        """OK when a round counts; else what its rounds are, FAIL before INVALID."""
         if self.rounds:
             return "OK"
         return "FAIL" if self.has_failed else "INVALID"
@@ -86,7 +86,7 @@ class Cell:
 
     def share_within(self, deadline_ns: float) -> float:
         """Share of an open loop's planned messages that came within a deadline, by the histogram (1.1 % wide)."""
-        planned = sum(item["open"]["planned"] for item in self.rounds)
+        planned = sum(int(item["open"]["planned"]) for item in self.rounds)
         return sum(count for bucket, count in self.histogram if bucket_value(bucket) <= deadline_ns) / max(1, planned)
 
     @property

@@ -31,8 +31,8 @@ def asked(data: dict[str, Any], cases: list[dict[str, Any]], cells: Cells) -> li
     length = f"{lengths[0]:g}" if len(lengths) == 1 else f"{lengths[0]:g} to {lengths[-1]:g}"
     text = [
         f"{counted(len(names), 'peer')} carried the same messages, one way, at times fixed in advance, in "
-        f"{counted(len(cases), 'cell')}: {counted(blocks, 'round')} of {length} s each. Latency counts from the planned "
-        "time, so a stall is charged to whoever stalled."
+        f"{counted(len(cases), 'cell')}: {counted(blocks, 'round')} of {length} s each. Latency counts from the "
+        "planned time, so a stall is charged to whoever stalled."
     ]
     varied = [f"{family.title}: {family.axis.label.rpartition(',')[0] or family.axis.label} "
               f"{', '.join(f'{value:g}' for value in family.values)}"
@@ -52,12 +52,15 @@ def sentences(cases: list[dict[str, Any]], cells: Cells) -> list[str]:
     found = standings(cases, cells)
     text = []
     both = [one for one in found if one.word != "alone"]
-    if both:
+    if len(cases) == 1 and found:
+        best, also = best_text(cases[0], cells)
+        text.append(f"Lowest p99 of those that deliver everything in order: {best} ms{also and f' ({also})'}.")
+    elif both:
         count = {word: sum(one.word == word for one in both) for word in ("lowest", "level", "higher")}
         text.append(
-            f"Among those that deliver everything in order, the best of ours has the lowest p99 in {count['lowest']} of "
-            f"{counted(len(both), 'cell')}, is level with the best other (within {LEVEL_TEXT}) in {count['level']}, and "
-            f"is higher in {count['higher']}."
+            f"Among those that deliver everything in order, the best of ours has the lowest p99 in {count['lowest']} "
+            f"of {counted(len(both), 'cell')}, is level with the best other (within {LEVEL_TEXT}) in {count['level']}, "
+            f"and is higher in {count['higher']}."
         )
     unranked = len(cases) - len(found)
     if unranked:
@@ -130,7 +133,15 @@ def best_text(case: dict[str, Any], cells: Cells) -> tuple[str, str]:
     return f"{first.peer['id']} {milliseconds(p99(first))}", f"level: {said}"
 
 
-COSTS_HEAD = ["what it costs", "promises", "cpu us a message", "bytes on the wire", "packets", "lost %", "payload share"]
+COSTS_HEAD = [
+    "what it costs",
+    "promises",
+    "cpu us a message",
+    "bytes on the wire",
+    "packets",
+    "lost %",
+    "payload share",
+]
 
 
 def cost_rows(family: Family, cells: Cells) -> list[tuple[Cell, list[str]]]:

@@ -112,7 +112,7 @@ class Frame:
 
 
 def across_scale(axes: Axes, frame: Frame) -> dict[float, float]:
-    """x of each value."""
+    """X of each value."""
     inner = 14.0
     if axes.log and axes.across[0] > 0 and len(axes.across) > 1:
         scale = Scale(axes.across[0], axes.across[-1], frame.left + inner, frame.right - inner, log=True)

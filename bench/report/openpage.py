@@ -12,10 +12,21 @@ from bench.environment import congestion_control
 from bench.report import findings, lines, plots
 from bench.report.findings import Cells
 from bench.report.markup import figure, html_table, sentence
-from bench.series import Family, alone, families, tabled
+from bench.series import Family, families, tabled
 from bench.summary import GUARANTEES, SIDES, Cell
-from bench.tables import best_of, congestion_text, footnotes, grid_peers, lookup, microseconds, milliseconds, name_of
-from bench.tables import ordered, placement_text, rate_text
+from bench.tables import (
+    best_of,
+    congestion_text,
+    footnotes,
+    grid_peers,
+    lookup,
+    microseconds,
+    milliseconds,
+    name_of,
+    ordered,
+    placement_text,
+    rate_text,
+)
 
 Case = dict[str, Any]
 LOST_ROWS_MAX = 12  # of the summary; the others are in the tables below
@@ -65,7 +76,9 @@ def best_table(family: Family, cells: Cells) -> str:
 
 
 def plots_section(cases: list[Case], cells: Cells) -> str:
-    """Each family: the grid, its curves, one distribution, what it costs."""
+    """Each family: the grid, its curves, one distribution, what it costs. Nothing where no cells belong together."""
+    if not families(cases):
+        return ""
     look = lines.looks([cell.peer for cell in {cell.peer["id"]: cell for found in cells.values() for cell in found}
                         .values()])  # fmt: skip
     in_tables = {id_of(family) for family in tabled(cases)}
@@ -78,8 +91,6 @@ def plots_section(cases: list[Case], cells: Cells) -> str:
         if id_of(family) in in_tables:
             parts.append(distribution(family, cells))
             parts.append(costs_table(family, cells))
-    for case in alone(cases):
-        parts.append(cdf_figure(case, cells))
     return "".join([*parts, "</section>"])
 
 
@@ -257,8 +268,9 @@ def cells_section(data: dict[str, Any], cases: list[Case], cells: Cells) -> str:
 def cell_body(data: dict[str, Any], case: Case, found: list[Cell]) -> str:
     """Figures, notes, distribution, every round, the link."""
     order = sorted(ordered(found), key=lambda cell: GUARANTEES.index(cell.guarantee))
+    head, rows = without_empty(CELL_HEAD, [cell_row(cell) for cell in order])
     parts = [f"<p>{escape(sentence(placement_text(data, case)))}.</p>",
-             html_table(CELL_HEAD, [cell_row(cell) for cell in order], [cell.peer["kind"] for cell in order])]  # fmt: skip
+             html_table(head, rows, [cell.peer["kind"] for cell in order])]  # fmt: skip
     notes = "".join(f"<li>{escape(note.strip())}</li>" for note in footnotes(found))
     if notes:
         parts.append(f'<ul class="foot">{notes}</ul>')
@@ -266,15 +278,21 @@ def cell_body(data: dict[str, Any], case: Case, found: list[Cell]) -> str:
         parts.append(figure(plots.latency_cdf(found, f"{case['title']}: distribution"), "Distribution of all rounds."))
     if max(len(cell.rounds) for cell in found) > 1:
         parts.append(figure(plots.strip(found, f"{case['title']}: every round"), "Every round."))
-    rows = [(cell, row) for cell in order if (row := link_row(cell))]
-    if rows:
-        parts.append(html_table(LINK_HEAD, [row for _, row in rows], [cell.peer["kind"] for cell, _ in rows]))
+    crossed = [(cell, row) for cell in order if (row := link_row(cell))]
+    if crossed:
+        parts.append(html_table(LINK_HEAD, [row for _, row in crossed], [cell.peer["kind"] for cell, _ in crossed]))
         parts.append(
-            "<p>Packets that entered the link from the sender (there) and from the receiver (back), in all rounds; what "
-            "it lost as it should and because its queue was full; how much later than due it released them, the worse "
-            "direction.</p>"
+            "<p>Packets that entered the link from the sender (there) and from the receiver (back), in all rounds; "
+            "what it lost as it should and because its queue was full; how much later than due it released them, the "
+            "worse direction.</p>"
         )
     return "".join(parts)
+
+
+def without_empty(head: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns in which nobody has a figure."""
+    kept = [at for at in range(len(head)) if not all(row[at] in ("", "-") for row in rows)]
+    return [head[at] for at in kept], [[row[at] for at in kept] for row in rows]
 
 
 def cell_row(cell: Cell) -> list[str]:
@@ -307,7 +325,9 @@ def link_row(cell: Cell) -> list[str]:
         row += [str(sum(link[side]["packets_in"] for link in links)),
                 str(sum(sum(one.values()) for one in dropped) - full), str(full)]  # fmt: skip
     for name in ("p99", "max"):
-        row.append(microseconds(max(float(link[side]["lateness_ns"].get(name) or 0) for link in links for side in SIDES)))
+        row.append(
+            microseconds(max(float(link[side]["lateness_ns"].get(name) or 0) for link in links for side in SIDES))
+        )
     return row
 
 

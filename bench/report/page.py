@@ -36,7 +36,11 @@ def html(data: dict[str, Any]) -> str:
     parts += [latency_section(data, case, found) for case, found in latency]
     if through:
         parts.append(throughput_section(data, through))
-    parts += [how_section(data, bool(latency), bool(through), bool(opened)), peers_section(data), environment_section(data)]
+    parts += [
+        how_section(data, bool(latency), bool(through), bool(opened)),
+        peers_section(data),
+        environment_section(data),
+    ]
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -161,12 +165,13 @@ def throughput_section(data: dict[str, Any], groups: list[tuple[dict[str, Any], 
 def how_section(data: dict[str, Any], latency: bool, through: bool, opened: bool) -> str:
     """What the figures mean."""
     config = data["config"]
-    warmup = f"{config['warmup']:g} s of warm-up are thrown away before the stretch that is measured"
+    warmup = f"{config['warmup']:g} s of warm-up are thrown away before "
+    warmup += "the stretch that is measured." if opened else f"the {config['seconds']:g} s that are measured."
     points = [
         "Every round runs client and server in fresh processes. Rounds come in blocks: a random permutation of all "
         f"peers at one configuration (seed {config['seed']}), so drift of the machine hits all alike. "
         "Figures are medians over rounds.",
-        f"{warmup}{'.' if opened else f', {config["seconds"]:g} s.'}",
+        warmup,
         "TCP_NODELAY is on for every peer; datagram sockets ask for the same buffers; compression is off.",
         "Steal is what the hypervisor took from the cores in use during the measured stretch. Rounds over 4 % are "
         "flagged (*), kept in the headline figure and left out of the one beside it.",

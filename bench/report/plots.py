@@ -277,9 +277,10 @@ def strip(cells: list[Cell], title: str) -> str:
     for tick in scale.ticks(8):
         canvas.line(scale(tick), TOP - 8, scale(tick), bottom, FAINT)
         canvas.label(scale(tick), bottom + 12, number_text(tick), 11, "middle", SOFT)
-    unit = {"open": f"{name.replace('p999', 'p99.9')} of each round, ms", "latency": "p50 of each round, microseconds"}.get(
-        mode, "messages received a second in each round"
-    )
+    unit = {
+        "open": f"{name.replace('p999', 'p99.9')} of each round, ms",
+        "latency": "p50 of each round, microseconds",
+    }.get(mode, "messages received a second in each round")
     canvas.label((scale.start + scale.end) / 2, bottom + 30, unit, 11.5, "middle", SOFT)
     for number, cell in enumerate(shown):
         y = TOP + number * ROW + ROW / 2
