@@ -1,7 +1,7 @@
 """Who is best in a cell of the open loop, and what that may be called: by p99, among those that promise the same.
 
-It must never rank a peer that failed a round, nor one whose p99 too few samples stand behind, nor compare one that may
-lose messages with one that delivers them all.
+It must never rank a peer that failed a round, nor one whose p99 too few samples stand behind, nor a floor (it is
+there to be divided by), nor compare one that may lose messages with one that delivers them all.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ def p99(cell: Cell) -> float:
 
 
 def is_ranked(cell: Cell) -> bool:
-    """Whether a cell has a figure that may be called good or bad: rounds that count, none failed, a p99."""
-    return cell.value is not None and not cell.has_failed and cell.percentiles.get("p99") is not None
+    """Whether a cell has a figure that may be called good or bad: rounds that count, none failed, a p99, no floor."""
+    has_figure = cell.value is not None and cell.percentiles.get("p99") is not None
+    return has_figure and not cell.has_failed and cell.peer["kind"] != "floor"
 
 
 def ranked(cells: list[Cell], *guarantees: str) -> list[Cell]:

@@ -24,6 +24,7 @@ IN_ORDER = "everything, in order"
 ANY_ORDER = "everything, in any order"
 MAY_LOSE = "messages may be lost"
 GUARANTEES = (IN_ORDER, ANY_ORDER, MAY_LOSE)
+SHORT = {IN_ORDER: "", ANY_ORDER: "any order", MAY_LOSE: "may lose"}
 SIDES = ("client", "server")  # of a link's report
 
 

@@ -9,7 +9,7 @@ from bench.environment import build_text, congestion_control, one_line
 from bench.ranking import level, ranked
 from bench.runner import CONGESTION
 from bench.series import Family, alone, tabled
-from bench.summary import GUARANTEES, IN_ORDER, Cell, summarize
+from bench.summary import GUARANTEES, IN_ORDER, SHORT, Cell, summarize
 
 WIDTH = 100
 NAME_WIDTH = 34
@@ -189,12 +189,16 @@ def grid_text(family: Family, cells: dict[str, list[Cell]]) -> str:
                 found = [lookup(cells, case, peer["id"]) for case in cases]
                 texts = [grid_cell(cell, form) for cell in found]
                 marks = ["<" if peer["id"] in ids else " " for ids in best]
-                rows.append([peer["id"], *map("".join, zip(texts, marks, strict=True))])
+                promise = SHORT[next(cell.guarantee for cell in found if cell is not None)]
+                name_text = f"{peer['id']} ({promise})" if promise else peer["id"]
+                rows.append([name_text, *map("".join, zip(texts, marks, strict=True))])
             drawn = table(["", *(family.axis.short(value) + " " for value, _ in points)], rows)
             if max(map(len, drawn.splitlines())) <= WIDTH:
                 break
         shown = "/".join("p99.9" if part == "p999" else part for part in form)
-        parts.append("\n".join([f"{family.title}{name and f'; {name}'}: {shown} in ms", "", drawn]))
+        parts.append(
+            "\n".join([f"{family.title}{name and f'; {name}'}, by {family.axis.name}: {shown} in ms", "", drawn])
+        )
     return "\n\n".join(parts)
 
 
@@ -217,7 +221,7 @@ def open_text(data: dict[str, Any], cells: dict[str, list[Cell]]) -> list[str]:
     shown = {case["id"]: cells[case["id"]] for case in cases if case["mode"] == "open"}
     note = (
         "One way, from the planned time. < lowest p99 of the column, or within 5 % of it, among those that deliver "
-        "everything in order; - too few samples for that percentile; ! some rounds failed. Every figure is in the page."
+        "everything in order (floors are not ranked); - too few samples for that percentile; ! some rounds failed. Every figure is in the page."
     )
     return [*parts, "\n".join([wrapped(note), *map(wrapped, trouble(shown))])]
 

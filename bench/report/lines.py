@@ -131,7 +131,7 @@ def draw_panel(
     canvas.label((frame.left + frame.right) / 2, frame.bottom + 34, axes.x_label, 11.5, "middle", SOFT)
     canvas.label(frame.left - 40, (frame.top + frame.bottom) / 2, axes.y_label, 11.5, "middle", SOFT, turn=-90)
     canvas.rect(frame.left, frame.top - BAND, frame.right - frame.left, BAND - 4, "#f0f2f5")
-    canvas.label(frame.left - 6, frame.top - BAND / 2 - 2, "FAIL", 10, "end", SOFT)
+    canvas.label(frame.left - 6, frame.top - BAND / 2 - 2, "no figure", 9, "end", SOFT)
     last = -1e9
     for value, text in zip(axes.across, axes.texts, strict=True):
         canvas.line(where[value], frame.bottom, where[value], frame.top, FAINT)
@@ -148,7 +148,7 @@ def draw_panel(
     named = {line.name for line in panel.lines[:NAMES_MAX]}
     for line in reversed(panel.lines):  # the first on top
         draw_line(canvas, line, where, up, look[line.name], line.name in named)
-    draw_band(canvas, panel, where, frame, look)
+    draw_band(canvas, panel, where, frame, up, look)
     shown = [line for line in panel.lines if line.points and line.name in named]
     ends = spread_labels([up(line.points[-1][1]) for line in shown], 12.5, frame.top, frame.bottom)
     for line, y in zip(shown, ends, strict=True):
@@ -169,8 +169,10 @@ def draw_line(canvas: Canvas, line: Line, where: dict[float, float], up: Scale, 
         canvas.mark(x, y, style.shape, colour if style.filled else "#fff", colour, 3.2)
 
 
-def draw_band(canvas: Canvas, panel: Panel, where: dict[float, float], frame: Frame, look: dict[str, Look]) -> None:
-    """A cross for each peer that failed at a value; a hollow circle where no round was valid."""
+def draw_band(
+    canvas: Canvas, panel: Panel, where: dict[float, float], frame: Frame, up: Scale, look: dict[str, Look]
+) -> None:
+    """A cross for each peer that failed at a value, tied to its line; a hollow circle where no round was valid."""
     y = frame.top - BAND / 2 - 2
     for value, x in where.items():
         there = [(line, "cross") for line in panel.lines if value in line.broken]
@@ -179,4 +181,8 @@ def draw_band(canvas: Canvas, panel: Panel, where: dict[float, float], frame: Fr
         for number, (line, shape) in enumerate(there):
             at = x + (number - (len(there) - 1) / 2) * room
             at = min(max(at, frame.left + 5), frame.right - 5)
+            before = [point for point in line.points if point[0] < value]
+            if shape == "cross" and before:
+                x_last, y_last = before[-1]
+                canvas.line(where[x_last], up(y_last), at, y, look[line.name].colour, 0.8, "1 4")
             canvas.mark(at, y, shape, "none", look[line.name].colour, 3)

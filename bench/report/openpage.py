@@ -44,7 +44,7 @@ def summary_section(data: dict[str, Any], cases: list[Case], cells: Cells) -> st
     parts = ["<section><h2>What was found</h2>"]
     parts += [f"<p>{escape(text)}</p>" for text in findings.asked(data, cases, cells)]
     parts += ["<ul>", *(f"<li>{escape(text)}</li>" for text in findings.sentences(cases, cells)), "</ul>"]
-    parts += [best_table(family, cells) for family in tabled(cases)]
+    parts += [best_table(family, cells) for family in tabled(cases) if findings.standings(family.cases, cells)]
     rows = findings.higher_rows(cases, cells)
     if rows:
         parts.append("<h3>Where ours loses</h3>")
@@ -127,7 +127,7 @@ def heat_table(family: Family, cells: Cells) -> str:
         rows.append(f'<tr class="{peer["kind"]}"><td>{escape(peer["id"])}</td>{body}</tr>')
     caption = (
         f"p99 in ms, with p50 and p99.9 below it. Boxed: the lowest p99 of the column, and those within "
-        f"{findings.LEVEL_TEXT}, among those that deliver everything in order. Shaded: from 1.5, 3 and 10 times "
+        f"{findings.LEVEL_TEXT}, among those that deliver everything in order (floors are not ranked). Shaded: from 1.5, 3 and 10 times "
         "the lowest p99 of the column. A dash: too few samples for that percentile."
     )
     return (
@@ -168,7 +168,7 @@ def deepest(family: Family, cells: Cells) -> str:
 
 def curves(family: Family, cells: Cells, look: dict[str, lines.Look]) -> str:
     """The line plot of a family: the tail against what varies, for the rate three percentiles."""
-    if len(family.values) < 2:
+    if len(family.values) < 2 or not any(cell.value for case in family.cases for cell in cells[case["id"]]):
         return ""
     peers = [peer["id"] for peer in grid_peers(cells, family.cases)]
     axis = family.axis
@@ -184,7 +184,6 @@ def curves(family: Family, cells: Cells, look: dict[str, lines.Look]) -> str:
         shown = PERCENTILES[name]
         panels = [lines.Panel(f"{shown}{title and f', {title}'}", lines_of(points, cells, peers, name))
                   for title, points in family.panels if len(points) > 1]  # fmt: skip
-    panels = panels or [lines.Panel("", lines_of(family.panels[0][1], cells, peers, "p50"))]
     texts = [axis.short(value).removeprefix("RTT ").partition(" ")[0].removesuffix("/s") if axis.name not in
              ("rate", "payload") else axis.short(value).removesuffix("/s") for value in family.values]  # fmt: skip
     axes = lines.Axes(family.values, texts, axis.log, axis.label, "one way, ms")

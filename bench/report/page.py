@@ -56,7 +56,8 @@ def header(data: dict[str, Any]) -> str:
     env, config = data["environment"], data["config"]
     cpu = env["cpu"]
     rounds = len(data["rounds"])
-    failed = sum(item["status"] != "OK" for item in data["rounds"])
+    failed = sum(item["status"] == "FAIL" for item in data["rounds"])
+    invalid = sum(item["status"] == "INVALID" for item in data["rounds"])
     flagged = sum(item["flagged"] for item in data["rounds"])
     facts = [
         ("kernel", f"{env['system']} {env['kernel']}"),
@@ -64,7 +65,11 @@ def header(data: dict[str, Any]) -> str:
         ("Python", f"{env['implementation']} {env['python']}"),
         ("TCP congestion control", congestion_text(data)),
         ("transport", build_text(data["peers"]) or "did not run"),
-        ("rounds", f"{rounds} x {config['seconds']:g} s, {failed} failed, {flagged} over 4 % steal"),
+        (
+            "rounds",
+            f"{rounds} x {config['seconds']:g} s, {failed} failed, "
+            f"{f'{invalid} invalid, ' if invalid else ''}{flagged} over 4 % steal",
+        ),
         ("taken", f"{data['started'].replace('T', ' ').replace('+00:00', ' UTC')}, {data['seconds']:.0f} s"),
     ]
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts)
