@@ -221,7 +221,8 @@ def open_text(data: dict[str, Any], cells: dict[str, list[Cell]]) -> list[str]:
     shown = {case["id"]: cells[case["id"]] for case in cases if case["mode"] == "open"}
     note = (
         "One way, from the planned time. < lowest p99 of the column, or within 5 % of it, among those that deliver "
-        "everything in order (floors are not ranked); - too few samples for that percentile; ! some rounds failed. Every figure is in the page."
+        "everything in order (floors are not ranked); - too few samples for that percentile; ! some rounds failed. "
+        "Every figure is in the page."
     )
     return [*parts, "\n".join([wrapped(note), *map(wrapped, trouble(shown))])]
 

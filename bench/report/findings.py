@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.ranking import LEVEL, Standing, is_ours, is_ranked, p99, ranked, standing
+from bench.ranking import LEVEL, Standing, p99, ranked, standing
 from bench.series import Family, tabled
 from bench.summary import ANY_ORDER, IN_ORDER, MAY_LOSE, Cell
 from bench.tables import milliseconds, ratio_text
@@ -15,7 +15,6 @@ from bench.tables import milliseconds, ratio_text
 Cells = dict[str, list[Cell]]
 LEVEL_TEXT = f"{100 * LEVEL:.0f} %"
 HIGHER_HEAD = ["where ours is higher", "ours", "p99 ms", "lowest other", "p99 ms", "ratio"]
-BEST_HEAD = ["lowest p99, ms"]
 
 
 def counted(number: int, word: str) -> str:
@@ -23,22 +22,27 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def asked(data: dict[str, Any], cases: list[dict[str, Any]], cells: Cells) -> list[str]:
+def asked(data: dict[str, Any], cases: list[dict[str, Any]], cells: Cells) -> str:
     """What was run."""
     names = {cell.peer["id"] for case in cases for cell in cells[case["id"]]}
     blocks = max(len(cell.rounds) + len(cell.failed) for case in cases for cell in cells[case["id"]])
     lengths = sorted({case.get("seconds") or data["config"]["seconds"] for case in cases})
     length = f"{lengths[0]:g}" if len(lengths) == 1 else f"{lengths[0]:g} to {lengths[-1]:g}"
-    text = [
+    return (
         f"{counted(len(names), 'peer')} carried the same messages, one way, at times fixed in advance, in "
         f"{counted(len(cases), 'cell')}: {counted(blocks, 'round')} of {length} s each. Latency counts from the "
         "planned time, so a stall is charged to whoever stalled."
-    ]
-    varied = [f"{family.title}: {family.axis.label.rpartition(',')[0] or family.axis.label} "
-              f"{', '.join(f'{value:g}' for value in family.values)}"
-              + (f" at {', '.join(name for name, _ in family.panels)}" if len(family.panels) > 1 else "")
-              for family in tabled(cases)]  # fmt: skip
-    return [*text, *(f"Varied, {line}." for line in varied)]
+    )
+
+
+def varied(cases: list[dict[str, Any]]) -> list[str]:
+    """What differs between the cells, a line for each family."""
+    found = []
+    for family in tabled(cases):
+        values = ", ".join(dict.fromkeys(family.axis.short(value) for value in family.values))
+        where = f", at {', '.join(name for name, _ in family.panels)}" if len(family.panels) > 1 else ""
+        found.append(f"{family.axis.name} {values}{where} ({family.title})")
+    return found
 
 
 def standings(cases: list[dict[str, Any]], cells: Cells) -> list[Standing]:
@@ -121,7 +125,7 @@ def higher_rows(cases: list[dict[str, Any]], cells: Cells) -> list[list[str]]:
 
 
 def best_text(case: dict[str, Any], cells: Cells) -> tuple[str, str]:
-    """Who has the lowest p99 of those in order, and how many are level with it."""
+    """Who has the lowest p99 of those in order, and who is level with it."""
     found = standing(case, cells[case["id"]])
     if found is None:
         return "no p99", ""
@@ -170,14 +174,3 @@ def span(values: list[float], digits: int, unit: str = "") -> str:
         return "-"
     low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
     return (low if low == high else f"{low} to {high}") + unit
-
-
-def is_sound(cell: Cell | None) -> bool:
-    """Whether a cell may be named best."""
-    return cell is not None and is_ranked(cell)
-
-
-__all__ = [
-    "BEST_HEAD", "COSTS_HEAD", "HIGHER_HEAD", "LEVEL_TEXT", "asked", "best_text", "cost_rows", "counted",
-    "higher_rows", "is_ours", "sentences", "span", "standings", "troubles",
-]  # fmt: skip

@@ -131,7 +131,7 @@ def draw_panel(
     canvas.label((frame.left + frame.right) / 2, frame.bottom + 34, axes.x_label, 11.5, "middle", SOFT)
     canvas.label(frame.left - 40, (frame.top + frame.bottom) / 2, axes.y_label, 11.5, "middle", SOFT, turn=-90)
     canvas.rect(frame.left, frame.top - BAND, frame.right - frame.left, BAND - 4, "#f0f2f5")
-    canvas.label(frame.left - 6, frame.top - BAND / 2 - 2, "no figure", 9, "end", SOFT)
+    canvas.label(frame.left - 6, frame.top - BAND / 2 - 2, "failed", 10, "end", SOFT)
     last = -1e9
     for value, text in zip(axes.across, axes.texts, strict=True):
         canvas.line(where[value], frame.bottom, where[value], frame.top, FAINT)

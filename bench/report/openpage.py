@@ -9,11 +9,12 @@ from html import escape
 from typing import Any
 
 from bench.environment import congestion_control
+from bench.ranking import is_ours, ranked
 from bench.report import findings, lines, plots
 from bench.report.findings import Cells
 from bench.report.markup import figure, html_table, sentence
 from bench.series import Family, families, tabled
-from bench.summary import GUARANTEES, SIDES, Cell
+from bench.summary import GUARANTEES, IN_ORDER, SIDES, Cell
 from bench.tables import (
     best_of,
     congestion_text,
@@ -42,9 +43,21 @@ HEAT = ("heat0", "heat1", "heat2", "heat3")
 def summary_section(data: dict[str, Any], cases: list[Case], cells: Cells) -> str:
     """What was asked and what came out."""
     parts = ["<section><h2>What was found</h2>"]
-    parts += [f"<p>{escape(text)}</p>" for text in findings.asked(data, cases, cells)]
-    parts += ["<ul>", *(f"<li>{escape(text)}</li>" for text in findings.sentences(cases, cells)), "</ul>"]
+    parts.append(f"<p>{escape(findings.asked(data, cases, cells))}</p>")
+    varied = findings.varied(cases)
+    if varied:
+        parts += ["<p>What varies:</p><ul>", *(f"<li>{escape(text)}</li>" for text in varied), "</ul>"]
+    parts += [
+        "<h3>In words</h3><ul>",
+        *(f"<li>{escape(text)}</li>" for text in findings.sentences(cases, cells)),
+        "</ul>",
+    ]
     parts += [best_table(family, cells) for family in tabled(cases) if findings.standings(family.cases, cells)]
+    if findings.standings(cases, cells):
+        parts.append(
+            f"<p>Ours in bold. Level: within {findings.LEVEL_TEXT} of the lowest. Floors are not ranked, and nobody is "
+            "who failed a round there.</p>"
+        )
     rows = findings.higher_rows(cases, cells)
     if rows:
         parts.append("<h3>Where ours loses</h3>")
@@ -66,12 +79,14 @@ def best_table(family: Family, cells: Cells) -> str:
                 row.append("<td></td>")
                 continue
             best, also = findings.best_text(by_value[value], cells)
-            row.append(f"<td>{escape(best)}{f'<small>{escape(also)}</small>' if also else ''}</td>")
+            found = ranked(cells[by_value[value]["id"]], IN_ORDER)
+            kind = ' class="mine"' if found and is_ours(found[0]) else ""
+            row.append(f"<td{kind}>{escape(best)}{f'<small>{escape(also)}</small>' if also else ''}</td>")
         rows.append(f"<tr><td>{escape(name)}</td>{''.join(row)}</tr>")
     return (
         f"<h3>Lowest p99 in ms, everything in order: {escape(family.title)}</h3>"
         f'<div class="scroll"><table class="best"><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
-        f"</table></div><p>Level: within {findings.LEVEL_TEXT} of the lowest.</p>"
+        "</table></div>"
     )
 
 
@@ -127,8 +142,8 @@ def heat_table(family: Family, cells: Cells) -> str:
         rows.append(f'<tr class="{peer["kind"]}"><td>{escape(peer["id"])}</td>{body}</tr>')
     caption = (
         f"p99 in ms, with p50 and p99.9 below it. Boxed: the lowest p99 of the column, and those within "
-        f"{findings.LEVEL_TEXT}, among those that deliver everything in order (floors are not ranked). Shaded: from 1.5, 3 and 10 times "
-        "the lowest p99 of the column. A dash: too few samples for that percentile."
+        f"{findings.LEVEL_TEXT}, among those that deliver everything in order (floors are not ranked). Shaded: from "
+        "1.5, 3 and 10 times the lowest p99 of the column. A dash: too few samples for that percentile."
     )
     return (
         f'<figure><div class="scroll"><table class="heat"><thead><tr><th></th>{over}</tr><tr><th></th>{under}</tr>'

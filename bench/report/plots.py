@@ -152,7 +152,7 @@ def latency_cdf(cells: list[Cell], title: str) -> str:
     curves = [
         (cell, points) for cell in ordered(cells) if cell.value is not None and len(points := tail_points(cell)) > 3
     ]
-    height, panel = 430.0, WIDTH / 2
+    height, panel = 430.0 if curves else 60.0, WIDTH / 2
     canvas = Canvas(WIDTH, height, title)
     if not curves:
         canvas.label(WIDTH / 2, height / 2, "too few samples for a distribution", 13, "middle", SOFT)
