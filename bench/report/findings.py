@@ -30,7 +30,7 @@ def asked(data: dict[str, Any], cases: list[dict[str, Any]], cells: Cells) -> st
     length = f"{lengths[0]:g}" if len(lengths) == 1 else f"{lengths[0]:g} to {lengths[-1]:g}"
     return (
         f"{counted(len(names), 'peer')} carried the same messages, one way, at times fixed in advance, in "
-        f"{counted(len(cases), 'cell')}: {counted(blocks, 'round')} of {length} s each. Latency counts from the "
+        f"{counted(len(cases), 'cell')}: {counted(blocks, 'round')} of {length}\u00a0s each. Latency counts from the "
         "planned time, so a stall is charged to whoever stalled."
     )
 
