@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import bars, cli_open, comparison, report, schema, tables
+from bench import bars, cli_open, comparison, report, schema, tables, which
 from bench.campaign import Campaign, Request
 from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, Case, latency, throughput
 from bench.link.model import BadLink
@@ -124,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
         "--seeds", type=positive_int, default=SEEDS, help=f"runs of each figure (default {SEEDS}, as the bars ask)"
     )
     cli_open.add(command)
+    which.add(commands.add_parser("which", help="which transport suits a situation, by the figures of result files"))
     commands.add_parser("peers", help="what can be compared, and what is installed")
     pair = commands.add_parser(
         "compare", help="what changed between two result files; exit status 1 if ours got slower"
@@ -133,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     again = commands.add_parser("report", help="tables, HTML and README block of a result file")
     again.add_argument("file", type=Path)
     again.add_argument("--html", type=Path, help="where to write the HTML report (default: beside the file)")
-    again.add_argument("--readme", type=Path, help="rewrite the block between bench:begin and bench:end in this file")
+    again.add_argument("--readme", type=Path, help="rewrite the block of the file's command in this README")
     return top
 
 
@@ -406,6 +407,7 @@ COMMANDS = {
     "scenarios": run_scenarios,
     "compare": run_compare,
     "report": run_report,
+    "which": which.run,
     "peers": run_peers,
 }
 

@@ -182,7 +182,8 @@ def grid_text(family: Family, cells: dict[str, list[Cell]]) -> str:
     for name, points in family.panels:
         cases = [case for _, case in points]
         best = [best_of(cells[case["id"]]) for case in cases]
-        drawn, form = "", TAIL
+        drawn = ""
+        form: tuple[str, ...] = TAIL
         for form in GRID_FORMS:
             rows = []
             for peer in grid_peers(cells, cases):

@@ -31,7 +31,7 @@ from bench.tables import (
 )
 from bench.tables import volume_text as volume
 
-BLOCKS = {"rate": "rate", "loss": "loss", "sweep": "sweep", "all": "all"}  # commands with a block of their own
+BLOCKS = frozenset({"rate", "loss", "sweep", "all"})  # commands with a block of their own
 LARGE_BYTES = 8 * 1024
 
 
@@ -208,7 +208,7 @@ def single_markdown(cells: list[Cell]) -> str:
 def block_of(data: dict[str, Any]) -> tuple[str, str]:
     """The marks of the block that a result fills; closed loops share the one without a name."""
     words = str(data["tool"]["command"]).split()
-    name = next((BLOCKS[word] for word in words[3:4] if word in BLOCKS), "")
+    name = next((word for word in words[3:4] if word in BLOCKS), "")
     infix = f"{name}:" if name else ""
     return f"<!-- bench:{infix}begin -->", f"<!-- bench:{infix}end -->"
 
