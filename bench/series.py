@@ -15,6 +15,7 @@ from bench.link.model import Link
 
 Case = dict[str, Any]
 Point = tuple[float, Case]
+DELAYS_MIN = 4  # so many make a curve of their own, though the losses' panels have them all
 NO_IDENTITY = frozenset({"id", "title", "peers", "seconds"})
 
 
@@ -101,10 +102,9 @@ def count_text(value: float) -> str:
 
 
 AXES = (
-    Axis("loss", "loss each way, %", on_link("loss", 100), ("link.loss", "link.delay_ms"), "{:g} %".format, by_rtt, 1),
+    Axis("loss", "loss each way, %", on_link("loss", 100), ("link.loss", "link.delay_ms"), "{:g} %".format, by_rtt),
     Axis("rate", "offered messages a second", total_rate, ("rate",), lambda value: f"{count_text(value)}/s", log=True),
-    Axis("delay", "round-trip time, ms", on_link("delay_ms", 2), ("link.delay_ms",), "RTT {:g} ms".format, log=True,
-         fewest=4),
+    Axis("delay", "round-trip time, ms", on_link("delay_ms", 2), ("link.delay_ms",), "RTT {:g} ms".format, log=True),
     Axis("jitter", "jitter, up to so many ms more", on_link("jitter_ms"), ("link.jitter_ms",), "{:g} ms".format),
     Axis("burst", "mean length of a burst, ms", on_link("burst_ms"), ("link.burst_ms",), "{:g} ms".format),
     Axis("reorder", "packets overtaken, %", on_link("reorder", 100), ("link.reorder", "link.reorder_ms"),
@@ -178,9 +178,16 @@ def families(cases: list[Case]) -> list[Family]:
                 [(name, sorted(points.items(), key=lambda point: point[0])) for (_, name), points in
                  sorted(panels.items(), key=lambda panel: panel[0])],
             )  # fmt: skip
-            if len(family.cases) > 1 and len(family.values) >= axis.fewest:
+            if len(family.cases) > 1 and len(family.values) >= axis.fewest and not is_seen(family, found):
                 found.append(family)
     return found
+
+
+def is_seen(family: Family, found: list[Family]) -> bool:
+    """Whether a few delays are the panels of losses already."""
+    if family.axis.name != "delay" or len(family.values) >= DELAYS_MIN:
+        return False
+    return {case["id"] for case in family.cases} <= {case["id"] for other in found for case in other.cases}
 
 
 def tabled(cases: list[Case]) -> list[Family]:

@@ -197,9 +197,8 @@ def grid_text(family: Family, cells: dict[str, list[Cell]]) -> str:
             if max(map(len, drawn.splitlines())) <= WIDTH:
                 break
         shown = "/".join("p99.9" if part == "p999" else part for part in form)
-        parts.append(
-            "\n".join([f"{family.title}{name and f'; {name}'}, by {family.axis.name}: {shown} in ms", "", drawn])
-        )
+        heading = f"{family.title}{name and f'; {name}'}, by {family.axis.name}: {shown} in ms"
+        parts.append("\n".join([wrapped(heading), "", drawn]))
     return "\n\n".join(parts)
 
 
@@ -268,7 +267,7 @@ def case_text(data: dict[str, Any], case: dict[str, Any], cells: list[Cell]) -> 
     config = data["config"]
     rounds = max(len(cell.rounds) + len(cell.failed) for cell in cells)
     heading = f"{case['title']}: {placement_text(data, case)}, {rounds} rounds x {config['seconds']:g} s"
-    return "\n".join([heading, "", table(*case_rows(cells)), *map(wrapped, footnotes(cells))])
+    return "\n".join([wrapped(heading), "", table(*case_rows(cells)), *map(wrapped, footnotes(cells))])
 
 
 def footnotes(cells: list[Cell]) -> list[str]:
