@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import bars, cli_open, comparison, report, schema, tables
+from bench import bars, cli_open, comparison, report, schema, tables, which
 from bench.campaign import Campaign, Request
 from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, BadCase, Case, latency, throughput
 from bench.comparing import command as comparing
@@ -129,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
     cli_open.add(command)
     virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
     link_options(commands)
+    which.add(commands.add_parser("which", help="which transport suits a situation, by the figures of result files"))
     commands.add_parser("peers", help="what can be compared, and what is installed")
     in_turns(
         command(
@@ -146,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     again = commands.add_parser("report", help="tables, HTML and README block of a result file")
     again.add_argument("file", type=Path)
     again.add_argument("--html", type=Path, help="where to write the HTML report (default: beside the file)")
-    again.add_argument("--readme", type=Path, help="rewrite the block between bench:begin and bench:end in this file")
+    again.add_argument("--readme", type=Path, help="rewrite the block of the file's command in this README")
     return top
 
 
@@ -476,6 +477,7 @@ COMMANDS = {
     "aa": comparing.run_aa,
     "report": run_report,
     "link": run_link,
+    "which": which.run,
     "peers": run_peers,
 }
 

@@ -188,7 +188,7 @@ def link_result(found: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]
     status, why = found["judged"]
     if status != FAIL and not report["valid"]:
         status, why = INVALID, report["why"]
-    return found | {"link": report, "judged": (status, why)}
+    return found | {"link": report | {"congestion": CONGESTION}, "judged": (status, why)}
 
 
 def window_result(said: dict[str, Any]) -> dict[str, Any]:

@@ -135,6 +135,7 @@ _PEER = {
         "scheme": {"enum": ["tcp", "unix", "udp", "rudp", "tls", "memory"]},
         "loop": _TEXT,
         "reliable": {"type": "boolean"},
+        "ordered": {"type": "boolean"},
         "one_process": {"type": "boolean"},
         "versions": {"type": "object", "additionalProperties": _TEXT},
         "settings": {"type": "object", "additionalProperties": _TEXT},
