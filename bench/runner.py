@@ -10,20 +10,22 @@ import contextlib
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from bench.cases import EACH, FREE, LATENCY, OPEN, Case
 from bench.child import ChildFailed
+from bench.job import SCHEDULE_FILE
 from bench.link import emulator
 from bench.openresult import Judged, open_result
 from bench.pair import Pair, Placement, Terms
 from bench.peers.base import Peer
-from bench.schedule import make_schedule
+from bench.schedule import Schedule, make_schedule, replay_schedule
 from bench.statistics import rate_in_window
+from bench.trace.file import Trace
 
 STEAL_PERCENT_MAX = 4.0  # a round above it is flagged
 OVERHEAD_S = 0.25  # starting and ending two processes, for the estimate only
@@ -64,6 +66,7 @@ class Plan:
         seconds: measured stretch of a round; `warmup` comes before it.
         seed: of the order and of the messages.
         budget_s: no new block starts after so much time; None for no limit.
+        traces: by their sha256, those of the cases that play recorded traffic.
     """
 
     work: list[tuple[Case, list[Entry]]]
@@ -72,6 +75,7 @@ class Plan:
     warmup: float
     seed: int
     budget_s: float | None = None
+    traces: Mapping[str, Trace] = field(default_factory=dict)
 
     @property
     def round_count(self) -> int:
@@ -86,6 +90,12 @@ class Plan:
     def seconds_of(self, case: Case) -> float:
         """How long a round of `case` measures."""
         return case.seconds or self.seconds
+
+    def schedule_of(self, case: Case) -> Schedule:
+        """The plan of an open loop's round. Raises BadTrace, ValueError: there is too much to plan, or too little."""
+        if case.trace is not None:
+            return replay_schedule(case, self.traces[case.trace.sha256], self.warmup)
+        return make_schedule(case, self.seconds_of(case), self.warmup, self.seed)
 
     def round_s(self, case: Case) -> float:
         """Roughly how long a round of `case` takes."""
@@ -167,6 +177,9 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -
 def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: str, seed: int) -> dict[str, Any]:
     """Starts the processes of one round and collects what they say. Raises ChildFailed."""
     terms = Terms(placement, plan.seconds_of(case), plan.warmup, plan.seed, scratch)
+    schedule = plan.schedule_of(case) if case.mode == OPEN else None
+    if schedule is not None and case.trace is not None:
+        schedule.save(Path(scratch) / SCHEDULE_FILE)
     with contextlib.ExitStack() as stack:
         link = None if case.link is None else stack.enter_context(emulator.Emulator(case.link, seed, CONGESTION))
         pair = Pair(stack, case, peer, terms, link)
@@ -175,8 +188,7 @@ def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: s
         if case.mode == LATENCY:
             return latency_result(said)
         got = pair.got(said["sent"])
-        if case.mode == OPEN:
-            schedule = make_schedule(case, terms.seconds, terms.warmup, terms.seed)
+        if schedule is not None:
             found = open_result(schedule, peer, said, got, Path(scratch)) | window_result(said)
         else:
             found = throughput_result(said, got, peer.reliable) | {"judged": (OK, None)}

@@ -142,6 +142,19 @@ _PEER = {
         "note": _TEXT,
     },
 }
+_TRACE = {
+    "type": ["object", "null"],
+    "required": ["name", "sha256", "messages", "bytes", "smallest", "largest", "connections", "span_s", "raised"],
+    "properties": {
+        "name": _TEXT,
+        "sha256": _TEXT,
+        **dict.fromkeys(("messages", "bytes", "smallest", "largest", "connections", "raised"), _COUNT),
+        "span_s": _NUMBER,
+        "speed": _NUMBER,
+        "length_s": _NUMBER,
+        "loop": {"type": "boolean"},
+    },
+}
 _CASE = {
     "type": "object",
     "required": ["id", "mode", "payload", "mixed", "codec", "fanout", "placement", "burst", "title", "peers"],
@@ -157,6 +170,7 @@ _CASE = {
         "rate": _NUMBER,
         "arrival": {"enum": ["constant", "poisson"]},
         "link": {"type": ["object", "null"]},
+        "trace": _TRACE,
         "seconds": _NUMBER,
         "placement": {"enum": ["same", "each", "free"]},
         "title": _TEXT,
