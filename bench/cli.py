@@ -257,7 +257,7 @@ def run_replay(options: argparse.Namespace) -> int:
         options, [(work.case, work.peers)], rounds_min=1, resume=options.json if options.resume else None,
         traces={work.trace.facts.sha256: work.trace},
     )  # fmt: skip
-    return measure(options, request)
+    return measure(options, request, probes=cli_open.sharing_of(options))
 
 
 def run_codec(options: argparse.Namespace) -> int:
