@@ -103,6 +103,7 @@ class Pinger:
         self._figures = Figures()
         self._latest = 0.0  # lateness of the ping that left latest after its plan, seconds
         self._ended = ""
+        self._mistake: transport.TransportError | None = None
         self._began = time.monotonic()
         self._span = 0.0
         self._count = given.count
@@ -113,7 +114,11 @@ class Pinger:
         self._room = asyncio.Semaphore(limits.PING_FLOOD_WINDOW)
 
     async def run(self) -> None:
-        """Sends all, and waits for those under way; a signal ends that, too."""
+        """Sends all, and waits for those under way; a signal ends that, too.
+
+        Raises:
+            TransportError: a ping could not be sent as it was asked for.
+        """
         helpers = [asyncio.ensure_future(each) for each in (self._watch(), self._show(), self._trips.run(self._heard))]
         self._began = time.monotonic()
         try:
@@ -126,7 +131,11 @@ class Pinger:
         self._span = time.monotonic() - self._began
         for task in (*self._tasks, *helpers):
             task.cancel()
-        await asyncio.gather(*self._tasks, *helpers, return_exceptions=True)
+        for outcome in await asyncio.gather(*self._tasks, *helpers, return_exceptions=True):
+            if isinstance(outcome, Exception):  # a mistake of ours; being cancelled is none
+                raise outcome
+        if self._mistake is not None:
+            raise self._mistake
 
     async def _paced(self) -> None:
         sequence = 0
@@ -171,8 +180,9 @@ class Pinger:
                 self._say("unsent", f"not sent: seq={sequence} ({error})", seq=sequence, reason=str(error))
             except transport.ConnectionClosed as error:
                 self._lost(sequence, str(error))
-            except transport.TransportError as error:
-                self._lost(sequence, str(error))
+            except transport.TransportError as error:  # such as a message that is too large: no ping could ever leave
+                tally.sent -= 1
+                self._mistake = error
                 self._end(str(error))
             else:
                 tally.answered += 1
