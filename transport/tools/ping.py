@@ -8,7 +8,9 @@ its time is over.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import transport
@@ -32,9 +34,11 @@ async def run(given: Any, out: Output, stop: Stop) -> int:
     """
     if scheme_of(given.url) == "memory":
         raise transport.InvalidURL("memory:// stays within one process: nobody outside can be reached")
-    Registry.default().find(scheme_of(given.url))  # imported now, and not while the clock runs
+    # What these import is imported now, and not while the clock runs.
+    Registry.default().find(scheme_of(given.url))
+    opener, codec = transport.connect, codec_of(given.codec)
     began = time.monotonic()
-    conn = await stop.unless(connect(given, out))
+    conn = await stop.unless(connect(given, functools.partial(opener, given.url, codec=codec), out))
     took = time.monotonic() - began
     try:
         trips = trips_of(given, conn)
@@ -65,8 +69,8 @@ def trips_of(given: Any, conn: Any) -> Any:
     return EchoTrips(conn, given.size or 56, delivery, given.channel or 0, text=given.codec == "json", reason=reason)
 
 
-async def connect(given: Any, out: Output) -> Any:
-    """The connection, tried again for `--wait` seconds. Raises what the last try did."""
+async def connect(given: Any, opener: Callable[..., Awaitable[Any]], out: Output) -> Any:
+    """The connection by `opener`, tried again for `--wait` seconds. Raises what the last try did."""
     options: dict[str, Any] = {}
     if given.reconnect:
         options["reconnect"] = transport.Backoff(initial=0.1, maximum=2.0, wait=given.patience)
@@ -75,9 +79,7 @@ async def connect(given: Any, out: Output) -> Any:
     told = False
     while True:
         try:
-            return await transport.connect(
-                given.url, codec=codec_of(given.codec), framing=given.framing, connect_timeout=given.timeout, **options
-            )
+            return await opener(framing=given.framing, connect_timeout=given.timeout, **options)
         except transport.ConnectFailed as error:
             left = until - time.monotonic()
             if left <= 0:
