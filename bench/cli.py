@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import bars, cli_open, comparison, report, schema, tables
+from bench import bars, cli_open, cli_trace, comparison, report, schema, tables, which
 from bench.campaign import Campaign, Request
 from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, BadCase, Case, latency, throughput
 from bench.comparing import command as comparing
@@ -23,6 +23,7 @@ from bench.peers import all_peers, select
 from bench.probes import connections, imports, slow_reader
 from bench.progress import Progress
 from bench.scenarios import SCENARIOS, SEEDS
+from bench.trace.file import BadTrace
 from bench.virtual import command as virtual
 
 SEED = 1
@@ -127,8 +128,10 @@ def parser() -> argparse.ArgumentParser:
         "--seeds", type=positive_int, default=SEEDS, help=f"runs of each figure (default {SEEDS}, as the bars ask)"
     )
     cli_open.add(command)
+    cli_trace.add(commands, SEED)
     virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
     link_options(commands)
+    which.add(commands.add_parser("which", help="which transport suits a situation, by the figures of result files"))
     commands.add_parser("peers", help="what can be compared, and what is installed")
     in_turns(
         command(
@@ -146,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
     again = commands.add_parser("report", help="tables, HTML and README block of a result file")
     again.add_argument("file", type=Path)
     again.add_argument("--html", type=Path, help="where to write the HTML report (default: beside the file)")
-    again.add_argument("--readme", type=Path, help="rewrite the block between bench:begin and bench:end in this file")
+    again.add_argument("--readme", type=Path, help="rewrite the block of the file's command in this README")
     return top
 
 
@@ -239,6 +242,20 @@ def run_open(options: argparse.Namespace) -> int:
     request = request_of(
         options, cli_open.work_of(options), budget_s=budget_s, fit=many, rounds_min=1,
         resume=options.json if options.resume else None,
+    )  # fmt: skip
+    return measure(options, request)
+
+
+def run_replay(options: argparse.Namespace) -> int:
+    """`replay`."""
+    if options.resume and options.json is None:
+        raise KeyError("--resume needs the file: --json FILE")
+    work = cli_trace.prepare(options)
+    for line in work.lines:
+        print(line, file=sys.stderr)
+    request = request_of(
+        options, [(work.case, work.peers)], rounds_min=1, resume=options.json if options.resume else None,
+        traces={work.trace.facts.sha256: work.trace},
     )  # fmt: skip
     return measure(options, request)
 
@@ -467,6 +484,8 @@ COMMANDS = {
     "throughput": run_side_by_side,
     "accept": run_accept,
     **dict.fromkeys(cli_open.NAMES, run_open),
+    "record": cli_trace.run_record,
+    "replay": run_replay,
     "codec": run_codec,
     "memory": run_memory,
     "import-time": run_import_time,
@@ -476,6 +495,7 @@ COMMANDS = {
     "aa": comparing.run_aa,
     "report": run_report,
     "link": run_link,
+    "which": which.run,
     "peers": run_peers,
 }
 
@@ -500,7 +520,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (
-        KeyError, BadCase, BadLink, schema.SchemaError, trees.TreeError, FileNotFoundError, report.ReadmeError
+        KeyError, BadCase, BadLink, BadTrace, schema.SchemaError, trees.TreeError, FileNotFoundError, report.ReadmeError
     ) as error:  # fmt: skip
         print(f"bench: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2

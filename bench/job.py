@@ -23,13 +23,14 @@ from bench.load import ClosedLoop, Counter, Sender
 from bench.message import Pool
 from bench.openloop import Arrivals, OpenLoop
 from bench.procstat import Window, memory_bytes
-from bench.schedule import make_schedule
+from bench.schedule import Schedule, make_schedule
 from bench.statistics import summarize_samples
 
 LOOPBACK = "127.0.0.1"
 SETTLE_S = 0.1  # a datagram receiver that hears nothing for so long has heard all
 STALL_S = 1.0  # a reliable receiver that gets nothing for so long and is not done has lost something
 LATE_FILE, ARRIVALS_FILE = "late", "arrivals"  # in the scratch folder of an open loop
+SCHEDULE_FILE = "schedule"  # there, too, of recorded traffic
 FINISH_S = 5.0  # a reliable receiver gets so long to drain what was sent
 OPEN_STALL_S = 8.0  # the same of an open loop: over a link that loses, silence lasts as long as a time-out backs off
 OPEN_FINISH_S = 20.0
@@ -122,7 +123,10 @@ class Job:
 
     def open_loop(self) -> OpenLoop:
         """The load of an open loop's client; give it back to `report_open`."""
-        schedule = make_schedule(self.case, self.seconds, self.warmup, self.seed)
+        if self.case.trace is not None:
+            schedule = Schedule.load(Path(self.scratch) / SCHEDULE_FILE)
+        else:
+            schedule = make_schedule(self.case, self.seconds, self.warmup, self.seed)
         return OpenLoop(schedule, self.seed, self.window())
 
     # Answers ---------------------------------------------------------------------------------------------------
@@ -217,9 +221,10 @@ class Job:
         if counter is None:
             self._say({"finished": {"memory": memory_bytes()}})
             return
-        stall = OPEN_STALL_S if self.is_open else STALL_S
-        settle = (OPEN_SETTLE_S if self.is_open else SETTLE_S) + self.link_s
-        seen, deadline, since = -1, monotonic() + (OPEN_FINISH_S if self.is_open else FINISH_S), monotonic()
+        slow = self.is_open or self.case.link is not None
+        stall = OPEN_STALL_S if slow else STALL_S
+        settle = (OPEN_SETTLE_S if slow else SETTLE_S) + self.link_s
+        seen, deadline, since = -1, monotonic() + (OPEN_FINISH_S if slow else FINISH_S), monotonic()
         while monotonic() < deadline:
             if expected is not None and counter.count >= expected:
                 sleep(0.01)  # whatever comes now would be one too many

@@ -135,10 +135,24 @@ _PEER = {
         "scheme": {"enum": ["tcp", "unix", "udp", "rudp", "tls", "memory"]},
         "loop": _TEXT,
         "reliable": {"type": "boolean"},
+        "ordered": {"type": "boolean"},
         "one_process": {"type": "boolean"},
         "versions": {"type": "object", "additionalProperties": _TEXT},
         "settings": {"type": "object", "additionalProperties": _TEXT},
         "note": _TEXT,
+    },
+}
+_TRACE = {
+    "type": ["object", "null"],
+    "required": ["name", "sha256", "messages", "bytes", "smallest", "largest", "connections", "span_s", "raised"],
+    "properties": {
+        "name": _TEXT,
+        "sha256": _TEXT,
+        **dict.fromkeys(("messages", "bytes", "smallest", "largest", "connections", "raised"), _COUNT),
+        "span_s": _NUMBER,
+        "speed": _NUMBER,
+        "length_s": _NUMBER,
+        "loop": {"type": "boolean"},
     },
 }
 _CASE = {
@@ -156,6 +170,7 @@ _CASE = {
         "rate": _NUMBER,
         "arrival": {"enum": ["constant", "poisson"]},
         "link": {"type": ["object", "null"]},
+        "trace": _TRACE,
         "seconds": _NUMBER,
         "placement": {"enum": ["same", "each", "free"]},
         "title": _TEXT,

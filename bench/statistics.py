@@ -145,8 +145,8 @@ def bca_interval(
 ) -> tuple[float, float]:
     """The interval of the median of `values` (one a block) by bootstrap over blocks, bias-corrected and accelerated.
 
-    BCa after Efron (1987): the quantiles to read are moved by how far the draws lie to one side (ties count half) and by
-    the skewness of the leave-one-out medians. The same figures always give the same interval.
+    BCa after Efron (1987): the quantiles to read are moved by how far the draws lie to one side (ties count half) and
+    by the skewness of the leave-one-out medians. The same figures always give the same interval.
     """
     middle = median(values)
     choose = random.Random(seed).choices

@@ -28,7 +28,8 @@ ASK = (
     "import json, sys, sysconfig\n"
     "try:\n import Cython, setuptools\n version = Cython.__version__\n"
     "except ImportError:\n version = '0'\n"
-    "print(json.dumps([version, sysconfig.get_config_var('EXT_SUFFIX')]))\n"
+    "folder = f'lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}'\n"
+    "print(json.dumps([version, sysconfig.get_config_var('EXT_SUFFIX'), folder]))\n"
 )
 LIST = (
     "import json, os, setup\n"
@@ -68,9 +69,8 @@ def listed(python: str, folder: Path) -> dict[str, tuple[Path, list[Path]]]:
 
 def take_over(python: str, tree: Path, donor: Path) -> int:
     """Copies C files and compiled modules from `donor` for modules whose every source is equal; returns how many."""
-    suffix = asked(python, ASK, ROOT)[1]
-    same_setup = _same(tree / "setup.py", donor / "setup.py")
-    if not same_setup:
+    _, suffix, built = asked(python, ASK, ROOT)
+    if not _same(tree / "setup.py", donor / "setup.py"):
         return 0
     theirs = listed(python, donor)
     taken = 0
@@ -82,6 +82,9 @@ def take_over(python: str, tree: Path, donor: Path) -> int:
             continue
         for file in made:
             shutil.copyfile(donor / file, tree / file)
+        again = tree / "build" / built / made[1]  # where setuptools looks whether a module is to be compiled
+        again.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(donor / made[1], again)
         taken += 1
     return taken
 
@@ -117,9 +120,7 @@ def build(tree: Tree, donors: list[Path], workspace: Workspace, say: Callable[[s
     python = builder() if (tree.sources / "setup.py").exists() else None
     if python is None:
         if (tree.sources / "setup.py").exists():
-            say(
-                f"{tree.name}: runs interpreted, for no Cython {CYTHON_MIN} was found; BENCH_BUILD_PYTHON names another"
-            )
+            say(f"{tree.name}: runs interpreted: no Cython {CYTHON_MIN} here, nor where BENCH_BUILD_PYTHON says")
     else:
         taken = sum(take_over(python, tree.sources, donor) for donor in donors)
         suffix = asked(python, ASK, ROOT)[1]
@@ -148,7 +149,7 @@ def compile_modules(python: str, tree: Tree, workspace: Workspace, suffix: str, 
                     process.wait(timeout=1.0)
                     break
                 except subprocess.TimeoutExpired:
-                    progress.update(sum(1 for _ in tree.sources.rglob("*" + suffix)), "compiled")
+                    progress.update(sum(1 for _ in (tree.sources / "build").rglob("*" + suffix)), "compiled")
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, 9)

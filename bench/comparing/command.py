@@ -86,8 +86,8 @@ def floor_of(case: Case, peer: Peer) -> Peer | None:
 
 def run_blocks(settings: Settings, folders: dict[str, Path], rounds: list[Result], progress: Progress) -> str | None:
     """All blocks, appending to `rounds`. Returns why fewer than planned were run; None when all were."""
-    began, done, total = monotonic(), 0, settings.blocks * len(settings.cells)
-    for number, (case, peer) in block_order(settings.cells, settings.blocks, settings.seed):
+    began = monotonic()
+    for done, (number, (case, peer)) in enumerate(block_order(settings.cells, settings.blocks, settings.seed)):
         if settings.budget_s is not None and done and done % len(settings.cells) == 0:
             spent = monotonic() - began
             if spent + len(settings.cells) * spent / done > settings.budget_s:
@@ -98,10 +98,7 @@ def run_blocks(settings: Settings, folders: dict[str, Path], rounds: list[Result
             if item["status"] == FAIL:
                 progress.say(f"FAIL {item['peer']} at {item['case']}: {item['why']}")
         rounds += found
-        done += 1
-        progress.update(done, f"{peer.name} {case.id}")
-        if done == total:
-            break
+        progress.update(done + 1, f"{peer.name} {case.id}")
     return None
 
 
@@ -189,7 +186,8 @@ def run_trees(options: Any) -> int:
         trees, compiled, donors = {}, {}, [ROOT]
         for name, source in sources.items():
             trees[name] = workspace.unpack(name, source)
-            compiled[name] = build(trees[name], donors, workspace, lambda line: print(line, file=sys.stderr))
+            own = [source.folder] if source.folder else []
+            compiled[name] = build(trees[name], own + donors, workspace, lambda line: print(line, file=sys.stderr))
             donors.append(trees[name].sources)
         if compiled[OLD] != compiled[NEW]:
             print(f"compiled: old {compiled[OLD]}, new {compiled[NEW]}", file=sys.stderr)

@@ -16,7 +16,7 @@ PATIENCE_S = 10.0
 
 
 def remove(folder: str, groups: set[int]) -> bool:
-    """Ends `groups`, then removes `folder`, again while somebody who is dying still writes. Returns whether it is gone."""
+    """Ends `groups`, then removes `folder`, again while somebody dying still writes. Returns whether it is gone."""
     for group in groups:
         try:
             os.killpg(group, signal.SIGKILL)

@@ -20,7 +20,7 @@ from types import TracebackType
 from bench.child import ROOT
 
 PACKAGE = "transport"
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "build", "dist", ".*", "*.egg-info")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.c", "*.so", ".*")  # what is compiled, `building` takes over
 JANITOR = Path(__file__).with_name("janitor.py")
 
 

@@ -200,7 +200,7 @@ class ProtocolPeer(CallbackPeer):
         made: list[FramedWriter] = []
         for _ in range(job.case.connections):
             made.append(FramedWriter())
-            await self._connect(job, lambda: made[-1])
+            await self.open(job, lambda: made[-1])
         return [protocol.send for protocol in made]
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Sender
+from bench.openloop import Mailbox
 from bench.peers.base import LIBRARY, CallbackPeer, finish
 
 EVENT = "bench"
@@ -28,6 +30,7 @@ class SocketIo(CallbackPeer):
     kind = LIBRARY
     scheme = "tcp"
     loop = "uvloop"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     modules = ("socketio", "aiohttp")
     distributions = ("python-socketio", "aiohttp")
     payload_max = 1024 * 1024
@@ -36,7 +39,7 @@ class SocketIo(CallbackPeer):
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
         return {
-            "server": "AsyncServer in aiohttp (python-socketio documentation, page 'The Socket.IO Server', deployment)",
+            "server": "AsyncServer in aiohttp (python-socketio documentation, 'Deployment', first for asyncio)",
             "transports": "websocket only",
             "async_handlers": "False: one event after the other, in order, without a task for each",
             "max_http_buffer_size": "2 MiB, above the payload",
@@ -52,18 +55,16 @@ class SocketIo(CallbackPeer):
         server = socketio.AsyncServer(
             async_mode="aiohttp", transports=["websocket"], async_handlers=False, max_http_buffer_size=BUFFER_BYTES
         )
-        if job.is_one_way:
-            take = job.counter(reliable=True).take
+        counter = job.counter(reliable=True) if job.is_one_way else None
 
-            async def on_message(_sid: str, message: bytes) -> None:
-                take(message)
+        async def count(_sid: str, message: bytes) -> None:
+            assert counter is not None
+            counter.take(message)
 
-        else:
+        async def echo(sid: str, message: bytes) -> None:
+            await server.emit(EVENT, message, to=sid)
 
-            async def on_message(sid: str, message: bytes) -> None:
-                await server.emit(EVENT, message, to=sid)
-
-        server.on(EVENT, on_message)
+        server.on(EVENT, count if counter else echo)
         app = web.Application()
         server.attach(app)
         self.runner = web.AppRunner(app, access_log=None)
@@ -85,6 +86,20 @@ class SocketIo(CallbackPeer):
         client.on("connect_error", refused)
         await client.connect(job.address, transports=["websocket"])
         return client
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        loop = asyncio.get_running_loop()
+        self.clients = [await self.open(job) for _ in range(job.case.connections)]
+
+        def mailbox(client: Any) -> Mailbox:
+            async def emit(messages: list[bytes]) -> None:
+                await client.emit(EVENT, messages[0])
+
+            return Mailbox(loop, emit, job.fail)
+
+        self.mailboxes = [mailbox(client) for client in self.clients]
+        return [one.put for one in self.mailboxes]
 
     async def ping(self, job: Job, load: ClosedLoop, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

@@ -1,4 +1,4 @@
-"""Kernel TCP by name: the framed protocol on uvloop, with the congestion control and options of each row set on sockets.
+"""Kernel TCP by name: the framed protocol on uvloop, its sockets with the congestion control and options of each row.
 
 The default differs between machines, so whoever compares transports on links with loss must say which TCP he means. The
 rows differ by socket options only; framing, reading and writing are those of `uvloop-protocol`.
@@ -12,7 +12,6 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.cases import LATENCY, THROUGHPUT
 from bench.job import Job
 from bench.peers.protocols import ProtocolPeer
 
@@ -80,8 +79,7 @@ class KernelTcp(ProtocolPeer):
         self.name = name
         self.congestion = congestion
         self.tuned = tuned
-        self.title = f"kernel TCP, {congestion}{', tuned' if tuned else ''}, uvloop Protocol"
-        self.modes = frozenset({LATENCY, THROUGHPUT})
+        self.title = f"kernel TCP, {congestion}{', tuned' if tuned else ''}, framed"
         self.note = f"congestion control {congestion}, whatever the machine's default"
 
     def missing(self) -> str | None:
@@ -103,11 +101,13 @@ class KernelTcp(ProtocolPeer):
         if not self.tuned:
             return found
         with socket.socket() as sock:
-            had = enlarge(sock) or {"SO_SNDBUF, SO_RCVBUF": "left to the kernel: 4 MiB are above its limits"}
-            taken = thin(sock)
-        found |= {name: str(size) for name, size in had.items()}
-        found["TCP_NOTSENT_LOWAT"] = f"{NOTSENT_BYTES} (Linux, man page tcp(7))"
-        found["thin streams"] = f"{', '.join(taken) or 'none'} (Linux, Documentation/networking/tcp-thin)"
+            had, taken = enlarge(sock), thin(sock)
+        for name in ("SO_SNDBUF", "SO_RCVBUF"):
+            found[name] = str(had.get(name, "left to the kernel, whose limit is below 4 MiB"))
+        found["TCP_NOTSENT_LOWAT"] = f"{NOTSENT_BYTES} (Linux documentation, ip-sysctl, tcp_notsent_lowat)"
+        found["thin streams"] = (
+            f"{', '.join(taken) or 'none'} (Linux documentation, tcp-thin; newer kernels ignore the second)"
+        )
         return found
 
     def tune(self, sock: socket.socket) -> None:

@@ -49,6 +49,7 @@ class Running:
         self.seen: list[Event] = []
         command = import_module(f"transport.tools.{given.command}")
         self.task = asyncio.ensure_future(command.run(given, Output(as_json=True, stream=self._lines), self.stop))
+        self.stop._task = self.task
         self.task.add_done_callback(lambda _: self._lines.queue.put_nowait(None))
 
     async def event(self, kind: str, **wanted: Any) -> Event:
@@ -80,8 +81,9 @@ async def running(*arguments: str) -> AsyncIterator[tuple[Running, str]]:
     try:
         yield command, (await command.event("listening"))["url"]
     finally:
-        command.stop.wish()
-        await asyncio.wait([command.task])
+        if not command.task.done():
+            command.stop.wish()
+            await asyncio.wait([command.task])
     assert command.task.result() == 0
 
 
