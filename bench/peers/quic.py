@@ -119,6 +119,7 @@ class Quic(CallbackPeer):
         self.modules = (package,)
         self.distributions = (package,)
         self.note = note
+        self.stack = AsyncExitStack()  # of all connections: each is closed when its context is left, or forgotten
 
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
@@ -166,7 +167,6 @@ class Quic(CallbackPeer):
     async def open(self, job: Job) -> Any:
         """One connection: its `send` never waits, `transmit` sends what it queued."""
         connect = importlib.import_module(f"{self.name}.asyncio.client").connect
-        self.stack = AsyncExitStack()  # kept: leaving it closes the connection
         return await self.stack.enter_async_context(
             connect(
                 *job.address,
