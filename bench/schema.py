@@ -71,6 +71,20 @@ _THROUGHPUT = {
         "lost_percent": _NUMBER,
     },
 }
+_OPEN = {
+    "type": "object",
+    "required": ["planned", "arrived", "lost", "doubled", "swapped", "within_100ms", "lateness"],
+    "properties": {
+        **dict.fromkeys(("planned", "arrived", "lost", "doubled", "swapped"), _COUNT),
+        "within_100ms": _NUMBER,
+        "lateness": _LATENCY,
+    },
+}
+_TREE = {
+    "type": "object",
+    "required": ["commit", "title", "compiled"],
+    "properties": {"commit": _TEXT_OR_NULL, "title": _TEXT, "compiled": _TEXT},
+}
 _ROUND = {
     "type": "object",
     "required": ["case", "peer", "block", "order", "status", "why", "flagged", "wall_s", "placement"],
@@ -79,7 +93,7 @@ _ROUND = {
         "peer": _TEXT,
         "block": _COUNT,
         "order": _COUNT,
-        "status": {"enum": ["OK", "FAIL"]},
+        "status": {"enum": ["OK", "FAIL", "INVALID"]},
         "why": _TEXT_OR_NULL,
         "flagged": {"type": "boolean"},
         "wall_s": _NUMBER,
@@ -91,10 +105,15 @@ _ROUND = {
         "measured_s": _NUMBER,
         "steal_ms": _NUMBER,
         "steal_percent": _NUMBER,
+        "tree": {"enum": ["old", "new", "floor"]},
+        "pair": _COUNT,
+        "turns": {"type": "array", "items": _NUMBER},
         "pressure_us": _NUMBER,
         "messages": _COUNT,
         "latency": _LATENCY,
         "throughput": _THROUGHPUT,
+        "open": _OPEN,
+        "link": {"type": "object"},
         "processes": {
             "type": "object",
             "additionalProperties": {
@@ -116,10 +135,24 @@ _PEER = {
         "scheme": {"enum": ["tcp", "unix", "udp", "rudp", "tls", "memory"]},
         "loop": _TEXT,
         "reliable": {"type": "boolean"},
+        "ordered": {"type": "boolean"},
         "one_process": {"type": "boolean"},
         "versions": {"type": "object", "additionalProperties": _TEXT},
         "settings": {"type": "object", "additionalProperties": _TEXT},
         "note": _TEXT,
+    },
+}
+_TRACE = {
+    "type": ["object", "null"],
+    "required": ["name", "sha256", "messages", "bytes", "smallest", "largest", "connections", "span_s", "raised"],
+    "properties": {
+        "name": _TEXT,
+        "sha256": _TEXT,
+        **dict.fromkeys(("messages", "bytes", "smallest", "largest", "connections", "raised"), _COUNT),
+        "span_s": _NUMBER,
+        "speed": _NUMBER,
+        "length_s": _NUMBER,
+        "loop": {"type": "boolean"},
     },
 }
 _CASE = {
@@ -127,12 +160,18 @@ _CASE = {
     "required": ["id", "mode", "payload", "mixed", "codec", "fanout", "placement", "burst", "title", "peers"],
     "properties": {
         "id": _TEXT,
-        "mode": {"enum": ["latency", "throughput"]},
+        "mode": {"enum": ["latency", "throughput", "open"]},
         "payload": _COUNT,
         "mixed": {"type": "boolean"},
         "codec": _TEXT,
         "fanout": _COUNT,
         "burst": _COUNT,
+        "connections": _COUNT,
+        "rate": _NUMBER,
+        "arrival": {"enum": ["constant", "poisson"]},
+        "link": {"type": ["object", "null"]},
+        "trace": _TRACE,
+        "seconds": _NUMBER,
         "placement": {"enum": ["same", "each", "free"]},
         "title": _TEXT,
         "peers": {"type": "array", "items": _TEXT},
@@ -209,6 +248,7 @@ SCHEMA: dict[str, Any] = {
         "rounds": {"type": "array", "items": _ROUND},
         "bars": {"type": "array", "items": _BAR},
         "probes": {"type": "object", "additionalProperties": _PROBE},
+        "trees": {"type": "object", "additionalProperties": _TREE},
     },
 }
 
@@ -285,4 +325,6 @@ def save(data: dict[str, Any], path: Path) -> None:
             lines.append(f"  {json.dumps(name)}: [\n    {body}\n  ]")
         else:
             lines.append(f"  {json.dumps(name)}: {json.dumps(value)}")
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    part = path.with_name(f".{path.name}.part")  # a break in the middle leaves the old file
+    part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    part.replace(path)

@@ -58,7 +58,7 @@ class Grpc(CoroutinePeer):
             async for message in request_iterator:
                 take(message)
 
-        handler = grpc.stream_stream_rpc_method_handler(count if job.is_throughput else echo)
+        handler = grpc.stream_stream_rpc_method_handler(count if job.is_one_way else echo)
         self.server = grpc.aio.server(options=OPTIONS)
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
         port = self.server.add_insecure_port(f"{job.host}:0")

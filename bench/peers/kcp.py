@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Pump, Sender
 from bench.peers.base import LIBRARY, CallbackPeer, finish
@@ -138,6 +139,7 @@ class Kcp(CallbackPeer):
     kind = LIBRARY
     scheme = "udp"
     loop = "uvloop"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     modules = ("kcp",)
     distributions = ("kcp",)
     payload_max = PIECES_MAX * (MTU - HEAD_BYTES)
@@ -156,7 +158,7 @@ class Kcp(CallbackPeer):
 
     async def serve(self, job: Job) -> None:
         """See `LoopPeer`."""
-        take = job.counter(reliable=True).take if job.is_throughput else None
+        take = job.counter(reliable=True).take if job.is_one_way else None
         loop = asyncio.get_running_loop()
         self.transport, _ = await loop.create_datagram_endpoint(lambda: Server(take), (job.host, 0))
         job.ready(self.transport.get_extra_info("sockname")[:2])
@@ -180,6 +182,10 @@ class Kcp(CallbackPeer):
 
         conversation.take = answered
         conversation.send_now(load.first())
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        return [(await self.open(job)).send_now for _ in range(job.case.connections)]
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

@@ -19,8 +19,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Sender
+from bench.openloop import Mailbox
 from bench.peers.base import LIBRARY, CallbackPeer, finish
 
 SUBJECT = "bench"
@@ -92,6 +94,7 @@ class Nats(CallbackPeer):
     kind = LIBRARY
     scheme = "tcp"
     loop = "uvloop"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     modules = ("nats",)
     distributions = ("nats-py",)
     payload_max = 1024 * 1024  # the broker's default
@@ -130,7 +133,7 @@ class Nats(CallbackPeer):
         address = {"url": url, "broker": pid}
         self.client = client = await self.open(job, address)
         publish = client.publish
-        if job.is_throughput:
+        if job.is_one_way:
             take = job.counter(reliable=True).take
 
             async def count(message: Any) -> None:
@@ -151,6 +154,20 @@ class Nats(CallbackPeer):
     async def _connect(self, job: Job) -> Any:
         job.watch_process(BROKER, job.address["broker"])
         return await self.open(job, job.address)
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        loop = asyncio.get_running_loop()
+        self.clients = [await self._connect(job) for _ in range(job.case.connections)]
+
+        def mailbox(client: Any) -> Mailbox:
+            async def publish(messages: list[bytes]) -> None:
+                await client.publish(SUBJECT, messages[0])
+
+            return Mailbox(loop, publish, job.fail)
+
+        self.mailboxes = [mailbox(client) for client in self.clients]
+        return [one.put for one in self.mailboxes]
 
     async def ping(self, job: Job, load: ClosedLoop, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.peers.base import LIBRARY, BlockingPeer
 
@@ -23,6 +24,7 @@ class Nng(BlockingPeer):
     title = "pynng, blocking, tcp"
     kind = LIBRARY
     scheme = "tcp"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     modules = ("pynng",)
     distributions = ("pynng",)
 
@@ -41,8 +43,10 @@ class Nng(BlockingPeer):
         import pynng
 
         options = {}
-        if job.is_throughput:
+        if job.is_one_way:
             options = {"recv_buffer_size": BUFFERED_MESSAGES, "send_buffer_size": BUFFERED_MESSAGES}
+        if job.is_open:  # one receiver of many connections
+            return (pynng.Pull0 if job.role == "server" else pynng.Push0)(**options)
         return pynng.Pair0(recv_max_size=0, **options)
 
     def serve(self, job: Job) -> None:
@@ -51,7 +55,7 @@ class Nng(BlockingPeer):
         listener = sock.listen(f"tcp://{job.host}:0")
         job.ready(f"tcp://{listener.local_address}")
         recv, send = sock.recv, sock.send
-        if job.is_throughput:
+        if job.is_one_way:
             take = job.counter(reliable=True).take
             while True:
                 take(recv())

@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack
 from struct import Struct
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Pump, Sender
 from bench.peers.base import LIBRARY, CallbackPeer, finish
@@ -112,6 +113,7 @@ class Quic(CallbackPeer):
     kind = LIBRARY
     scheme = "udp"
     loop = "uvloop"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
 
     def __init__(self, package: str, note: str) -> None:
         self.name = package
@@ -119,7 +121,7 @@ class Quic(CallbackPeer):
         self.modules = (package,)
         self.distributions = (package,)
         self.note = note
-        self.stack = AsyncExitStack()  # of all connections: each is closed when its context is left, or forgotten
+        self.stacks: list[AsyncExitStack] = []
 
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
@@ -150,7 +152,7 @@ class Quic(CallbackPeer):
     async def serve(self, job: Job) -> None:
         """See `LoopPeer`."""
         make = connection_class(self.name)
-        counter = job.counter(reliable=True) if job.is_throughput else None
+        counter = job.counter(reliable=True) if job.is_one_way else None
 
         def connection(*args: Any, **kwargs: Any) -> Any:
             made = make(*args, **kwargs)
@@ -167,7 +169,9 @@ class Quic(CallbackPeer):
     async def open(self, job: Job) -> Any:
         """One connection: its `send` never waits, `transmit` sends what it queued."""
         connect = importlib.import_module(f"{self.name}.asyncio.client").connect
-        return await self.stack.enter_async_context(
+        stack = AsyncExitStack()
+        self.stacks.append(stack)  # kept: leaving it closes the connection
+        return await stack.enter_async_context(
             connect(
                 *job.address,
                 configuration=self._configuration(is_client=True),
@@ -189,6 +193,18 @@ class Quic(CallbackPeer):
         connection.cutter.take = answered
         connection.send(load.first())
         connection.transmit()
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`; `transmit` after each message, so that it leaves at once."""
+
+        def sender_on(connection: Any) -> Any:
+            def send(message: bytes) -> None:
+                connection.send(message)
+                connection.transmit()
+
+            return send
+
+        return [sender_on(await self.open(job)) for _ in range(job.case.connections)]
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Sender
+from bench.openloop import Mailbox
 from bench.peers.base import LIBRARY, CallbackPeer, finish
 
 EVENT = "bench"
@@ -28,6 +30,7 @@ class SocketIo(CallbackPeer):
     kind = LIBRARY
     scheme = "tcp"
     loop = "uvloop"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     modules = ("socketio", "aiohttp")
     distributions = ("python-socketio", "aiohttp")
     payload_max = 1024 * 1024
@@ -52,7 +55,7 @@ class SocketIo(CallbackPeer):
         server = socketio.AsyncServer(
             async_mode="aiohttp", transports=["websocket"], async_handlers=False, max_http_buffer_size=BUFFER_BYTES
         )
-        counter = job.counter(reliable=True) if job.is_throughput else None
+        counter = job.counter(reliable=True) if job.is_one_way else None
 
         async def count(_sid: str, message: bytes) -> None:
             assert counter is not None
@@ -83,6 +86,20 @@ class SocketIo(CallbackPeer):
         client.on("connect_error", refused)
         await client.connect(job.address, transports=["websocket"])
         return client
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        loop = asyncio.get_running_loop()
+        self.clients = [await self.open(job) for _ in range(job.case.connections)]
+
+        def mailbox(client: Any) -> Mailbox:
+            async def emit(messages: list[bytes]) -> None:
+                await client.emit(EVENT, messages[0])
+
+            return Mailbox(loop, emit, job.fail)
+
+        self.mailboxes = [mailbox(client) for client in self.clients]
+        return [one.put for one in self.mailboxes]
 
     async def ping(self, job: Job, load: ClosedLoop, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

@@ -34,7 +34,7 @@ class Streams(CoroutinePeer):
         """See `LoopPeer`."""
 
         async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if job.is_throughput:
+            if job.is_one_way:
                 take = job.counter(reliable=True).take
                 while True:
                     size = int.from_bytes(await reader.readexactly(4), "big")

@@ -12,7 +12,6 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.cases import LATENCY, THROUGHPUT
 from bench.job import Job
 from bench.peers.protocols import ProtocolPeer
 
@@ -81,7 +80,6 @@ class KernelTcp(ProtocolPeer):
         self.congestion = congestion
         self.tuned = tuned
         self.title = f"kernel TCP, {congestion}{', tuned' if tuned else ''}, framed"
-        self.modes = frozenset({LATENCY, THROUGHPUT})
         self.note = f"congestion control {congestion}, whatever the machine's default"
 
     def missing(self) -> str | None:

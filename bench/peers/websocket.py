@@ -29,7 +29,7 @@ class WebSockets(CoroutinePeer):
         from websockets.asyncio.server import serve
 
         async def on_connection(socket: Any) -> None:
-            if job.is_throughput:
+            if job.is_one_way:
                 take = job.counter(reliable=True).take
                 async for message in socket:
                     take(message)

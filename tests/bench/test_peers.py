@@ -11,7 +11,7 @@ import pytest
 
 from bench import cli
 from bench.bars import acceptance_bars
-from bench.cases import latency, mixed_sizes, throughput
+from bench.cases import latency, mixed_sizes, open_loop, throughput
 from bench.child import ROOT, Child
 from bench.peers import all_peers, select
 from bench.peers.base import KINDS, LIBRARY, Peer
@@ -25,7 +25,8 @@ def test_a_peer_describes_itself(peer: Peer) -> None:
     validate(peer.describe(), SCHEMA["properties"]["peers"]["items"])
     assert peer.kind in KINDS
     assert "@" not in peer.name
-    assert peer.supports(latency(64)) or peer.supports(throughput(64)) or peer.supports(throughput(64, codec="msgpack"))
+    cases = (latency(64), throughput(64), throughput(64, codec="msgpack"), open_loop(64, 100))
+    assert any(peer.supports(case) for case in cases)
 
 
 def test_every_default_name_exists() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench import runner
+from bench import pair, runner
 from bench.cases import EACH, FREE, SAME, Case, latency, throughput
 from bench.child import Child, ChildFailed
 from bench.peers import all_peers
@@ -93,7 +93,7 @@ def test_a_broken_peer_is_kept_as_failed(name: str, case: Case, why: str) -> Non
 
 
 def test_a_silent_peer_runs_into_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "STARTUP_S", 0.5)
+    monkeypatch.setattr(pair, "STARTUP_S", 0.5)
     began = monotonic()
     item = one_round(latency(64), BROKEN_PEERS["silent"])
     assert item["status"] == "FAIL"
