@@ -160,7 +160,7 @@ def applies(axis: Axis, case: Case) -> bool:
 
 def families(cases: list[Case]) -> list[Family]:
     """All families among open-loop cases, in the order of `AXES`; a case may be in several."""
-    found = []
+    found: list[Family] = []
     for axis in AXES:
         groups: dict[tuple[Any, ...], list[Case]] = {}
         for case in cases:
