@@ -39,7 +39,7 @@ def test_every_series_of_the_command_line_is_found_whole(name: str) -> None:
     families = found(cases)
     best = max(families, key=lambda family: len(family.cases))
     assert {case["id"] for case in best.cases} == {case.id for case in cases}, [one.axis.name for one in families]
-    expected = {"poisson": "rate", "link-payload": "payload"}.get(name, name)
+    expected = {"poisson": "rate", "link-payload": "payload", "narrow": "link rate"}.get(name, name)
     assert best.axis.name == expected
     assert len(series.tabled([case.as_dict() | {"peers": []} for case in cases])) == 1
 
@@ -74,7 +74,7 @@ def test_a_field_that_is_not_known_here_keeps_cases_apart() -> None:
 
 
 def test_queues_of_narrow_links_are_panels() -> None:
-    (family,) = [one for one in found(SWEEPS["narrow"].cases()) if one.axis.name == "narrow"]
+    (family,) = [one for one in found(SWEEPS["narrow"].cases()) if one.axis.name == "link rate"]
     assert [name for name, _ in family.panels] == [f"queue of {share} bandwidth-delay products" for share in
                                                    ("0.5", "1", "4")]  # fmt: skip
 
