@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -20,6 +21,7 @@ from bench.peers.base import Peer
 from bench.progress import Progress, seconds_text
 from bench.runner import FAIL, OVERHEAD_S, Entry, Plan, run_plan
 from bench.tables import missing_text
+from bench.trace.file import Trace
 
 RESULTS = ROOT / "bench" / "results"
 ROUNDS_MIN = 3
@@ -35,6 +37,7 @@ class Request:
         fit: take fewer rounds, never less than `rounds_min`, where the estimate is over the budget.
         resume: a result file of the same request that was broken off, to be gone on with; it is also where the rounds
             are kept while the run goes on, a block at a time.
+        traces: by their sha256, those of the cases that play recorded traffic.
     """
 
     command: str
@@ -48,6 +51,7 @@ class Request:
     fit: bool = False
     rounds_min: int = ROUNDS_MIN
     resume: Path | None = None
+    traces: Mapping[str, Trace] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,6 +92,7 @@ class Campaign:
         """What will be run, fitted to the budget where the request allows it."""
         request = self.request
         plan = Plan(self.available(), request.rounds, request.seconds, request.warmup, request.seed, request.budget_s)
+        plan.traces = request.traces
         while request.fit and plan.budget_s and plan.rounds > request.rounds_min and plan.estimate_s > plan.budget_s:
             plan.rounds -= 1
         if plan.rounds < request.rounds:
@@ -177,14 +182,16 @@ class Campaign:
 
 
 def command_line(arguments: list[str]) -> str:
-    """What was typed, without where the result went: a path says nothing about a figure and much about a machine."""
+    """What was typed, without where the result went, and of a trace only its name: a path says nothing about a figure
+    and much about a machine.
+    """
     kept: list[str] = []
     words = iter(arguments)
     for word in words:
         if word == "--json":
             next(words, None)
         elif not word.startswith("--json="):
-            kept.append(word)
+            kept.append(Path(word).name if "/" in word and Path(word).is_file() else word)
     return shlex.join(["python", "-m", "bench", *kept])
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.link.model import Link
+from bench.trace.model import Recorded
 
 LATENCY = "latency"
 THROUGHPUT = "throughput"
@@ -26,6 +27,10 @@ BURST_BYTES = 64 * 1024
 CONSTANT, POISSON = "constant", "poisson"
 CONNECTIONS_MAX = 10_000
 RATE_MAX = 1_000_000.0  # messages a second, all connections together
+
+
+class BadCase(ValueError):
+    """A configuration that can't be run; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Case:
         arrival: of an open loop, `CONSTANT` (a period, each connection with a phase of its own) or `POISSON`.
         link: between the two ends; None for loopback.
         seconds: measured in a round, where it is not what the command says for all; 0 if it is.
+        trace: of an open loop, the recorded traffic that it plays; `payload` is then its largest message, `rate` the
+            mean, `mixed` says whether sizes differ at all.
     """
 
     id: str
@@ -62,11 +69,14 @@ class Case:
     arrival: str = CONSTANT
     link: Link | None = None
     seconds: float = 0.0
+    trace: Recorded | None = None
 
     @property
     def title(self) -> str:
         """How the configuration is called in tables."""
         size = f"16 to {self.payload} B" if self.mixed else bytes_text(self.payload)
+        if self.trace is not None:
+            return f"{self.trace.title}; {'loopback' if self.link is None else self.link.title}"
         if self.mode == OPEN:
             many = f"{self.connections} connections of " if self.connections > 1 else ""
             when = ", Poisson" if self.arrival == POISSON else ""
@@ -77,6 +87,7 @@ class Case:
         laps = self.burst // (self.payload * self.fanout) if self.fanout > 1 else 1
         extra += f", {laps} laps a turn of the loop" if laps > 1 else ""
         codec = ", msgpack dict" if self.codec == "msgpack" else ""
+        extra += "" if self.link is None else f"; {self.link.title}"
         return f"{what}, {size}{codec}{extra}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,6 +100,8 @@ class Case:
         fields = {name: value for name, value in data.items() if name not in ("title", "peers")}
         if fields.get("link") is not None:
             fields["link"] = Link.from_dict(fields["link"])
+        if fields.get("trace") is not None:
+            fields["trace"] = Recorded.from_dict(fields["trace"])
         return Case(**fields)
 
 
@@ -107,11 +120,14 @@ def latency(payload: int, placement: str = SAME, codec: str = "raw") -> Case:
     return Case(f"latency-{payload}{suffix}{where}", LATENCY, payload, codec=codec, placement=placement)
 
 
-def throughput(payload: int, placement: str = EACH, codec: str = "raw") -> Case:
-    """A one-way case."""
+def throughput(payload: int, placement: str = EACH, codec: str = "raw", link: Link | None = None) -> Case:
+    """A one-way case, over loopback or over `link`."""
     suffix = "" if codec == "raw" else f"-{codec}"
     where = "" if placement == EACH else f"-{placement}"
-    return Case(f"throughput-{payload}{suffix}{where}", THROUGHPUT, payload, codec=codec, placement=placement)
+    where += "" if link is None else f"-{link.id}"
+    return Case(
+        f"throughput-{payload}{suffix}{where}", THROUGHPUT, payload, codec=codec, placement=placement, link=link
+    )
 
 
 def mixed_sizes() -> Case:
@@ -137,15 +153,24 @@ def open_loop(
     """An open-loop case: `connections` times `rate` messages a second, one way.
 
     Raises:
-        ValueError: more connections or messages than the harness can plan.
+        BadCase: more connections or messages than the harness can plan.
     """
     if not 1 <= connections <= CONNECTIONS_MAX or not 0 < rate * connections <= RATE_MAX:
-        raise ValueError(
-            f"an open loop has 1 to {CONNECTIONS_MAX} connections and up to {RATE_MAX:g} messages a second"
-        )
+        raise BadCase(f"an open loop has 1 to {CONNECTIONS_MAX} connections and up to {RATE_MAX:g} messages a second")
     name = f"open-{payload}-{connections}x{rate:g}" + ("-poisson" if arrival == POISSON else "")
     name += "" if link is None else f"-{link.id}"
     name += "" if placement == EACH else f"-{placement}"
     return Case(
         name, OPEN, payload, placement=placement, connections=connections, rate=rate, arrival=arrival, link=link
     )
+
+
+def replay(trace: Recorded, link: Link | None = None, placement: str = EACH) -> Case:
+    """The open-loop case of recorded traffic, on as many connections, all opened before its first message."""
+    seconds = trace.span_s / trace.speed
+    name = f"replay-{trace.id}" + ("" if link is None else f"-{link.id}")
+    name += "" if placement == EACH else f"-{placement}"
+    return Case(
+        name, OPEN, trace.largest, mixed=trace.smallest != trace.largest, placement=placement, link=link, trace=trace,
+        connections=trace.connections, rate=trace.messages / trace.connections / seconds if seconds else 0.0,
+    )  # fmt: skip

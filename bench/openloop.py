@@ -62,6 +62,7 @@ class OpenLoop:
         self.start = 0
         self.sends: list[Send] = []
         self._next = 0
+        self._final = -1 if schedule.last < len(schedule) else len(schedule) - 1  # with no tail behind what counts
         self._filling = random.Random(seed).randbytes(FILLING_SPREAD + max(schedule.size, default=HEADER_BYTES))
         self._messages: list[bytes] | None = [] if sum(schedule.size) <= PREPARED_BYTES_MAX else None
         self._due: array[int] = array("q")
@@ -95,7 +96,7 @@ class OpenLoop:
         number = self._next
         if number == max(0, self.schedule.first - 1):
             self.window.begin()  # it takes a third of a millisecond, at the expense of a message that does not count
-        elif number == min(self.schedule.last, len(self.schedule) - 1):
+        elif number == self.schedule.last:
             self.window.end()
         made = self._messages
         message = self.message(number) if made is None else made[number]
@@ -107,6 +108,8 @@ class OpenLoop:
         self._next = number + 1
         self.late[number] = now - due
         send(message)
+        if number == self._final:
+            self.window.end()
 
     def save(self, path: Path) -> None:
         """Writes `late` for the parent, which makes figures of it."""
@@ -126,7 +129,7 @@ class Arrivals:
         self.numbers = array("I")
         self.latencies = array("q")
         self._fail = fail
-        self.bytes = 0
+        self.bytes = 0  # of all messages
         self.checked = 0
         self.marks: list[tuple[int, int, int]] = []
 
@@ -141,6 +144,7 @@ class Arrivals:
         if len(message) < HEADER_BYTES or zlib.crc32(memoryview(message)[4:]) != HEADER.unpack_from(message)[0]:
             self._fail(f"message {self.count} of {len(message)} bytes is damaged")
         _, number, due = HEADER.unpack_from(message)
+        self.bytes += len(message)
         self.numbers.append(number)
         self.latencies.append(now - due)
 

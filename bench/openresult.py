@@ -94,8 +94,17 @@ def open_result(
             "lateness": summarize_samples(late_ns),
         },
         "memory": {"sender": said["memory"], "receiver": got["memory"]},
-        "judged": judge(peer, found, late_ns, planned),
+        "judged": wrong_bytes(schedule, found, len(numbers), got["bytes_received"])
+        or judge(peer, found, late_ns, planned),
     }
+
+
+def wrong_bytes(schedule: Schedule, found: Account, arrived: int, received: int) -> Judged | None:
+    """FAIL when every message has come, but not in the size that was planned; else None."""
+    planned = sum(schedule.size)
+    if found.doubled or arrived != len(schedule) or received == planned:
+        return None
+    return "FAIL", f"{received} bytes have arrived in {arrived} messages, {planned} were planned"
 
 
 def judge(peer: Peer, found: Account, late_ns: list[int], planned: int) -> Judged:

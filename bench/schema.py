@@ -80,6 +80,11 @@ _OPEN = {
         "lateness": _LATENCY,
     },
 }
+_TREE = {
+    "type": "object",
+    "required": ["commit", "title", "compiled"],
+    "properties": {"commit": _TEXT_OR_NULL, "title": _TEXT, "compiled": _TEXT},
+}
 _ROUND = {
     "type": "object",
     "required": ["case", "peer", "block", "order", "status", "why", "flagged", "wall_s", "placement"],
@@ -100,6 +105,9 @@ _ROUND = {
         "measured_s": _NUMBER,
         "steal_ms": _NUMBER,
         "steal_percent": _NUMBER,
+        "tree": {"enum": ["old", "new", "floor"]},
+        "pair": _COUNT,
+        "turns": {"type": "array", "items": _NUMBER},
         "pressure_us": _NUMBER,
         "messages": _COUNT,
         "latency": _LATENCY,
@@ -134,6 +142,19 @@ _PEER = {
         "note": _TEXT,
     },
 }
+_TRACE = {
+    "type": ["object", "null"],
+    "required": ["name", "sha256", "messages", "bytes", "smallest", "largest", "connections", "span_s", "raised"],
+    "properties": {
+        "name": _TEXT,
+        "sha256": _TEXT,
+        **dict.fromkeys(("messages", "bytes", "smallest", "largest", "connections", "raised"), _COUNT),
+        "span_s": _NUMBER,
+        "speed": _NUMBER,
+        "length_s": _NUMBER,
+        "loop": {"type": "boolean"},
+    },
+}
 _CASE = {
     "type": "object",
     "required": ["id", "mode", "payload", "mixed", "codec", "fanout", "placement", "burst", "title", "peers"],
@@ -149,6 +170,7 @@ _CASE = {
         "rate": _NUMBER,
         "arrival": {"enum": ["constant", "poisson"]},
         "link": {"type": ["object", "null"]},
+        "trace": _TRACE,
         "seconds": _NUMBER,
         "placement": {"enum": ["same", "each", "free"]},
         "title": _TEXT,
@@ -226,6 +248,7 @@ SCHEMA: dict[str, Any] = {
         "rounds": {"type": "array", "items": _ROUND},
         "bars": {"type": "array", "items": _BAR},
         "probes": {"type": "object", "additionalProperties": _PROBE},
+        "trees": {"type": "object", "additionalProperties": _TREE},
     },
 }
 

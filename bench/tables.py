@@ -54,9 +54,8 @@ def ratio_text(value: float | None) -> str:
 
 def name_of(cell: Cell) -> str:
     """The peer's title, marked when rounds are flagged (*) or failed (!)."""
-    marks = (
-        (" (A/A)" if "@" in cell.peer["id"] else "") + (" *" if cell.flagged else "") + (" !" if cell.failed else "")
-    )
+    pair = cell.peer["id"].partition("@")[2].replace("again", "A/A")
+    marks = (f" ({pair})" if pair else "") + (" *" if cell.flagged else "") + (" !" if cell.failed else "")
     return str(cell.peer["title"])[: NAME_WIDTH - len(marks)] + marks
 
 
