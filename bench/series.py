@@ -132,6 +132,8 @@ def common_title(case: Case, axis: Axis) -> str:
     """What the cases of a family have in common, for people."""
     if not case.get("rate"):
         return str(case["title"])
+    if case.get("trace"):
+        return str(case["title"]).partition(";")[0]
     parts = [] if axis.name == "payload" else [bytes_text(case["payload"])]
     poisson = ", Poisson arrivals" if case.get("arrival") == "poisson" else ""
     if axis.name == "connections":
@@ -160,7 +162,7 @@ def applies(axis: Axis, case: Case) -> bool:
 
 def families(cases: list[Case]) -> list[Family]:
     """All families among open-loop cases, in the order of `AXES`; a case may be in several."""
-    found = []
+    found: list[Family] = []
     for axis in AXES:
         groups: dict[tuple[Any, ...], list[Case]] = {}
         for case in cases:
