@@ -155,7 +155,8 @@ def test_what_is_before_the_damage_is_kept(tmp_path: Path) -> None:
     start = made.section() + made.interface(made.RAW) + made.enhanced(1, made.ipv4(made.udp(10)))
     one = made.enhanced(2, made.ipv4(made.udp(10)))
     for tail, text in (
-        (one[:-4] + b"\0\0\0\0", "two lengths differ"), (one[:-5], "middle of a packet"), (one[:3], "middle of a block"),
+        (one[:-4] + b"\0\0\0\0", "two lengths differ"), (one[:-5], "middle of a packet"),
+        (one[:3], "middle of a block"),
         (made.enhanced(2, b"", number=7), "was not named"), (made.block("<", 6, b"\0" * 4), "too short"),
         (b"\x06\0\0\0\x05\0\0\0", "a block of 5 bytes"), (b"\x06\0\0\0\xf0\xff\xff\xff", "a block of 4294967280 bytes"),
         (made.block("<", 1, b""), "an interface that is none"), (made.block("<", 0x0A0D0D0A, bytes(16)), "byte order"),
@@ -191,7 +192,7 @@ def test_a_port_that_is_used_again_begins_anew(tmp_path: Path) -> None:
     assert [(at, size) for at, size, _ in messages] == [(2, 50), (4, 50)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, (1 << 32) - 1), st.lists(st.tuples(st.integers(0, 200), st.integers(1, 60)), max_size=40))
 def test_each_byte_is_new_once(first: int, pieces: list[tuple[int, int]]) -> None:
     """Against a set of bytes: whatever comes in whatever order, as long as the gaps fit."""
@@ -260,15 +261,14 @@ def test_limits_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(read(data, tmp_path)[0]) == 6
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from([*LINKS, 12, 228, 147]), st.binary(max_size=120), st.integers(0, 2000))
 def test_random_packets_never_crash(link: int, data: bytes, more: int) -> None:
     try:
-        segment = decode(Packet(1, link, data, len(data) + more))
-    except Skipped as reason:
-        assert str(reason)
-    else:
-        assert 0 <= segment.size <= len(data) + more
+        size = decode(Packet(1, link, data, len(data) + more)).size
+    except Skipped:
+        size = 0
+    assert 0 <= size <= len(data) + more
 
 
 def test_random_files_never_crash(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_random_files_never_crash(tmp_path: Path) -> None:
     blocks = made.section() + made.interface(made.ETHERNET) + b"".join([made.enhanced(*one) for one in packets])
     wholes = [made.pcap(packets), made.pcap(packets, order=">", ns=True), blocks]
     read_any = 0
-    for _ in range(600):
+    for _ in range(200):
         whole = rng.choice(wholes)
         if rng.random() < 0.5:
             data = whole[: rng.choice([4, 8, 24, 28])] + rng.randbytes(rng.randrange(200))
@@ -335,8 +335,9 @@ def test_wrong_usage_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
         ([str(empty)], "no message found"), ([str(old)], "are the times right"),
         ([*live, "udp://127.0.0.1:1"], "both must be the same"), ([*live, "ws://h:1"], "tcp://host:port or udp://"),
         ([*live, "tcp://127.0.0.1"], "port is missing"), ([*live, "tcp://127.0.0.1:0"], "port 0"),
-        ([str(text), "--framing", "lines"], "--framing is for live"), ([*live, "tcp://h:1", "--port", "1"], "--port is for"),
-        (["--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:1", "--framing", "lines"], "a datagram is a message"),
+        ([str(text), "--framing", "lines"], "--framing is for live"),
+        ([*live, "tcp://h:1", "--port", "1"], "--port is for"),
+        (["--listen", "udp://127.0.0.1:0", "--to", "udp://h:1", "--framing", "lines"], "a datagram is a message"),
     ):  # fmt: skip
         assert run(*arguments, *out) == 2, arguments
         error = capsys.readouterr().err
