@@ -266,7 +266,7 @@ def test_the_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert str(tmp_path) not in path.read_text()
     assert replay(str(trace), "--peers", able, *common, "--resume") == 0
     assert schema.load(path)["rounds"] == data["rounds"], "all had been run"
-    a_trace(tmp_path)
+    a_trace(tmp_path, [(at / 400, 60, 0) for at in range(120)])
     assert replay(str(trace), "--peers", able, *common, "--resume") == 2
     assert "is of another request" in capsys.readouterr().err
 
