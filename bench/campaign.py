@@ -68,10 +68,11 @@ class Campaign:
     _began: float = field(default_factory=monotonic)
     _git: dict[str, Any] = field(default_factory=git_state)
     _environment: dict[str, Any] = field(default_factory=environment)
+    _peers: dict[str, Peer] = field(default_factory=all_peers)  # now: after hours the tree may be another
 
     def available(self) -> list[tuple[Case, list[Entry]]]:
         """The work that can be done here; peers that are not installed go to `missing`."""
-        known = all_peers()
+        known = self._peers
         gone: dict[str, str] = {}
         work = []
         for case, names in self.request.work:
@@ -144,7 +145,7 @@ class Campaign:
         request = self.request
         seen = {(item["case"], item["peer"]) for item in self.rounds}
         names = dict.fromkeys(item["peer"].partition("@")[0] for item in self.rounds)
-        known = all_peers()
+        known = self._peers
         return {
             "schema": schema.VERSION,
             "tool": {"command": command_line(sys.argv[1:]), "version": package_version()} | self._git,

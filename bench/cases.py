@@ -29,6 +29,10 @@ CONNECTIONS_MAX = 10_000
 RATE_MAX = 1_000_000.0  # messages a second, all connections together
 
 
+class BadCase(ValueError):
+    """A configuration that can't be run; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One configuration.
@@ -83,6 +87,7 @@ class Case:
         laps = self.burst // (self.payload * self.fanout) if self.fanout > 1 else 1
         extra += f", {laps} laps a turn of the loop" if laps > 1 else ""
         codec = ", msgpack dict" if self.codec == "msgpack" else ""
+        extra += "" if self.link is None else f"; {self.link.title}"
         return f"{what}, {size}{codec}{extra}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,11 +120,14 @@ def latency(payload: int, placement: str = SAME, codec: str = "raw") -> Case:
     return Case(f"latency-{payload}{suffix}{where}", LATENCY, payload, codec=codec, placement=placement)
 
 
-def throughput(payload: int, placement: str = EACH, codec: str = "raw") -> Case:
-    """A one-way case."""
+def throughput(payload: int, placement: str = EACH, codec: str = "raw", link: Link | None = None) -> Case:
+    """A one-way case, over loopback or over `link`."""
     suffix = "" if codec == "raw" else f"-{codec}"
     where = "" if placement == EACH else f"-{placement}"
-    return Case(f"throughput-{payload}{suffix}{where}", THROUGHPUT, payload, codec=codec, placement=placement)
+    where += "" if link is None else f"-{link.id}"
+    return Case(
+        f"throughput-{payload}{suffix}{where}", THROUGHPUT, payload, codec=codec, placement=placement, link=link
+    )
 
 
 def mixed_sizes() -> Case:
@@ -145,12 +153,10 @@ def open_loop(
     """An open-loop case: `connections` times `rate` messages a second, one way.
 
     Raises:
-        ValueError: more connections or messages than the harness can plan.
+        BadCase: more connections or messages than the harness can plan.
     """
     if not 1 <= connections <= CONNECTIONS_MAX or not 0 < rate * connections <= RATE_MAX:
-        raise ValueError(
-            f"an open loop has 1 to {CONNECTIONS_MAX} connections and up to {RATE_MAX:g} messages a second"
-        )
+        raise BadCase(f"an open loop has 1 to {CONNECTIONS_MAX} connections and up to {RATE_MAX:g} messages a second")
     name = f"open-{payload}-{connections}x{rate:g}" + ("-poisson" if arrival == POISSON else "")
     name += "" if link is None else f"-{link.id}"
     name += "" if placement == EACH else f"-{placement}"

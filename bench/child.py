@@ -31,17 +31,18 @@ class Child:
     Args:
         label: "client", "server" or "both", for error texts.
         module: what to run with `python -m`.
+        tree: the folder to import from, this checkout's by default.
     """
 
-    def __init__(self, label: str, module: str = "bench.worker") -> None:
+    def __init__(self, label: str, module: str = "bench.worker", tree: Path = ROOT) -> None:
         self.label = label
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         environment = dict(
-            os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+            os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(tree), os.environ.get("PYTHONPATH")]))
         )
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
-            cwd=ROOT,
+            cwd=tree,
             env=environment,
             start_new_session=True,
             stdin=subprocess.PIPE,

@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import bars, cli_open, cli_trace, comparison, report, schema, tables
+from bench import bars, cli_open, cli_trace, comparison, report, schema, tables, which
 from bench.campaign import Campaign, Request
-from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, Case, latency, throughput
-from bench.link.model import BadLink
+from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, BadCase, Case, latency, throughput
+from bench.comparing import command as comparing
+from bench.comparing import trees
+from bench.link.model import BadLink, Link
 from bench.peers import all_peers, select
 from bench.probes import connections, imports, slow_reader
 from bench.progress import Progress
@@ -128,17 +130,47 @@ def parser() -> argparse.ArgumentParser:
     cli_open.add(command)
     cli_trace.add(commands, SEED)
     virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
+    link_options(commands)
+    which.add(commands.add_parser("which", help="which transport suits a situation, by the figures of result files"))
     commands.add_parser("peers", help="what can be compared, and what is installed")
-    pair = commands.add_parser(
-        "compare", help="what changed between two result files; exit status 1 if ours got slower"
+    in_turns(
+        command(
+            "compare",
+            "what changed between two commits, folders or result files; exit status 1 if ours got slower",
+            comparing.BLOCKS,
+            0.04,
+            0.08,
+        ),
+        side_by_side,
+        pair=True,
     )
-    pair.add_argument("old", type=Path)
-    pair.add_argument("new", type=Path)
+    in_turns(command("aa", "this checkout against itself: how often a difference is seen that is none",
+                     comparing.BLOCKS, 0.04, 0.08), side_by_side, pair=False)  # fmt: skip
     again = commands.add_parser("report", help="tables, HTML and README block of a result file")
     again.add_argument("file", type=Path)
     again.add_argument("--html", type=Path, help="where to write the HTML report (default: beside the file)")
-    again.add_argument("--readme", type=Path, help="rewrite the block between bench:begin and bench:end in this file")
+    again.add_argument("--readme", type=Path, help="rewrite the block of the file's command in this README")
     return top
+
+
+def in_turns(sub: argparse.ArgumentParser, side_by_side: Callable[..., None], pair: bool) -> None:
+    """The options of commands that measure trees in turns; `--seconds` is the measured part of a turn."""
+    if pair:
+        sub.add_argument("old", help="a commit, a folder with the package in it, or a result file")
+        sub.add_argument("new")
+    else:
+        sub.add_argument("--repetitions", type=positive_int, default=20, help="of the whole comparison (default 20)")
+    side_by_side(sub, "64", comparing.PLACEMENT)
+    sub.set_defaults(peers=comparing.PEERS)
+    sub.add_argument("--turns", type=positive_int, default=comparing.TURNS,
+                     help=f"of each pair of processes in a block (default {comparing.TURNS})")  # fmt: skip
+
+
+def link_options(commands: Any) -> None:
+    """`link` has no rounds and no result file."""
+    link = commands.add_parser("link", help="is the emulated link what was asked for? Linux with root, PASS or FAIL")
+    link.add_argument("--validate", action="store_true", required=True, help="run the suite (a minute)")
+    link.add_argument("--link", default=None, metavar="TEXT", help="only what suits this one: rtt=50ms,loss=2%%")
 
 
 def positive(text: str) -> float:
@@ -402,14 +434,34 @@ def run_report(options: argparse.Namespace) -> int:
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    """`compare`."""
-    old, new = schema.load(options.old), schema.load(options.new)
+    """`compare`: two result files, or two trees."""
+    files = [Path(name).is_file() for name in (options.old, options.new)]
+    if not any(files):
+        return comparing.run_trees(options)
+    if not all(files):
+        raise trees.TreeError("a result file can only be compared with another result file")
+    old, new = schema.load(Path(options.old)), schema.load(Path(options.new))
     changes = comparison.compare(old, new)
     if not changes:
         print("bench: the files have no peer at the same case in common", file=sys.stderr)
         return 2
     print(comparison.text(old, new, changes))
     return comparison.status_of(changes)
+
+
+def run_link(options: argparse.Namespace) -> int:
+    """`link`."""
+    from bench.link import emulator, validation
+
+    link = Link.parse(options.link) if options.link else None
+    if reason := emulator.why_not():
+        print(f"bench: {reason}", file=sys.stderr)
+        return 2
+    try:
+        return validation.validate(link)
+    except validation.FAILURES as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
 
 
 def run_peers(_options: argparse.Namespace) -> int:
@@ -440,7 +492,10 @@ COMMANDS = {
     "scenarios": run_scenarios,
     "virtual": run_virtual,
     "compare": run_compare,
+    "aa": comparing.run_aa,
     "report": run_report,
+    "link": run_link,
+    "which": which.run,
     "peers": run_peers,
 }
 
@@ -464,6 +519,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return 130
-    except (KeyError, BadLink, BadTrace, schema.SchemaError, FileNotFoundError, report.ReadmeError) as error:
+    except (
+        KeyError, BadCase, BadLink, BadTrace, schema.SchemaError, trees.TreeError, FileNotFoundError, report.ReadmeError
+    ) as error:  # fmt: skip
         print(f"bench: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2

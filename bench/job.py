@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import sys
 import threading
 import traceback
@@ -17,6 +18,7 @@ from time import monotonic, sleep
 from typing import IO, Any, NoReturn
 
 from bench.cases import LATENCY, OPEN, Case
+from bench.comparing.turns import TurnLoop, Turns, TurnSender
 from bench.load import ClosedLoop, Counter, Sender
 from bench.message import Pool
 from bench.openloop import Arrivals, OpenLoop
@@ -61,6 +63,8 @@ class Job:
         self.warmup: float = config["warmup"]
         self._pids: dict[str, int] = config["pids"] or {"both": os.getpid()}
         self._cores = set(config["cores"]) or set(os.sched_getaffinity(0))
+        self._turns = Turns(**config["turns"]) if config.get("turns") else None
+        self._go: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()  # from the control thread, where there is one
         self._commands = commands
         self._replies = replies
         self._lock = threading.Lock()
@@ -78,14 +82,32 @@ class Job:
         """The measured stretch, watching both processes."""
         return Window(self._pids, self._cores)
 
+    def watch_process(self, name: str, pid: int) -> None:
+        """Counts another process, a broker, into what a message costs; to be called before the first message."""
+        self._pids[name] = pid
+
     # Loads -----------------------------------------------------------------------------------------------------
     def closed_loop(self) -> ClosedLoop:
         """The load of a latency client; give it back to `report_latency`."""
+        if self._turns:
+            return TurnLoop(self.pool, self._turns, self.window(), self.fail, self.wait_turn)
         return ClosedLoop(self.pool, self.seconds, self.warmup, self.window(), self.fail)
 
     def sender(self) -> Sender:
         """The load of a sending side; give it back to `report_sent`."""
+        if self._turns:
+            return TurnSender(self.pool, self._turns, self.window(), self.wait_turn)
         return Sender(self.pool, self.seconds, self.warmup, self.window())
+
+    def wait_turn(self, said: dict[str, Any]) -> bool:
+        """Says how the last turn went, then blocks this process until the parent wants the next (False: no more)."""
+        self._say({"turn": said})
+        if self._has_control:
+            return bool(self._go.get()["do"] == "go")
+        line = self._commands.readline()
+        if not line:
+            os._exit(0)
+        return bool(json.loads(line)["do"] == "go")
 
     def counter(self, reliable: bool) -> Any:
         """The receiving side: what `take`s every message of every connection, the same one whenever asked.
@@ -181,7 +203,7 @@ class Job:
         asleep, each of its system calls costs more (its descriptors are shared from then on), and a peer that has no
         thread of its own would seem slower than it is.
         """
-        if sys.platform == "linux" and self.case.mode == LATENCY:
+        if not self._has_control:
             return
         threading.Thread(target=self._control, name="bench-control", daemon=True).start()
 
@@ -190,6 +212,8 @@ class Job:
             command = json.loads(line)
             if command["do"] == "finish":
                 self._finish(command.get("expected"))
+            else:
+                self._go.put(command)
         os._exit(0)
 
     def _finish(self, expected: int | None) -> None:
@@ -197,9 +221,10 @@ class Job:
         if counter is None:
             self._say({"finished": {"memory": memory_bytes()}})
             return
-        stall = OPEN_STALL_S if self.is_open else STALL_S
-        settle = (OPEN_SETTLE_S if self.is_open else SETTLE_S) + self.link_s
-        seen, deadline, since = -1, monotonic() + (OPEN_FINISH_S if self.is_open else FINISH_S), monotonic()
+        slow = self.is_open or self.case.link is not None
+        stall = OPEN_STALL_S if slow else STALL_S
+        settle = (OPEN_SETTLE_S if slow else SETTLE_S) + self.link_s
+        seen, deadline, since = -1, monotonic() + (OPEN_FINISH_S if slow else FINISH_S), monotonic()
         while monotonic() < deadline:
             if expected is not None and counter.count >= expected:
                 sleep(0.01)  # whatever comes now would be one too many
@@ -228,6 +253,11 @@ class Job:
         with self._lock:
             self._replies.write(json.dumps(message) + "\n")
             self._replies.flush()
+
+    @property
+    def _has_control(self) -> bool:
+        """Whether this process has the thread that serves `finish`."""
+        return sys.platform != "linux" or self.is_one_way
 
     @property
     def is_one_way(self) -> bool:

@@ -30,8 +30,11 @@ def compiler() -> str | None:
 
 
 def digest(source: Path) -> str:
-    """Sixteen hexadecimal digits that name the content of `source`."""
-    return hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    """Sixteen hexadecimal digits that name the content of `source` and of the headers beside it."""
+    content = hashlib.sha256(source.read_bytes())
+    for header in sorted(source.parent.glob("*.h")):
+        content.update(header.read_bytes())
+    return content.hexdigest()[:16]
 
 
 def built_path(source: Path, flags: tuple[str, ...]) -> Path:

@@ -17,16 +17,16 @@ from time import monotonic
 from typing import Any
 
 from bench.cases import EACH, FREE, LATENCY, OPEN, Case
-from bench.child import Child, ChildFailed
-from bench.job import LOOPBACK, OPEN_FINISH_S, SCHEDULE_FILE
+from bench.child import ChildFailed
+from bench.job import SCHEDULE_FILE
 from bench.link import emulator
 from bench.openresult import Judged, open_result
+from bench.pair import Pair, Placement, Terms
 from bench.peers.base import Peer
 from bench.schedule import Schedule, make_schedule, replay_schedule
 from bench.statistics import rate_in_window
 from bench.trace.file import Trace
 
-STARTUP_S = 20.0  # importing, listening, connecting, on a busy machine
 STEAL_PERCENT_MAX = 4.0  # a round above it is flagged
 OVERHEAD_S = 0.25  # starting and ending two processes, for the estimate only
 OPEN_OVERHEAD_S = 2.0  # the same of an open loop, which waits for stragglers, too
@@ -36,19 +36,6 @@ CONGESTION = "cubic"  # of TCP over an emulated link, for peers that do not choo
 OK = "OK"
 FAIL = "FAIL"
 INVALID = "INVALID"  # the harness did not do its part; shown, never in a headline
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Which cores the two sides may use; empty sets leave them free."""
-
-    client: frozenset[int]
-    server: frozenset[int]
-
-    @property
-    def cores(self) -> frozenset[int]:
-        """Both together."""
-        return self.client | self.server
 
 
 def place(case: Case, available: list[int] | None = None) -> Placement:
@@ -189,52 +176,23 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -
 
 def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: str, seed: int) -> dict[str, Any]:
     """Starts the processes of one round and collects what they say. Raises ChildFailed."""
-    seconds = plan.seconds_of(case)
+    terms = Terms(placement, plan.seconds_of(case), plan.warmup, plan.seed, scratch)
     schedule = plan.schedule_of(case) if case.mode == OPEN else None
     if schedule is not None and case.trace is not None:
         schedule.save(Path(scratch) / SCHEDULE_FILE)
-    deadline = monotonic() + STARTUP_S + plan.warmup + seconds * 2
-    roles = ["both"] if peer.one_process else ["server", "client"]
     with contextlib.ExitStack() as stack:
         link = None if case.link is None else stack.enter_context(emulator.Emulator(case.link, seed, CONGESTION))
-        children = {role: stack.enter_context(Child(role)) for role in roles}
-        pids = {role: child.pid for role, child in children.items()}
-        for role, child in children.items():
-            side = placement.server if role == "server" else placement.client
-            child.tell(
-                {
-                    "peer": peer.name,
-                    "module": type(peer).__module__,
-                    "case": case.as_dict(),
-                    "role": role,
-                    "scratch": scratch,
-                    "seed": plan.seed,
-                    "seconds": seconds,
-                    "warmup": plan.warmup,
-                    "pids": pids,
-                    "cores": sorted(placement.cores),
-                    "pin": sorted(side),
-                    "host": LOOPBACK if link is None else link.host(role),
-                    "namespace": None if link is None else link.namespace(role),
-                }
-            )
-        if peer.one_process:
-            sending = receiving = children["both"]
-        else:
-            address = children["server"].hear("ready", deadline)
-            children["client"].tell({"address": address})
-            fan_out = case.fanout > 1
-            sending = children["server" if fan_out else "client"]
-            receiving = children["client" if fan_out else "server"]
-        said = sending.hear("result", deadline)
+        pair = Pair(stack, case, peer, terms, link)
+        pair.introduce()
+        said = pair.said()
         if case.mode == LATENCY:
             return latency_result(said)
-        receiving.tell({"do": "finish", "expected": said["sent"] if peer.reliable else None})
-        got = receiving.hear("finished", monotonic() + STARTUP_S + OPEN_FINISH_S)
+        got = pair.got(said["sent"])
         if schedule is not None:
             found = open_result(schedule, peer, said, got, Path(scratch)) | window_result(said)
-            return found if link is None else link_result(found, link.report())
-        return throughput_result(said, got, peer.reliable)
+        else:
+            found = throughput_result(said, got, peer.reliable) | {"judged": (OK, None)}
+        return found if link is None else link_result(found, link.report())
 
 
 def link_result(found: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +200,7 @@ def link_result(found: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]
     status, why = found["judged"]
     if status != FAIL and not report["valid"]:
         status, why = INVALID, report["why"]
-    return found | {"link": report, "judged": (status, why)}
+    return found | {"link": report | {"congestion": CONGESTION}, "judged": (status, why)}
 
 
 def window_result(said: dict[str, Any]) -> dict[str, Any]:

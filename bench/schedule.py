@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from bench.cases import POISSON, Case
+from bench.cases import POISSON, BadCase, Case
 from bench.trace.file import MESSAGES_MAX as TRACE_MESSAGES_MAX
 from bench.trace.file import BadTrace, Message, Trace
 
@@ -70,14 +70,12 @@ def make_schedule(case: Case, seconds: float, warmup: float, seed: int) -> Sched
         seed: of phases and of Poisson gaps.
 
     Raises:
-        ValueError: more messages than `MESSAGES_MAX`.
+        BadCase: more messages than `MESSAGES_MAX`.
     """
     tail = min(TAIL_S_MAX, TAIL_MESSAGES / case.rate)
     end = warmup + seconds + tail
     if end * case.rate * case.connections > MESSAGES_MAX:
-        raise ValueError(
-            f"{end * case.rate * case.connections:.0f} messages are planned, {MESSAGES_MAX} at most can be"
-        )
+        raise BadCase(f"{end * case.rate * case.connections:.0f} messages are planned, {MESSAGES_MAX} at most can be")
     rng = random.Random(f"{seed}/{case.id}/schedule")
     plan: list[tuple[int, int]] = []
     for connection in range(case.connections):

@@ -80,6 +80,11 @@ _OPEN = {
         "lateness": _LATENCY,
     },
 }
+_TREE = {
+    "type": "object",
+    "required": ["commit", "title", "compiled"],
+    "properties": {"commit": _TEXT_OR_NULL, "title": _TEXT, "compiled": _TEXT},
+}
 _ROUND = {
     "type": "object",
     "required": ["case", "peer", "block", "order", "status", "why", "flagged", "wall_s", "placement"],
@@ -100,6 +105,9 @@ _ROUND = {
         "measured_s": _NUMBER,
         "steal_ms": _NUMBER,
         "steal_percent": _NUMBER,
+        "tree": {"enum": ["old", "new", "floor"]},
+        "pair": _COUNT,
+        "turns": {"type": "array", "items": _NUMBER},
         "pressure_us": _NUMBER,
         "messages": _COUNT,
         "latency": _LATENCY,
@@ -127,6 +135,7 @@ _PEER = {
         "scheme": {"enum": ["tcp", "unix", "udp", "rudp", "tls", "memory"]},
         "loop": _TEXT,
         "reliable": {"type": "boolean"},
+        "ordered": {"type": "boolean"},
         "one_process": {"type": "boolean"},
         "versions": {"type": "object", "additionalProperties": _TEXT},
         "settings": {"type": "object", "additionalProperties": _TEXT},
@@ -239,6 +248,7 @@ SCHEMA: dict[str, Any] = {
         "rounds": {"type": "array", "items": _ROUND},
         "bars": {"type": "array", "items": _BAR},
         "probes": {"type": "object", "additionalProperties": _PROBE},
+        "trees": {"type": "object", "additionalProperties": _TREE},
     },
 }
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 TAIL_SAMPLES_MIN = 30  # a percentile p is shown only when n * (1 - p) reaches this
@@ -136,3 +138,32 @@ def ratio_interval(above: Sequence[float], below: Sequence[float], seed: int = 1
     )  # fmt: skip
     tail = (1 - CONFIDENCE) / 2
     return percentile(ratios, tail), percentile(ratios, 1 - tail)
+
+
+def bca_interval(
+    values: Sequence[float], confidence: float = CONFIDENCE, draws: int = DRAWS, seed: int = 1
+) -> tuple[float, float]:
+    """The interval of the median of `values` (one a block) by bootstrap over blocks, bias-corrected and accelerated.
+
+    BCa after Efron (1987): the quantiles to read are moved by how far the draws lie to one side (ties count half) and
+    by the skewness of the leave-one-out medians. The same figures always give the same interval.
+    """
+    middle = median(values)
+    choose = random.Random(seed).choices
+    found = sorted(median(choose(values, k=len(values))) for _ in range(draws))
+    if found[0] == found[-1]:
+        return middle, middle
+    normal = NormalDist()
+    below = (bisect_left(found, middle) + bisect_right(found, middle)) / 2
+    bias = normal.inv_cdf(min(max(below, 1), draws - 1) / draws)
+    left_out = [median([*values[:at], *values[at + 1 :]]) for at in range(len(values))]
+    mean = sum(left_out) / len(left_out)
+    squares = sum((mean - value) ** 2 for value in left_out)
+    skew = sum((mean - value) ** 3 for value in left_out) / (6 * squares**1.5) if squares else 0.0
+
+    def quantile(share: float) -> float:
+        shifted = bias + normal.inv_cdf(share)
+        return percentile(found, normal.cdf(bias + shifted / (1 - skew * shifted)))
+
+    tail = (1 - confidence) / 2
+    return quantile(tail), quantile(1 - tail)

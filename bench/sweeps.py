@@ -61,7 +61,7 @@ def grid(
 
 def rates(payload: int, wanted: Sequence[float], connections: int = 1, arrival: str = CONSTANT) -> list[Case]:
     """Latency against offered rate, over loopback."""
-    return [open_loop(payload, rate / connections, connections, arrival=arrival) for rate in wanted]
+    return [open_loop(payload, rate / max(1, connections), connections, arrival=arrival) for rate in wanted]
 
 
 def over(links: Sequence[Link], payload: int = 64) -> list[Case]:
@@ -134,11 +134,3 @@ SWEEPS: dict[str, Sweep] = {
         OVER_LOOPBACK, 10.0,
     ),
 }  # fmt: skip
-
-
-def parse_rates(text: str) -> list[float]:
-    """Numbers above zero, separated by commas. Raises ValueError."""
-    found = [float(part) for part in text.split(",")]
-    if any(not value > 0 for value in found):
-        raise ValueError("rates are above 0")
-    return found

@@ -6,11 +6,13 @@ Pins itself before it imports the peer, so that threads a library starts are pin
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import os
 import signal
 import sys
 import traceback
+from typing import Any
 
 from bench.job import Job
 from bench.link.emulator import enter
@@ -25,6 +27,21 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def check_tree(tree: str) -> None:
+    """Raises ImportError if `import transport` would not find the one in `tree`: nothing else must be measured."""
+    found = importlib.util.find_spec("transport")
+    origin = os.path.realpath(found.origin) if found and found.origin else "nowhere"
+    if not origin.startswith(os.path.realpath(os.path.join(tree, "transport")) + os.sep):
+        raise ImportError(f"transport would be imported from {origin}")
+
+
+def import_early(config: dict[str, Any]) -> None:
+    """Of many processes that start at once and will share a core: imports on any core. Ours start no threads by it."""
+    peer = load_peer(config["peer"], config["module"])
+    for name in (*peer.modules, *(["uvloop"] if peer.loop == "uvloop" else [])):
+        importlib.import_module(name)
+
+
 def main() -> None:
     """Reads the job, runs the peer's side of it, reports."""
     die_with_parent()
@@ -33,10 +50,14 @@ def main() -> None:
     config = json.loads(sys.stdin.readline())
     if config.get("namespace"):
         enter(config["namespace"])
-    if config["cores"] and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, config["pin"])
     job = Job(config, sys.stdin, replies)
     try:
+        if config.get("tree"):
+            check_tree(config["tree"])
+        if config.get("turns"):
+            import_early(config)
+        if config["cores"] and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, config["pin"])
         peer = load_peer(config["peer"], config["module"])
         if job.role == "client":
             if not job.is_open:

@@ -106,10 +106,8 @@ def verdict(link: Link, report: dict[str, Any]) -> str | None:
                 f"{bound_ns / 1e6:g} ms"
             )
         for what in ("overflow", "refused", "device"):
-            if report[side]["dropped"][what]:
-                return (
-                    f"{report[side]['dropped'][what]} packets of the {side} were dropped by no wish of the link: {what}"
-                )
+            if count := report[side]["dropped"][what]:
+                return f"{count} packets of the {side} were dropped by no wish of the link ({what})"
     return None
 
 
@@ -202,7 +200,8 @@ class Emulator:
         try:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-            with contextlib.suppress(EmulatorFailed):  # it died: what was heard last stays, and `report` says so
+            self._last = None
+            with contextlib.suppress(EmulatorFailed):  # it died, and `report` says so
                 self._last = self._hear(END_S)
         finally:
             self._kill()
@@ -259,9 +258,8 @@ class Emulator:
         For each side that sends, "client" and "server": packets_in, bytes_in, packets_out, bytes_out, `dropped` by
         hole, mtu, queue, loss, overflow (our buffer), refused and device (the kernel's), duplicated, corrupted,
         reordered (drawn), overtaken (came after one sent later), queue_high_bytes, lateness_ns with n, p50, p99, p999
-        and max.
-        For both: seconds since the first packet, the router's cpu_s, spun_s, realtime, in_flight; `valid` with `why`
-        not; `unpublishable`, text or None.
+        and max. For both: seconds since the first packet, the router's cpu_s, spun_s, realtime, in_flight; `valid`, and
+        `why` not; `unpublishable`, text or None.
 
         Raises:
             EmulatorFailed: the router died.
@@ -278,6 +276,6 @@ class Emulator:
                 raise EmulatorFailed("the router is gone") from None
             self._last = self._hear(ANSWER_S)
         elif self._last is None:
-            raise EmulatorFailed("the router died before its report")
+            raise EmulatorFailed("the router died before its last report")
         why = verdict(self.link, self._last)
         return {**self._last, "valid": why is None, "why": why, "unpublishable": self.unpublishable}

@@ -4,8 +4,8 @@
  * come without VNET_HDR: real IP packets, segmented and with checksums. Per direction a packet meets, in this order:
  * hole, MTU, the queue before the rate, the rate, loss, corruption, delay with jitter, reordering, duplication.
  *
- * Arguments are NAME=NUMBER (see `options`) and congestion=NAME. Standard output: one line of JSON once both devices are
- * up, or {"error": ...}; then one for each line on standard input, and a last one at its end. */
+ * Arguments are NAME=NUMBER (see `options`) and congestion=NAME. Standard output: one line of JSON once both devices
+ * are up, or {"error": ...}; then one for each line on standard input, and a last one at its end. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,13 +29,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "draws.h"
+
 #define SECOND INT64_C(1000000000)
 #define BUFFER_BYTES (INT64_C(64) << 20) /* packets in flight and queued, both directions */
 #define PACKETS_MAX 65536
 #define READ_BATCH 8           /* read from one side before what is due is written */
 #define DEVICE_QUEUE 16384     /* packets that the kernel keeps for us while we are not on a core */
 #define BURST_MEMORY 4096      /* mean cycles of silence after which the state is drawn anew, to bound the work */
-#define SUB_BUCKETS 64         /* of the lateness histogram, for each doubling */
 #define SPIN_WINDOW (SECOND / 100)
 #define COMMANDS_EVERY (SECOND / 1000) /* looks for commands while it spins */
 
@@ -70,91 +71,6 @@ static int64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * SECOND + t.tv_nsec;
-}
-
-/* Random numbers: xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021), each
- * stream seeded by splitmix64. One stream for each direction and purpose, each drawn once for every packet that comes:
- * what befalls the n-th packet does not depend on what befell others, nor on what else the link does. */
-
-struct stream {
-    uint64_t s[4];
-};
-
-static uint64_t splitmix(uint64_t *x) {
-    uint64_t z = (*x += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static void stream_seed(struct stream *stream, uint64_t seed, uint64_t name) {
-    uint64_t x = seed;
-    x = splitmix(&x) ^ name;
-    for (int i = 0; i < 4; i++) stream->s[i] = splitmix(&x);
-}
-
-static uint64_t rotated(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
-
-/* Uniform from 0 to below 1. */
-static double draw(struct stream *stream) {
-    uint64_t *s = stream->s, result = rotated(s[0] + s[3], 23) + s[0], t = s[1] << 17;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= t;
-    s[3] = rotated(s[3], 45);
-    return (double)(result >> 11) * 0x1p-53;
-}
-
-/* Exponential with mean 1, by comparisons alone: the same on every C library (von Neumann 1951). */
-static double exponential(struct stream *stream) {
-    for (double whole = 0;; whole += 1) {
-        double first = draw(stream), last = first, value = draw(stream);
-        int falls = 1;
-        while (value < last) {
-            last = value;
-            falls++;
-            value = draw(stream);
-        }
-        if (falls % 2) return whole + first;
-    }
-}
-
-/* Lateness: a histogram with SUB_BUCKETS for each doubling, so a bucket is 1.6 % wide at most. */
-
-struct histogram {
-    uint64_t count[64 * SUB_BUCKETS], n;
-    int64_t max;
-};
-
-static int bucket_of(uint64_t value) {
-    if (value < SUB_BUCKETS) return (int)value;
-    int octave = 63 - __builtin_clzll(value) - 6;
-    return octave * SUB_BUCKETS + (int)(value >> octave);
-}
-
-/* Its upper end. */
-static int64_t bucket_top(int bucket) {
-    if (bucket < 2 * SUB_BUCKETS) return bucket;
-    int octave = bucket / SUB_BUCKETS - 1;
-    return ((int64_t)(bucket % SUB_BUCKETS + SUB_BUCKETS + 1) << octave) - 1;
-}
-
-static void record(struct histogram *h, int64_t value) {
-    if (value < 0) value = 0;
-    h->count[bucket_of((uint64_t)value)]++;
-    h->n++;
-    if (value > h->max) h->max = value;
-}
-
-static int64_t quantile(const struct histogram *h, double share) {
-    uint64_t seen = 0, wanted = (uint64_t)(share * (double)h->n);
-    for (int i = 0; i < 64 * SUB_BUCKETS; i++) {
-        seen += h->count[i];
-        if (seen > wanted) return bucket_top(i) < h->max ? bucket_top(i) : h->max;
-    }
-    return h->max;
 }
 
 /* Packets: slots of one size, and a heap of those that have a time. */
@@ -320,7 +236,7 @@ static int take(struct direction *d) {
         uint32_t slot = spares ? spare[spares - 1] : 0;
         ssize_t size = read(d->fd, spares ? slot_at(slot) : nowhere, spares ? (size_t)slot_bytes : sizeof nowhere);
         if (size < 0 && errno == EINTR) continue;
-        if (size < 0 && errno != EAGAIN) fail("reading from the %s's device: %s", side_names[d - directions], strerror(errno));
+        if (size < 0 && errno != EAGAIN) fail("device of the %s: %s", side_names[d - directions], strerror(errno));
         if (size <= 0) return taken;
         d->in++;
         d->in_bytes += (uint64_t)size;

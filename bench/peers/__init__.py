@@ -11,6 +11,7 @@ MODULES = (
     "blocking",
     "streams",
     "protocols",
+    "tcp",
     "datagrams",
     "multiproc",
     "zeromq",
@@ -19,8 +20,10 @@ MODULES = (
     "kcp",
     "quic",
     "grpcaio",
+    "nats",
     "websocket",
     "picows",
+    "socketio",
     "ours",
     "codec",
 )

@@ -104,6 +104,7 @@ class Peer:
             "scheme": self.scheme,
             "loop": self.loop,
             "reliable": self.reliable,
+            "ordered": self.ordered,
             "one_process": self.one_process,
             "versions": self.versions(),
             "settings": self.settings(),

@@ -1,10 +1,10 @@
-"""KCP by the package kcp (a Cython wrapper around ikcp.c), on uvloop: its core is sans-IO, the socket and the clock ours.
+"""KCP by the package kcp (a Cython wrapper around ikcp.c) on uvloop: its core is sans-IO, socket and clock are ours.
 
-KCP has no handshake and no congestion control in the fast mode that its README gives: it sends what the windows let it.
-What was handed over leaves with the next `flush`. Left to KCP's clock that is up to 10 ms later (`interval`), so `flush`
-is called at once, as the package's README does: after each message of a closed loop, once a turn of the loop for acks
-and runs. The clock (`update`, in whole milliseconds) is set before whatever KCP is given and when `update_check` says so.
-Its queue has no end, so the sender pauses while more than two windows of packets wait.
+KCP has no handshake, and no congestion control in the fast mode that its README gives: it sends what the windows let
+through. What was handed over leaves with the next `flush`. Left to KCP's clock that is up to 10 ms later (`interval`),
+so `flush` is called at once, as the package's README does: after each message of a closed loop, once a turn of the loop
+for acks and runs. The clock (`update`, in whole milliseconds) is set before KCP is given anything and when
+`update_check` says so. KCP's queue has no end, so the sender pauses while more than two windows of packets wait.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return"
@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Pump, Sender
 from bench.peers.base import LIBRARY, CallbackPeer, finish
@@ -138,6 +139,7 @@ class Kcp(CallbackPeer):
     kind = LIBRARY
     scheme = "udp"
     loop = "uvloop"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     modules = ("kcp",)
     distributions = ("kcp",)
     payload_max = PIECES_MAX * (MTU - HEAD_BYTES)
@@ -147,7 +149,7 @@ class Kcp(CallbackPeer):
         """See `Peer`."""
         return {
             "nodelay": f"1, {INTERVAL_MS}, 2, 1: fast mode ('Turbo Mode' of KCP's README, Protocol Configuration)",
-            "wndsize": f"{WINDOW_PACKETS}, {WINDOW_PACKETS}, as in KCP's own test program; its default sends 32",
+            "wndsize": f"{WINDOW_PACKETS}, {WINDOW_PACKETS}, as in KCP's own test (test.cpp); its default sends 32",
             "mtu": f"{MTU} (default)",
             "flush": "at once, as the kcp package's README does; KCP's own clock would wait up to 10 ms",
             "back-pressure": f"ours: the sender pauses while {HIGH_PACKETS} packets wait",
@@ -180,6 +182,10 @@ class Kcp(CallbackPeer):
 
         conversation.take = answered
         conversation.send_now(load.first())
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        return [(await self.open(job)).send_now for _ in range(job.case.connections)]
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

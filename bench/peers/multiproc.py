@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, wait
+from typing import NoReturn
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.peers.base import BASELINE, BlockingPeer
 
@@ -21,6 +23,7 @@ class Multiprocessing(BlockingPeer):
     title = "multiprocessing.connection, tcp"
     kind = BASELINE
     scheme = "tcp"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
 
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
@@ -30,6 +33,8 @@ class Multiprocessing(BlockingPeer):
         """See `BlockingPeer`."""
         self.listener = Listener((job.host, 0), "AF_INET")
         job.ready(self.listener.address)
+        if job.is_open:
+            self.take_from_all(job)
         conn = self.listener.accept()
         no_delay(conn)
         recv, send = conn.recv_bytes, conn.send_bytes
@@ -42,6 +47,15 @@ class Multiprocessing(BlockingPeer):
                 send(recv())
         except EOFError:
             pass  # the client has closed
+
+    def take_from_all(self, job: Job) -> NoReturn:
+        """The receiver of an open loop: whichever connection has a message."""
+        take = job.counter(reliable=True).take
+        conns = [self.listener.accept() for _ in range(job.case.connections)]
+        while True:
+            for conn in wait(conns):
+                assert isinstance(conn, Connection)
+                take(conn.recv_bytes())
 
     def open(self, job: Job) -> Connection:
         """One connection; its `send_bytes` blocks while the kernel's buffer is full."""

@@ -1,7 +1,7 @@
 """pynng, blocking calls over tcp: one PAIR socket each side.
 
-NNG's own threads move the bytes, pinned with the process. A socket keeps as many messages as its buffers are long and
-`send` blocks above that: this is the back-pressure. 128 messages were the fastest of 0 (the default), 16, 128 and 1,000.
+NNG's own threads move the bytes, pinned with the process. A socket keeps as many messages as its buffers are long, and
+`send` blocks above that: this is the back-pressure. 128 messages were the fastest of 0 (the default), 16, 128, 1,000.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return"
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.peers.base import LIBRARY, BlockingPeer
 
@@ -23,14 +24,15 @@ class Nng(BlockingPeer):
     title = "pynng, blocking, tcp"
     kind = LIBRARY
     scheme = "tcp"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     modules = ("pynng",)
     distributions = ("pynng",)
 
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
         return {
-            "pattern": "Pair0, bidirectional and one-to-one (pynng documentation, page 'Core', Pair0); NNG's manual "
-            "page nng_pair says that back-pressure keeps messages from being discarded where no device lies between",
+            "pattern": "Pair0, bidirectional and one-to-one (pynng documentation, page 'Pynng's core "
+            "functionality'); with no device in between, back-pressure discards nothing (NNG manual, page nng_pair)",
             "tcp_nodelay": "True (default)",
             "recv_buffer_size, send_buffer_size": f"{BUFFERED_MESSAGES} messages for throughput, the default otherwise",
             "recv_max_size": "0, unlimited",
@@ -43,6 +45,8 @@ class Nng(BlockingPeer):
         options = {}
         if job.is_one_way:
             options = {"recv_buffer_size": BUFFERED_MESSAGES, "send_buffer_size": BUFFERED_MESSAGES}
+        if job.is_open:  # one receiver of many connections
+            return (pynng.Pull0 if job.role == "server" else pynng.Push0)(**options)
         return pynng.Pair0(recv_max_size=0, **options)
 
     def serve(self, job: Job) -> None:

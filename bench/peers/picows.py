@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Pump, Sender
 from bench.peers.base import LIBRARY, CallbackPeer, finish
@@ -19,6 +21,7 @@ class PicoWs(CallbackPeer):
     title = "picows on uvloop, tcp"
     kind = LIBRARY
     scheme = "tcp"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     modules = ("picows",)
     distributions = ("picows",)
 
@@ -70,6 +73,14 @@ class PicoWs(CallbackPeer):
                         transport.send(binary, message)
 
         await picows.ws_connect(Ping, job.address, max_frame_size=job.case.payload + 1024)
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        import picows
+
+        binary = picows.WSMsgType.BINARY
+        transports = [(await picows.ws_connect(picows.WSListener, job.address))[0] for _ in range(job.case.connections)]
+        return [functools.partial(transport.send, binary) for transport in transports]
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

@@ -177,31 +177,35 @@ class ProtocolPeer(CallbackPeer):
             await loop.create_unix_server(make, path)
             job.ready(path)
             return
-        self.server = await loop.create_server(make, job.host, 0)
+        self.server = await self.listen(job, make)
         job.ready(self.server.sockets[0].getsockname()[:2])
 
-    async def _connect(self, job: Job, make: Callable[[], asyncio.Protocol]) -> None:
+    async def listen(self, job: Job, make: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+        """A server on a free port of the job's host."""
+        return await asyncio.get_running_loop().create_server(make, job.host, 0)
+
+    async def open(self, job: Job, make: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
+        """One connection with a protocol of `make`."""
         loop = asyncio.get_running_loop()
         if self.scheme == "unix":
-            await loop.create_unix_connection(make, job.address)
-        else:
-            await loop.create_connection(make, *job.address)
+            return (await loop.create_unix_connection(make, job.address))[1]
+        return (await loop.create_connection(make, *job.address))[1]
 
     async def ping(self, job: Job, load: ClosedLoop, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""
-        await self._connect(job, lambda: FramedPing(load, done) if self.framed else BarePing(load, done))
+        await self.open(job, lambda: FramedPing(load, done) if self.framed else BarePing(load, done))
 
     async def senders(self, job: Job) -> list[Any]:
         """See `LoopPeer`."""
         made: list[FramedWriter] = []
         for _ in range(job.case.connections):
             made.append(FramedWriter())
-            await self._connect(job, lambda: made[-1])
+            await self.open(job, lambda: made[-1])
         return [protocol.send for protocol in made]
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""
-        await self._connect(job, lambda: FramedSend(sender, done))
+        await self.open(job, lambda: FramedSend(sender, done))
 
 
 PEERS = [

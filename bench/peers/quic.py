@@ -1,9 +1,9 @@
 """QUIC by aioquic and by its fork qh3, on uvloop: one bidirectional stream, four bytes of length before each message.
 
-Both are used alike, by callbacks: a subclass of `QuicConnectionProtocol`, whose `quic_event_received` cuts messages from
-the stream and whose `send` is `send_stream_data`, followed by `transmit`, as their documentation asks for. Neither has
-back-pressure of its own: `send_stream_data` takes whatever it is given. So the sender looks at what waits in the stream
-and pauses above a mark.
+Both are used alike, by callbacks: a subclass of `QuicConnectionProtocol`, whose `quic_event_received` cuts messages
+from the stream and whose `send` is `send_stream_data`, followed by `transmit`, as their documentation asks for. Neither
+has back-pressure of its own: `send_stream_data` takes whatever it is given. So the sender looks at what waits in the
+stream and pauses above a mark.
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped,unused-ignore,no-any-return,misc"
@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack
 from struct import Struct
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Pump, Sender
 from bench.peers.base import LIBRARY, CallbackPeer, finish
@@ -61,11 +62,11 @@ def fingerprint() -> str:
 
 def connection_class(package: str) -> Any:
     """The protocol of one connection, on the library's own; `take` and `drained` are set before data can come."""
-    base = importlib.import_module(f"{package}.asyncio.protocol").QuicConnectionProtocol
+    base: Any = importlib.import_module(f"{package}.asyncio.protocol").QuicConnectionProtocol
     received = importlib.import_module(f"{package}.quic.events").StreamDataReceived
     own_buffer_size = package == "qh3"
 
-    class Connection(base):
+    class Connection(base):  # type: ignore[valid-type]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.cutter = Cutter(self.send)
@@ -112,6 +113,7 @@ class Quic(CallbackPeer):
     kind = LIBRARY
     scheme = "udp"
     loop = "uvloop"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
 
     def __init__(self, package: str, note: str) -> None:
         self.name = package
@@ -119,6 +121,7 @@ class Quic(CallbackPeer):
         self.modules = (package,)
         self.distributions = (package,)
         self.note = note
+        self.stacks: list[AsyncExitStack] = []
 
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
@@ -166,8 +169,9 @@ class Quic(CallbackPeer):
     async def open(self, job: Job) -> Any:
         """One connection: its `send` never waits, `transmit` sends what it queued."""
         connect = importlib.import_module(f"{self.name}.asyncio.client").connect
-        self.stack = AsyncExitStack()  # kept: leaving it closes the connection
-        return await self.stack.enter_async_context(
+        stack = AsyncExitStack()
+        self.stacks.append(stack)  # kept: leaving it closes the connection
+        return await stack.enter_async_context(
             connect(
                 *job.address,
                 configuration=self._configuration(is_client=True),
@@ -189,6 +193,18 @@ class Quic(CallbackPeer):
         connection.cutter.take = answered
         connection.send(load.first())
         connection.transmit()
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`; `transmit` after each message, so that it leaves at once."""
+
+        def sender_on(connection: Any) -> Any:
+            def send(message: bytes) -> None:
+                connection.send(message)
+                connection.transmit()
+
+            return send
+
+        return [sender_on(await self.open(job)) for _ in range(job.case.connections)]
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

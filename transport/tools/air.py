@@ -54,6 +54,7 @@ class Air:
         self._flight = Flight(packets_max, bytes_max)
         self._packets_max = packets_max
         self._bytes_max = bytes_max
+        self._waits = [bool(each.delay_ns or each.jitter_ns or each.rate_bits_per_s) for each in configs]
         self._links: list[Link] = []
         self._is_pumping = False
 
@@ -127,7 +128,7 @@ class Air:
                 continue
             way = entry.target
             link = self._links[way]
-            if self.configs[way].delay_ns:
+            if self._waits[way]:
                 self.lateness.add((self.now() - entry.time) / limits.SECOND_NS)
             link.arrived += 1
             link.arrived_bytes += len(entry.data)

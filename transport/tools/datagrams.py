@@ -18,10 +18,10 @@ MEMINFO, MEMINFO_BYTES, MEMINFO_DROPS = 55, 36, 8  # SO_MEMINFO of Linux: nine 3
 class Client:
     """One address that datagrams came from, with the socket that speaks to the target for it."""
 
-    def __init__(self, address: Any, sock: socket.socket, now: float) -> None:
+    def __init__(self, address: Any, sock: socket.socket, now: int) -> None:
         self.address = address
         self.sock = sock
-        self.latest = now  # loop time of the latest datagram, either way
+        self.latest = now  # time of the latest datagram, either way; the loop's own is too coarse
         self.is_open = True
 
 
@@ -43,7 +43,7 @@ class Datagrams:
         self._listening = listening
         self._family, self._target = target
         self._air = air
-        self._idle = idle
+        self._idle = int(idle * limits.SECOND_NS)
         self._clients_max = clients_max
         self._clients: dict[Any, Client] = {}
         self._room = bytearray(limits.DATAGRAM_BYTES_MAX + 1)
@@ -88,7 +88,7 @@ class Datagrams:
                 continue
             client = clients.get(address) or self._welcome(address)
             if client is not None:
-                client.latest = self._loop.time()
+                client.latest = air.now()
                 air.send(UP, bytes(self._view[:size]), client)
         air.pump()
 
@@ -104,7 +104,7 @@ class Datagrams:
             if address[:2] != self._target[:2]:
                 self.counts["strangers"] += 1
                 continue
-            client.latest = self._loop.time()
+            client.latest = air.now()
             air.send(DOWN, bytes(self._view[:size]), client)
         air.pump()
 
@@ -127,7 +127,7 @@ class Datagrams:
             sock.close()
             self.counts["failed"] += 1
             return None
-        client = self._clients[address] = Client(address, sock, self._loop.time())
+        client = self._clients[address] = Client(address, sock, self._air.now())
         self._loop.add_reader(sock.fileno(), self._from_target, client)
         self.counts["clients"] += 1
         return client
@@ -140,10 +140,10 @@ class Datagrams:
         client.sock.close()
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = self._air.now()
         for client in [each for each in self._clients.values() if now - each.latest >= self._idle]:
             self._forget(client)
-        self._sweeper = self._loop.call_later(min(1.0, self._idle / 2), self._sweep)
+        self._sweeper = self._loop.call_later(min(1.0, self._idle / 2 / limits.SECOND_NS), self._sweep)
 
     def deliver(self, way: int, data: bytes, client: Client) -> None:
         """From the air: a datagram has arrived."""

@@ -63,17 +63,15 @@ class Output:
             self._write(json.dumps({"event": kind, **fields}, separators=(",", ":")) + "\n")
         elif text:
             said = "\n".join([printable(part) for part in text.split("\n")]) + "\n"
-            shown, self._shown = self._shown, ""
-            self._write(f"\r{CLEAR}{said}" if shown else said)
-            if shown:
-                self._rewrite(shown)
+            self._write(f"\r{CLEAR}{said}{self._in_place(self._shown)}" if self._shown else said)
 
     def status(self, text: str, /, **fields: Any) -> None:
         """How things stand. Left out if the reader is not ready to take it. Raises as `line`."""
         if self._quiet or not self._has_room():
             return
         if self.live:
-            self._rewrite(text)
+            self._shown = text
+            self._write(self._in_place(text))
         else:
             self.always("interval", text, **fields)
 
@@ -83,9 +81,8 @@ class Output:
             self._shown = ""
             self._write("\r" + CLEAR)
 
-    def _rewrite(self, text: str) -> None:
-        self._shown = text
-        self._write("\r" + printable(text)[: max(1, self._columns() - 1)] + CLEAR)  # the last column would wrap
+    def _in_place(self, text: str) -> str:
+        return "\r" + printable(text)[: max(1, self._columns() - 1)] + CLEAR  # the last column would wrap
 
     def _columns(self) -> int:
         try:

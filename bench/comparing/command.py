@@ -1,0 +1,244 @@
+"""`python -m bench compare OLD NEW` for two trees, and `python -m bench aa` for one against itself.
+
+Measures ours only, and the blocking floor beside it; the harness is always that of this checkout. It must never leave
+a folder behind, nor end well when something of ours became slower.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from bench import schema
+from bench.campaign import Campaign, Request
+from bench.cases import Case, latency, throughput
+from bench.child import ROOT
+from bench.comparing.blocks import NEW, OLD, Block, block_order, sides_of
+from bench.comparing.building import build
+from bench.comparing.trees import Workspace, resolve
+from bench.comparing.turns import Turns
+from bench.comparing.verdict import FASTER, SAME, SLOWER, UNCLEAR, Verdict, series_of, verdict
+from bench.peers import all_peers, select
+from bench.peers.base import OURS, Peer
+from bench.progress import Progress, seconds_text
+from bench.runner import FAIL
+from bench.statistics import median
+from bench.summary import FLOOR_OF
+from bench.tables import microseconds, probe_text, rate_text, ratio_text
+
+PEERS = "tcp,udp,rudp"
+BLOCKS = 8
+TURNS = 5
+START_S = 0.9  # of a block's processes, for the estimate only
+AA_SHARE = 0.95  # of repetitions that must show no difference
+PLACEMENT = "same"  # one core for both ends: a figure moves by 1 % from block to block, with a core each by 5 %
+
+Cell = tuple[Case, Peer]
+Result = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Settings:
+    """What to measure, and how long.
+
+    Args:
+        cells: each case with a peer of ours. blocks: of fresh processes for each cell. turns: each pair's in a block.
+        budget_s: no new pass over the cells begins when it would end later; None for no limit.
+    """
+
+    cells: list[Cell]
+    blocks: int
+    turns: int
+    timing: Turns
+    seed: int
+    budget_s: float | None = None
+
+    @property
+    def estimate_s(self) -> float:
+        """Roughly how long it takes."""
+        turn = self.timing.ramp + self.timing.seconds + self.timing.tail
+        return self.blocks * len(self.cells) * (START_S + 5 * self.turns * turn)
+
+
+def settings_of(options: Any) -> Settings:
+    """From the command line. Raises KeyError for a peer that is unknown or not ours."""
+    peers = select(options.peers.split(","))
+    foreign = [peer.name for peer in peers if peer.kind != OURS]
+    if foreign:
+        raise KeyError(f"{foreign[0]} is not in the trees; only peers of ours can be compared")
+    cases = [make(size, options.placement) for size in options.payload for make in (latency, throughput)]
+    cells = [(case, peer) for case in cases for peer in peers if peer.supports(case) and not peer.missing()]
+    if not cells:
+        raise KeyError("no peer can run these payloads")
+    timing = Turns(seconds=options.seconds)
+    return Settings(cells, options.rounds, options.turns, timing, options.seed, options.budget)
+
+
+def floor_of(case: Case, peer: Peer) -> Peer | None:
+    """The blocking floor of a peer's family."""
+    name = FLOOR_OF.get(peer.scheme)
+    floor = all_peers()[name] if name else None
+    return floor if floor is not None and floor.supports(case) else None
+
+
+def run_blocks(settings: Settings, folders: dict[str, Path], rounds: list[Result], progress: Progress) -> str | None:
+    """All blocks, appending to `rounds`. Returns why fewer than planned were run; None when all were."""
+    began = monotonic()
+    for done, (number, (case, peer)) in enumerate(block_order(settings.cells, settings.blocks, settings.seed)):
+        if settings.budget_s is not None and done and done % len(settings.cells) == 0:
+            spent = monotonic() - began
+            if spent + len(settings.cells) * spent / done > settings.budget_s:
+                return f"time budget of {settings.budget_s:.0f} s reached after {number} of {settings.blocks} blocks"
+        sides = sides_of(peer, floor_of(case, peer), folders)
+        found = Block(case, sides, number, settings.turns, settings.timing, settings.seed).run()
+        for item in found:
+            if item["status"] == FAIL:
+                progress.say(f"FAIL {item['peer']} at {item['case']}: {item['why']}")
+        rounds += found
+        progress.update(done + 1, f"{peer.name} {case.id}")
+    return None
+
+
+def request_for(command: str, settings: Settings) -> Request:
+    """For the parts of the result file that all commands share."""
+    work: dict[Case, list[str]] = {}
+    for case, peer in settings.cells:
+        names = work.setdefault(case, [])
+        floor = floor_of(case, peer)
+        names += [side.label for side in sides_of(peer, None, {OLD: ROOT, NEW: ROOT})]
+        if floor and floor.name not in names:
+            names.append(floor.name)
+    timing = settings.timing
+    return Request(command, list(work.items()), settings.blocks, timing.seconds * settings.turns, timing.warmup,
+                   settings.seed, settings.budget_s)  # fmt: skip
+
+
+def verdicts(cells: list[Cell], rounds: list[Result]) -> list[tuple[Case, Peer, Verdict]]:
+    """A word for every cell; all of them together give as many false alarms as one would."""
+    found = [(case, peer, series_of(rounds, case.as_dict(), peer.name)) for case, peer in cells]
+    return [(case, peer, verdict(series, len(cells))) for case, peer, series in found]
+
+
+def figure_of(rounds: list[Result], case: Case, peer: str, tree: str) -> float | None:
+    """Median over blocks of the median turn, in ns or messages a second."""
+    values = [
+        median(item["turns"])
+        for item in rounds
+        if item["case"] == case.id and item["peer"].partition("@")[0] == peer and item["tree"] == tree
+        and item["status"] == "OK"
+    ]  # fmt: skip
+    return median(values) if values else None
+
+
+def percent(ratio: float) -> str:
+    """1.104 -> "+10.4 %"."""
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
+def shown_word(one: Verdict) -> str:
+    """The word, and beside it what it would be without blocks that had much steal."""
+    return one.word if one.calm_word is None else f"{one.word}; without flagged blocks: {one.calm_word}"
+
+
+def probe_of(found: list[tuple[Case, Peer, Verdict]], rounds: list[Result], title: str) -> Result:
+    """What the comparison leaves in the result file: cells to compute with, and the table that is shown."""
+    rows, cells = [], []
+    order = {SLOWER: 0, FASTER: 1, UNCLEAR: 2, SAME: 3}
+    for case, peer, one in sorted(found, key=lambda item: order[item[2].word]):
+        floor = floor_of(case, peer)
+        before, after = (figure_of(rounds, case, peer.name, tree) for tree in (OLD, NEW))
+        base = figure_of(rounds, case, floor.name, "floor") if floor else None
+        write = microseconds if case.mode == "latency" else lambda value: "-" if value is None else rate_text(value)
+        has = one.ratio is not None and one.low is not None and one.high is not None
+        rows.append([
+            case.id, peer.name, write(before), write(after),
+            percent(one.ratio or 1) if has else "-",
+            f"{100 * ((one.low or 1) - 1):+.1f} to {100 * ((one.high or 1) - 1):+.1f}" if has else "-",
+            "-" if one.floor is None else f"{100 * one.floor:.1f} %",
+            ratio_text(after / base if after and base else None),
+            str(one.blocks), shown_word(one),
+        ])  # fmt: skip
+        cells.append({"case": case.id, "peer": peer.name, "old": before, "new": after, "floor_figure": base}
+                     | one.as_dict())  # fmt: skip
+    head = ["case", "peer", "old", "new", "change", "95 %", "needed", "x floor", "blocks", ""]
+    note = (
+        "change: of the time a message takes. needed: an effect must exceed it, the larger of 3 % and twice the "
+        f"half-width of what the trees show against themselves; the intervals that decide are shared by {len(found)} "
+        "cells. old, new: p50 in us, or messages a second, both ends on the cores that the placement names."
+    )
+    return {"table": {"title": title, "head": head, "rows": rows, "note": note}, "cells": cells}
+
+
+def status_of(found: list[tuple[Case, Peer, Verdict]], rounds: list[Result]) -> int:
+    """1 when something became slower, with or without flagged blocks, or when the new tree failed."""
+    slower = any(SLOWER in (one.word, one.calm_word) for _, _, one in found)
+    return int(slower or any(item["status"] == FAIL and item["tree"] == NEW for item in rounds))
+
+
+def run_trees(options: Any) -> int:
+    """`compare` for two commits or folders."""
+    settings = settings_of(options)
+    sources = {OLD: resolve(options.old), NEW: resolve(options.new)}
+    with Workspace() as workspace:
+        trees, compiled, donors = {}, {}, [ROOT]
+        for name, source in sources.items():
+            trees[name] = workspace.unpack(name, source)
+            own = [source.folder] if source.folder else []
+            compiled[name] = build(trees[name], own + donors, workspace, lambda line: print(line, file=sys.stderr))
+            donors.append(trees[name].sources)
+        if compiled[OLD] != compiled[NEW]:
+            print(f"compiled: old {compiled[OLD]}, new {compiled[NEW]}", file=sys.stderr)
+        told = {name: {"commit": source.commit, "title": source.title, "compiled": compiled[name]}
+                for name, source in sources.items()}  # fmt: skip
+        title = f"new: {sources[NEW].title}\nagainst old: {sources[OLD].title}"
+        return measure(options, settings, {name: tree.path for name, tree in trees.items()}, told, title)
+
+
+def measure(options: Any, settings: Settings, folders: dict[str, Path], told: Result, title: str) -> int:
+    """Runs the blocks, judges, prints, writes; keeps what there is when interrupted."""
+    campaign = Campaign(request_for(options.command, settings))
+    interrupted = False
+    with Progress("compare", settings.blocks * len(settings.cells)) as progress:
+        progress.say(f"{settings.blocks} blocks of {len(settings.cells)} cells, "
+                     f"about {seconds_text(settings.budget_s or settings.estimate_s)}")  # fmt: skip
+        try:
+            campaign.why_incomplete = run_blocks(settings, folders, campaign.rounds, progress)
+        except KeyboardInterrupt:
+            interrupted = True
+            campaign.why_incomplete = f"interrupted after {len(campaign.rounds)} rounds"
+    if not campaign.rounds:
+        print("interrupted before anything was measured", file=sys.stderr)
+        return 130
+    found = verdicts(settings.cells, campaign.rounds)
+    campaign.probes["comparison"] = probe_of(found, campaign.rounds, title)
+    data = campaign.result() | {"trees": told}
+    data["tool"]["command"] = f"python -m bench {options.command}"  # without names of folders
+    path = options.json or campaign.default_path()
+    schema.save(data, path)
+    print(probe_text(campaign.probes["comparison"]["table"]))
+    if campaign.why_incomplete:
+        print(f"\nINCOMPLETE: {campaign.why_incomplete}")
+    print(f"\nresult  {path.name if path.is_absolute() else path}")
+    return 130 if interrupted else status_of(found, campaign.rounds)
+
+
+def run_aa(options: Any) -> int:
+    """`aa`: this checkout as old and as new, again and again. 0 when enough repetitions show no difference."""
+    settings = settings_of(options)
+    quiet = 0
+    for repetition in range(options.repetitions):
+        rounds: list[Result] = []
+        settings.seed = options.seed + repetition
+        with Progress(f"repetition {repetition + 1}", settings.blocks * len(settings.cells)) as progress:
+            run_blocks(settings, {OLD: ROOT, NEW: ROOT}, rounds, progress)
+        found = verdicts(settings.cells, rounds)
+        loud = [f"{peer.name} {case.id} {shown_word(one)} {percent(one.ratio or 1)}"
+                for case, peer, one in found if one.word != SAME]  # fmt: skip
+        quiet += not loud
+        widest = max((abs((one.ratio or 1) - 1) for _, _, one in found), default=0.0)
+        print(f"repetition {repetition + 1}: {'; '.join(loud) or SAME}; largest {100 * widest:.1f} %", flush=True)
+    print(f"{quiet} of {options.repetitions} repetitions: {SAME}")
+    return int(quiet < AA_SHARE * options.repetitions)
