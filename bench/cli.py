@@ -153,6 +153,7 @@ def in_turns(sub: argparse.ArgumentParser, side_by_side: Callable[..., None], pa
         sub.add_argument("--repetitions", type=positive_int, default=20, help="of the whole comparison (default 20)")
     side_by_side(sub, "64", comparing.PLACEMENT)
     sub.set_defaults(peers=comparing.PEERS)
+    sub.add_argument("--modes", choices=("latency", "throughput", "both"), default="both", help="(default both)")
     sub.add_argument("--turns", type=positive_int, default=comparing.TURNS,
                      help=f"of each pair of processes in a block (default {comparing.TURNS})")  # fmt: skip
 

@@ -71,7 +71,8 @@ def settings_of(options: Any) -> Settings:
     foreign = [peer.name for peer in peers if peer.kind != OURS]
     if foreign:
         raise KeyError(f"{foreign[0]} is not in the trees; only peers of ours can be compared")
-    cases = [make(size, options.placement) for size in options.payload for make in (latency, throughput)]
+    makes = [make for make in (latency, throughput) if options.modes in (make.__name__, "both")]
+    cases = [make(size, options.placement) for size in options.payload for make in makes]
     cells = [(case, peer) for case in cases for peer in peers if peer.supports(case) and not peer.missing()]
     if not cells:
         raise KeyError("no peer can run these payloads")
