@@ -14,8 +14,10 @@ SEED       ?= 1-100
 PY       := $(VENV)/bin/python
 BENCH_PY := $(BENCH_VENV)/bin/python
 PIP      := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-# By itself and without the constraints: it is built from source by a Cython older than ours, which it brings along.
-ENET     := pyenet==1.3.17
+# By themselves and without the constraints: built from source by Cythons older than ours, which they bring along.
+SOURCES  := pyenet==1.3.17 kcp==0.1.6
+# Building these would take many minutes.
+WHEELS   := --only-binary aioquic,cryptography,grpcio,pylsqpack,pynng,qh3
 PIP_SELF := $(PIP) --no-build-isolation --editable
 PYTEST   := -m pytest $(if $(filter-out 0 1,$(JOBS)),--numprocesses $(JOBS)) $(ARGS)
 INPUTS   := pyproject.toml constraints.txt
@@ -111,13 +113,19 @@ $(VENV)/.stamp-test: $(VENV)/.stamp
 	@TRANSPORT_PURE=1 $(PY) $(PIP_SELF) '.[test,msgspec]'
 	@touch $@
 
+LIST_PEERS := import tomllib; \
+  print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'])
+
 # The peers live apart from the project's tools: some bring old versions of what we use.
 $(BENCH_VENV)/.stamp: $(INPUTS)
 	$(call environment,$(BENCH_VENV))
 	@echo "installing the benchmark's peers into $(BENCH_VENV)"
 	@$(BENCH_PY) $(PIP) setuptools
-	@TRANSPORT_PURE=1 $(BENCH_PY) $(PIP_SELF) '.[bench]' \
-	  || { echo "not every peer could be installed; going on without"; TRANSPORT_PURE=1 $(BENCH_PY) $(PIP_SELF) .; }
-	@$(BENCH_PY) -m pip --disable-pip-version-check install --quiet $(ENET) \
-	  || echo "pyenet could not be built, it will be missing from the tables"
+	@TRANSPORT_PURE=1 $(BENCH_PY) $(PIP) $(WHEELS) --no-build-isolation --editable '.[bench]' || { \
+	  echo "not every peer could be installed; going on with those that can"; \
+	  TRANSPORT_PURE=1 $(BENCH_PY) $(PIP_SELF) . && for peer in $$($(BENCH_PY) -c "$(LIST_PEERS)"); do \
+	    $(BENCH_PY) $(PIP) $(WHEELS) "$$peer" || echo "$$peer will be missing from the tables"; done; }
+	@for peer in $(SOURCES); do \
+	  $(BENCH_PY) -m pip --disable-pip-version-check install --quiet "$$peer" \
+	    || echo "$$peer could not be built, it will be missing from the tables"; done
 	@touch $@

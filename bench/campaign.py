@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -20,6 +21,7 @@ from bench.peers.base import Peer
 from bench.progress import Progress, seconds_text
 from bench.runner import FAIL, OVERHEAD_S, Entry, Plan, run_plan
 from bench.tables import missing_text
+from bench.trace.file import Trace
 
 RESULTS = ROOT / "bench" / "results"
 ROUNDS_MIN = 3
@@ -32,7 +34,10 @@ class Request:
     Args:
         command: "quick", "latency", ...; part of the file name.
         work: each case with the names of those who run it, "name@again" for an A/A pair.
-        fit: take fewer rounds, never less than three, where the estimate is over the budget.
+        fit: take fewer rounds, never less than `rounds_min`, where the estimate is over the budget.
+        resume: a result file of the same request that was broken off, to be gone on with; it is also where the rounds
+            are kept while the run goes on, a block at a time.
+        traces: by their sha256, those of the cases that play recorded traffic.
     """
 
     command: str
@@ -44,6 +49,9 @@ class Request:
     budget_s: float | None = None
     preview: bool = False
     fit: bool = False
+    rounds_min: int = ROUNDS_MIN
+    resume: Path | None = None
+    traces: Mapping[str, Trace] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -60,10 +68,11 @@ class Campaign:
     _began: float = field(default_factory=monotonic)
     _git: dict[str, Any] = field(default_factory=git_state)
     _environment: dict[str, Any] = field(default_factory=environment)
+    _peers: dict[str, Peer] = field(default_factory=all_peers)  # now: after hours the tree may be another
 
     def available(self) -> list[tuple[Case, list[Entry]]]:
         """The work that can be done here; peers that are not installed go to `missing`."""
-        known = all_peers()
+        known = self._peers
         gone: dict[str, str] = {}
         work = []
         for case, names in self.request.work:
@@ -84,7 +93,8 @@ class Campaign:
         """What will be run, fitted to the budget where the request allows it."""
         request = self.request
         plan = Plan(self.available(), request.rounds, request.seconds, request.warmup, request.seed, request.budget_s)
-        while request.fit and plan.budget_s and plan.rounds > ROUNDS_MIN and plan.estimate_s > plan.budget_s:
+        plan.traces = request.traces
+        while request.fit and plan.budget_s and plan.rounds > request.rounds_min and plan.estimate_s > plan.budget_s:
             plan.rounds -= 1
         if plan.rounds < request.rounds:
             self.why_incomplete = f"{plan.rounds} of {request.rounds} rounds, to fit in {plan.budget_s:.0f} s"
@@ -93,6 +103,8 @@ class Campaign:
     def run(self) -> None:
         """Runs every round under a progress bar. A break (Ctrl-C) is noted, then raised."""
         plan = self.plan()
+        path = self.request.resume
+        keep = None if path is None else lambda: schema.save(self.result(), path)
         with Progress(self.request.command, plan.round_count) as progress:
             for line in missing_text(self.missing_entries()):
                 progress.say(line)
@@ -104,17 +116,36 @@ class Campaign:
                 progress.update(done, f"{item['peer']} {item['case']}")
 
             try:
-                self.why_incomplete = run_plan(plan, self.rounds, report) or self.why_incomplete
+                self.why_incomplete = run_plan(plan, self.rounds, report, keep) or self.why_incomplete
             except KeyboardInterrupt:
                 self.why_incomplete = f"interrupted after {len(self.rounds)} of {plan.round_count} rounds"
                 raise
+
+    def go_on(self, path: Path) -> None:
+        """Takes over the rounds of a run that was broken off.
+
+        Raises:
+            SchemaError: it is no result file, or one of another request.
+        """
+        if not path.exists():
+            return
+        old = schema.load(path)
+        config, request = old["config"], self.request
+        same = (config["seconds"], config["warmup"], config["seed"]) == (request.seconds, request.warmup, request.seed)
+        wanted = {case.id: case.as_dict() for case, _ in request.work}
+        for case in old["cases"]:
+            found = {name: value for name, value in case.items() if name != "peers"}
+            same = same and found == wanted.get(case["id"])
+        if not same:
+            raise schema.SchemaError(f"{path.name} is of another request: other cases, seconds or seed")
+        self.rounds = old["rounds"]
 
     def result(self) -> dict[str, Any]:
         """The result file's content."""
         request = self.request
         seen = {(item["case"], item["peer"]) for item in self.rounds}
         names = dict.fromkeys(item["peer"].partition("@")[0] for item in self.rounds)
-        known = all_peers()
+        known = self._peers
         return {
             "schema": schema.VERSION,
             "tool": {"command": command_line(sys.argv[1:]), "version": package_version()} | self._git,
@@ -152,14 +183,16 @@ class Campaign:
 
 
 def command_line(arguments: list[str]) -> str:
-    """What was typed, without where the result went: a path says nothing about a figure and much about a machine."""
+    """What was typed, without where the result went, and of a trace only its name: a path says nothing about a figure
+    and much about a machine.
+    """
     kept: list[str] = []
     words = iter(arguments)
     for word in words:
         if word == "--json":
             next(words, None)
         elif not word.startswith("--json="):
-            kept.append(word)
+            kept.append(Path(word).name if "/" in word and Path(word).is_file() else word)
     return shlex.join(["python", "-m", "bench", *kept])
 
 

@@ -13,16 +13,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import bars, comparison, report, schema, tables
+from bench import bars, cli_open, cli_trace, comparison, report, schema, tables, which
 from bench.campaign import Campaign, Request
-from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, Case, latency, throughput
+from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, BadCase, Case, latency, throughput
 from bench.comparing import against, trees
 from bench.comparing import command as comparing
+from bench.link.model import BadLink, Link
 from bench.peers import all_peers, select
 from bench.peers.base import OURS
 from bench.probes import connections, imports, slow_reader
 from bench.progress import Progress
 from bench.scenarios import SCENARIOS, SEEDS
+from bench.trace.file import BadTrace
+from bench.virtual import command as virtual
 
 SEED = 1
 QUICK_LATENCY = (
@@ -77,7 +80,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--seconds", type=positive, default=seconds, help=f"measured in a round (default {seconds:g})")
         sub.add_argument("--warmup", type=positive, default=warmup, help=f"seconds before that (default {warmup:g})")
         sub.add_argument("--seed", type=int, default=SEED, help="of the order and of the messages")
-        sub.add_argument("--budget", type=positive, metavar="S", help="seconds after which no new block is begun")
+        unit, word = ("MINUTES", "minutes") if name == "all" else ("S", "seconds")
+        sub.add_argument("--budget", type=positive, metavar=unit, help=f"{word} after which no new block is begun")
         sub.add_argument(
             "--json", type=Path, metavar="FILE", help="result file (default bench/results/<time>-<command>.json)"
         )
@@ -129,6 +133,11 @@ def parser() -> argparse.ArgumentParser:
     scenarios.add_argument(
         "--seeds", type=positive_int, default=SEEDS, help=f"runs of each figure (default {SEEDS}, as the bars ask)"
     )
+    cli_open.add(command)
+    cli_trace.add(commands, SEED)
+    virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
+    link_options(commands)
+    which.add(commands.add_parser("which", help="which transport suits a situation, by the figures of result files"))
     commands.add_parser("peers", help="what can be compared, and what is installed")
     in_turns(
         command(
@@ -146,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
     again = commands.add_parser("report", help="tables, HTML and README block of a result file")
     again.add_argument("file", type=Path)
     again.add_argument("--html", type=Path, help="where to write the HTML report (default: beside the file)")
-    again.add_argument("--readme", type=Path, help="rewrite the block between bench:begin and bench:end in this file")
+    again.add_argument("--readme", type=Path, help="rewrite the block of the file's command in this README")
     return top
 
 
@@ -162,6 +171,13 @@ def in_turns(sub: argparse.ArgumentParser, side_by_side: Callable[..., None], pa
     sub.add_argument("--modes", choices=("latency", "throughput", "both"), default="both", help="(default both)")
     sub.add_argument("--turns", type=positive_int, default=comparing.TURNS,
                      help=f"of each pair of processes in a block (default {comparing.TURNS})")  # fmt: skip
+
+
+def link_options(commands: Any) -> None:
+    """`link` has no rounds and no result file."""
+    link = commands.add_parser("link", help="is the emulated link what was asked for? Linux with root, PASS or FAIL")
+    link.add_argument("--validate", action="store_true", required=True, help="run the suite (a minute)")
+    link.add_argument("--link", default=None, metavar="TEXT", help="only what suits this one: rtt=50ms,loss=2%%")
 
 
 def positive(text: str) -> float:
@@ -236,6 +252,33 @@ def run_side_by_side(options: argparse.Namespace) -> int:
     return measure(options, request_of(options, work), after=judge)
 
 
+def run_open(options: argparse.Namespace) -> int:
+    """`rate`, `loss`, `sweep` and `all`."""
+    if options.resume and options.json is None:
+        raise KeyError("--resume needs the file: --json FILE")
+    many = options.command == "all"
+    budget_s = options.budget and options.budget * (60 if many else 1)
+    request = request_of(
+        options, cli_open.work_of(options), budget_s=budget_s, fit=many, rounds_min=1,
+        resume=options.json if options.resume else None,
+    )  # fmt: skip
+    return measure(options, request)
+
+
+def run_replay(options: argparse.Namespace) -> int:
+    """`replay`."""
+    if options.resume and options.json is None:
+        raise KeyError("--resume needs the file: --json FILE")
+    work = cli_trace.prepare(options)
+    for line in work.lines:
+        print(line, file=sys.stderr)
+    request = request_of(
+        options, [(work.case, work.peers)], rounds_min=1, resume=options.json if options.resume else None,
+        traces={work.trace.facts.sha256: work.trace},
+    )  # fmt: skip
+    return measure(options, request)
+
+
 def run_codec(options: argparse.Namespace) -> int:
     """`codec`."""
     wanted = bars.codec_bars()
@@ -301,6 +344,16 @@ def run_scenarios(options: argparse.Namespace) -> int:
     return measure(options, request_of(options, []), [], runs)
 
 
+def run_virtual(options: argparse.Namespace) -> int:
+    """`virtual`."""
+    options.rounds = options.seeds
+    campaign = Campaign(request_of(options, []))
+    interrupted = virtual.run(options, campaign)
+    data = virtual.complete(campaign.result())
+    publish(options, data, options.json or campaign.default_path())
+    return 130 if interrupted else virtual.status_of(data)
+
+
 def probe_of(name: str, seeds: int) -> Probe:
     """A scenario as `measure` takes it."""
     run = SCENARIOS[name].run
@@ -339,6 +392,8 @@ def measure(
 ) -> int:
     """Runs, judges, prints, writes; keeps what there is when interrupted."""
     campaign = Campaign(request)
+    if request.resume is not None:
+        campaign.go_on(request.resume)
     interrupted = False
     try:
         if request.work:
@@ -357,7 +412,12 @@ def measure(
     if after is not None:
         after(campaign)
     data = campaign.result()
-    path = options.json or campaign.default_path()
+    publish(options, data, options.json or campaign.default_path())
+    return 130 if interrupted else status_of(data)
+
+
+def publish(options: argparse.Namespace, data: dict[str, Any], path: Path) -> None:
+    """Writes and prints a result, and says where it is."""
     schema.save(data, path)
     print(tables.report_text(data))
     print(f"\nresult  {shown(path)}")
@@ -365,7 +425,6 @@ def measure(
         html = path.with_suffix(".html")
         html.write_text(report.html(data), encoding="utf-8")
         print(f"report  {shown(html)}")
-    return 130 if interrupted else status_of(data)
 
 
 def status_of(data: dict[str, Any]) -> int:
@@ -412,6 +471,21 @@ def run_compare(options: argparse.Namespace) -> int:
     return comparison.status_of(changes)
 
 
+def run_link(options: argparse.Namespace) -> int:
+    """`link`."""
+    from bench.link import emulator, validation
+
+    link = Link.parse(options.link) if options.link else None
+    if reason := emulator.why_not():
+        print(f"bench: {reason}", file=sys.stderr)
+        return 2
+    try:
+        return validation.validate(link)
+    except validation.FAILURES as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+
+
 def run_peers(_options: argparse.Namespace) -> int:
     """`peers`."""
     rows = [
@@ -431,13 +505,19 @@ COMMANDS = {
     "latency": run_side_by_side,
     "throughput": run_side_by_side,
     "accept": run_accept,
+    **dict.fromkeys(cli_open.NAMES, run_open),
+    "record": cli_trace.run_record,
+    "replay": run_replay,
     "codec": run_codec,
     "memory": run_memory,
     "import-time": run_import_time,
     "scenarios": run_scenarios,
+    "virtual": run_virtual,
     "compare": run_compare,
     "aa": comparing.run_aa,
     "report": run_report,
+    "link": run_link,
+    "which": which.run,
     "peers": run_peers,
 }
 
@@ -461,6 +541,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return 130
-    except (KeyError, schema.SchemaError, trees.TreeError, FileNotFoundError, report.ReadmeError) as error:
+    except (
+        KeyError, BadCase, BadLink, BadTrace, schema.SchemaError, trees.TreeError, FileNotFoundError, report.ReadmeError
+    ) as error:  # fmt: skip
         print(f"bench: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2

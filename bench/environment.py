@@ -114,7 +114,7 @@ def environment() -> dict[str, Any]:
 
 
 def congestion_control(env: dict[str, Any]) -> str:
-    """Which one TCP used, to be named beside every TCP figure."""
+    """The machine's default, which holds over loopback; over an emulated link it is another (`tables`)."""
     return env["sysctl"].get("net.ipv4.tcp_congestion_control") or "unknown"
 
 
@@ -132,5 +132,5 @@ def one_line(env: dict[str, Any]) -> str:
     where = " in a virtual machine" if cpu["hypervisor"] else ""
     return (
         f"{env['system']} {env['kernel'].partition('-')[0]}, {cpu['model']} x {len(cpu['usable'])}{where}, "
-        f"{env['implementation']} {env['python']}, TCP congestion control {congestion_control(env)}"
+        f"{env['implementation']} {env['python']}"
     )

@@ -13,19 +13,28 @@ import queue
 import sys
 import threading
 import traceback
+from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any, NoReturn
 
-from bench.cases import THROUGHPUT, Case
+from bench.cases import LATENCY, OPEN, Case
 from bench.comparing.turns import TurnLoop, Turns, TurnSender
 from bench.load import ClosedLoop, Counter, Sender
 from bench.message import Pool
+from bench.openloop import Arrivals, OpenLoop
 from bench.procstat import Window, memory_bytes
+from bench.schedule import Schedule, make_schedule
 from bench.statistics import summarize_samples
 
+LOOPBACK = "127.0.0.1"
 SETTLE_S = 0.1  # a datagram receiver that hears nothing for so long has heard all
 STALL_S = 1.0  # a reliable receiver that gets nothing for so long and is not done has lost something
+LATE_FILE, ARRIVALS_FILE = "late", "arrivals"  # in the scratch folder of an open loop
+SCHEDULE_FILE = "schedule"  # there, too, of recorded traffic
 FINISH_S = 5.0  # a reliable receiver gets so long to drain what was sent
+OPEN_STALL_S = 8.0  # the same of an open loop: over a link that loses, silence lasts as long as a time-out backs off
+OPEN_FINISH_S = 20.0
+OPEN_SETTLE_S = 1.0  # of an unreliable peer in an open loop, beside what the link holds
 
 
 class Job:
@@ -34,7 +43,8 @@ class Job:
     Attributes:
         case: what to do.
         role: "server", "client" or "both" (peers that live in one process).
-        scratch: a folder of this round, for Unix sockets.
+        scratch: a folder of this round, for Unix sockets and for what both sides noted down.
+        host: the address of this machine that a server binds to, as text.
         address: where the server listens (clients only); whatever the server passed to `ready`.
         seed: of the message pool.
         seconds, warmup: length of the measured stretch and of what comes before it.
@@ -45,6 +55,7 @@ class Job:
         self.role: str = config["role"]
         self.peer_name: str = config["peer"]
         self.scratch: str = config["scratch"]
+        self.host: str = config.get("host", LOOPBACK)
         self.seed: int = config["seed"]
         self.settings: dict[str, Any] = config.get("settings", {})
         self.address: Any = config.get("address")
@@ -58,7 +69,7 @@ class Job:
         self._replies = replies
         self._lock = threading.Lock()
         self._pool: Pool | None = None
-        self._counter: Counter | None = None
+        self._counter: Counter | Arrivals | None = None
 
     @property
     def pool(self) -> Pool:
@@ -70,6 +81,10 @@ class Job:
     def window(self) -> Window:
         """The measured stretch, watching both processes."""
         return Window(self._pids, self._cores)
+
+    def watch_process(self, name: str, pid: int) -> None:
+        """Counts another process, a broker, into what a message costs; to be called before the first message."""
+        self._pids[name] = pid
 
     # Loads -----------------------------------------------------------------------------------------------------
     def closed_loop(self) -> ClosedLoop:
@@ -94,10 +109,25 @@ class Job:
             os._exit(0)
         return bool(json.loads(line)["do"] == "go")
 
-    def counter(self, reliable: bool) -> Counter:
-        """The receiving side. Its result is collected by the control thread when the parent asks for it."""
-        self._counter = Counter(self.pool, reliable, self.fail)
+    def counter(self, reliable: bool) -> Any:
+        """The receiving side: what `take`s every message of every connection, the same one whenever asked.
+
+        Its result is collected by the control thread when the parent asks for it.
+        """
+        if self.is_open:
+            if not isinstance(self._counter, Arrivals):
+                self._counter = Arrivals(self.fail)
+        else:
+            self._counter = Counter(self.pool, reliable, self.fail)
         return self._counter
+
+    def open_loop(self) -> OpenLoop:
+        """The load of an open loop's client; give it back to `report_open`."""
+        if self.case.trace is not None:
+            schedule = Schedule.load(Path(self.scratch) / SCHEDULE_FILE)
+        else:
+            schedule = make_schedule(self.case, self.seconds, self.warmup, self.seed)
+        return OpenLoop(schedule, self.seed, self.window())
 
     # Answers ---------------------------------------------------------------------------------------------------
     def ready(self, address: Any) -> None:
@@ -124,6 +154,20 @@ class Job:
                     "sent": load.sent,
                     "bytes_sent": load.bytes_sent,
                     "window_messages": load.window_messages,
+                    "window": load.window.result(),
+                    "memory": memory_bytes(),
+                }
+            }
+        )
+
+    def report_open(self, load: OpenLoop) -> None:
+        """Everything planned has been handed over; the process must go on running so that it arrives."""
+        load.save(Path(self.scratch) / LATE_FILE)
+        self._say(
+            {
+                "result": {
+                    "sent": len(load.late),
+                    "start_ns": load.start,
                     "window": load.window.result(),
                     "memory": memory_bytes(),
                 }
@@ -177,7 +221,10 @@ class Job:
         if counter is None:
             self._say({"finished": {"memory": memory_bytes()}})
             return
-        seen, deadline, since = -1, monotonic() + FINISH_S, monotonic()
+        slow = self.is_open or self.case.link is not None
+        stall = OPEN_STALL_S if slow else STALL_S
+        settle = (OPEN_SETTLE_S if slow else SETTLE_S) + self.link_s
+        seen, deadline, since = -1, monotonic() + (OPEN_FINISH_S if slow else FINISH_S), monotonic()
         while monotonic() < deadline:
             if expected is not None and counter.count >= expected:
                 sleep(0.01)  # whatever comes now would be one too many
@@ -185,9 +232,11 @@ class Job:
                     break
             if counter.count != seen:
                 seen, since = counter.count, monotonic()
-            elif monotonic() - since > (SETTLE_S if expected is None else STALL_S):
+            elif monotonic() - since > (settle if expected is None else stall):
                 break
             sleep(0.005)
+        if isinstance(counter, Arrivals):
+            counter.save(Path(self.scratch) / ARRIVALS_FILE)
         self._say(
             {
                 "finished": {
@@ -208,9 +257,20 @@ class Job:
     @property
     def _has_control(self) -> bool:
         """Whether this process has the thread that serves `finish`."""
-        return sys.platform != "linux" or self.is_throughput
+        return sys.platform != "linux" or self.is_one_way
 
     @property
-    def is_throughput(self) -> bool:
-        """Whether this round counts messages instead of timing round trips."""
-        return self.case.mode == THROUGHPUT
+    def is_one_way(self) -> bool:
+        """Whether messages go one way and the server hands each to `counter().take`, instead of echoing it."""
+        return self.case.mode != LATENCY
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client sends at planned times, on `case.connections` connections."""
+        return self.case.mode == OPEN
+
+    @property
+    def link_s(self) -> float:
+        """How long the link may hold a packet, in seconds."""
+        link = self.case.link
+        return 0.0 if link is None else (link.delay_ms + link.jitter_ms + link.reorder_ms) / 1e3 + link.hole_s

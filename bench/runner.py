@@ -10,35 +10,32 @@ import contextlib
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bench.cases import EACH, FREE, THROUGHPUT, Case
-from bench.child import Child, ChildFailed
+from bench.cases import EACH, FREE, LATENCY, OPEN, Case
+from bench.child import ChildFailed
+from bench.job import SCHEDULE_FILE
+from bench.link import emulator
+from bench.openresult import Judged, open_result
+from bench.pair import Pair, Placement, Terms
 from bench.peers.base import Peer
+from bench.schedule import Schedule, make_schedule, replay_schedule
 from bench.statistics import rate_in_window
+from bench.trace.file import Trace
 
-STARTUP_S = 20.0  # importing, listening, connecting, on a busy machine
 STEAL_PERCENT_MAX = 4.0  # a round above it is flagged
 OVERHEAD_S = 0.25  # starting and ending two processes, for the estimate only
+OPEN_OVERHEAD_S = 2.0  # the same of an open loop, which waits for stragglers, too
 
+BLOCKS_MAX = 1 << 20
+CONGESTION = "cubic"  # of TCP over an emulated link, for peers that do not choose
 OK = "OK"
 FAIL = "FAIL"
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Which cores the two sides may use; empty sets leave them free."""
-
-    client: frozenset[int]
-    server: frozenset[int]
-
-    @property
-    def cores(self) -> frozenset[int]:
-        """Both together."""
-        return self.client | self.server
+INVALID = "INVALID"  # the harness did not do its part; shown, never in a headline
 
 
 def place(case: Case, available: list[int] | None = None) -> Placement:
@@ -69,6 +66,7 @@ class Plan:
         seconds: measured stretch of a round; `warmup` comes before it.
         seed: of the order and of the messages.
         budget_s: no new block starts after so much time; None for no limit.
+        traces: by their sha256, those of the cases that play recorded traffic.
     """
 
     work: list[tuple[Case, list[Entry]]]
@@ -77,6 +75,7 @@ class Plan:
     warmup: float
     seed: int
     budget_s: float | None = None
+    traces: Mapping[str, Trace] = field(default_factory=dict)
 
     @property
     def round_count(self) -> int:
@@ -86,7 +85,21 @@ class Plan:
     @property
     def estimate_s(self) -> float:
         """Roughly how long it takes."""
-        return self.round_count * (self.seconds + self.warmup + OVERHEAD_S)
+        return self.rounds * sum(len(entries) * self.round_s(case) for case, entries in self.work)
+
+    def seconds_of(self, case: Case) -> float:
+        """How long a round of `case` measures."""
+        return case.seconds or self.seconds
+
+    def schedule_of(self, case: Case) -> Schedule:
+        """The plan of an open loop's round. Raises BadTrace, ValueError: there is too much to plan, or too little."""
+        if case.trace is not None:
+            return replay_schedule(case, self.traces[case.trace.sha256], self.warmup)
+        return make_schedule(case, self.seconds_of(case), self.warmup, self.seed)
+
+    def round_s(self, case: Case) -> float:
+        """Roughly how long a round of `case` takes."""
+        return self.seconds_of(case) + self.warmup + (OPEN_OVERHEAD_S if case.mode == OPEN else OVERHEAD_S)
 
     def blocks(self) -> Iterator[tuple[int, Case, list[Entry]]]:
         """(block number, case, its entries in the order to run). Cases come in random order within each pass."""
@@ -103,21 +116,33 @@ class Plan:
 Report = Callable[[dict[str, Any], int, int], None]
 
 
-def run_plan(plan: Plan, rounds: list[dict[str, Any]], report: Report) -> str | None:
-    """Runs all blocks, appending to `rounds`; `report(round, done, total)` after each.
+def run_plan(
+    plan: Plan, rounds: list[dict[str, Any]], report: Report, keep: Callable[[], None] | None = None
+) -> str | None:
+    """Runs all blocks, appending to `rounds`; `report(round, done, total)` after each, `keep()` after each block.
+
+    What is in `rounds` already (of a run that was broken off) is not run again.
 
     Returns:
         Why fewer than planned were run; None when all were.
     """
     started = monotonic()
-    for block, case, order in plan.blocks():
-        if plan.budget_s is not None and rounds:
+    done = {(item["block"], item["case"], item["peer"]) for item in rounds}
+    pace = 1.0  # how much longer rounds take than was thought
+    planned_s = 0.0
+    for block, case, whole in plan.blocks():
+        order = [entry for entry in whole if (block, case.id, entry.label) not in done]
+        if plan.budget_s is not None and planned_s:
             spent = monotonic() - started
-            if spent + len(order) * spent / len(rounds) > plan.budget_s:
+            pace = spent / planned_s
+            if spent + len(order) * plan.round_s(case) * pace > plan.budget_s:
                 return f"time budget of {plan.budget_s:.0f} s reached after {len(rounds)} of {plan.round_count} rounds"
         for position, entry in enumerate(order):
             rounds.append(run_round(plan, case, entry, block, position))
             report(rounds[-1], len(rounds), plan.round_count)
+            planned_s += plan.round_s(case)
+        if keep is not None and order:
+            keep()
     return None
 
 
@@ -136,54 +161,46 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -
     result["placement"] = {"client": sorted(placement.client), "server": sorted(placement.server)}
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            result |= measure(plan, case, entry.peer, placement, scratch)
-    except ChildFailed as failure:
+            result |= measure(plan, case, entry.peer, placement, scratch, plan.seed * BLOCKS_MAX + block)
+    except (ChildFailed, emulator.EmulatorFailed) as failure:
         result["status"] = FAIL
         result["why"] = str(failure)
+    judged: Judged | None = result.pop("judged", None)
+    if judged is not None:
+        result["status"], result["why"] = judged
     steal = result.get("steal_percent", 0.0)
     result["flagged"] = bool(steal > STEAL_PERCENT_MAX)
     result["wall_s"] = round(monotonic() - began, 3)
     return result
 
 
-def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: str) -> dict[str, Any]:
+def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: str, seed: int) -> dict[str, Any]:
     """Starts the processes of one round and collects what they say. Raises ChildFailed."""
-    deadline = monotonic() + STARTUP_S + plan.warmup + plan.seconds * 2
-    roles = ["both"] if peer.one_process else ["server", "client"]
+    terms = Terms(placement, plan.seconds_of(case), plan.warmup, plan.seed, scratch)
+    schedule = plan.schedule_of(case) if case.mode == OPEN else None
+    if schedule is not None and case.trace is not None:
+        schedule.save(Path(scratch) / SCHEDULE_FILE)
     with contextlib.ExitStack() as stack:
-        children = {role: stack.enter_context(Child(role)) for role in roles}
-        pids = {role: child.pid for role, child in children.items()}
-        for role, child in children.items():
-            side = placement.server if role == "server" else placement.client
-            child.tell(
-                {
-                    "peer": peer.name,
-                    "module": type(peer).__module__,
-                    "case": case.as_dict(),
-                    "role": role,
-                    "scratch": scratch,
-                    "seed": plan.seed,
-                    "seconds": plan.seconds,
-                    "warmup": plan.warmup,
-                    "pids": pids,
-                    "cores": sorted(placement.cores),
-                    "pin": sorted(side),
-                }
-            )
-        if peer.one_process:
-            sending = receiving = children["both"]
-        else:
-            address = children["server"].hear("ready", deadline)
-            children["client"].tell({"address": address})
-            fan_out = case.fanout > 1
-            sending = children["server" if fan_out else "client"]
-            receiving = children["client" if fan_out else "server"]
-        said = sending.hear("result", deadline)
-        if case.mode != THROUGHPUT:
+        link = None if case.link is None else stack.enter_context(emulator.Emulator(case.link, seed, CONGESTION))
+        pair = Pair(stack, case, peer, terms, link)
+        pair.introduce()
+        said = pair.said()
+        if case.mode == LATENCY:
             return latency_result(said)
-        receiving.tell({"do": "finish", "expected": said["sent"] if peer.reliable else None})
-        got = receiving.hear("finished", monotonic() + STARTUP_S)
-        return throughput_result(said, got, peer.reliable)
+        got = pair.got(said["sent"])
+        if schedule is not None:
+            found = open_result(schedule, peer, said, got, Path(scratch)) | window_result(said)
+        else:
+            found = throughput_result(said, got, peer.reliable) | {"judged": (OK, None)}
+        return found if link is None else link_result(found, link.report())
+
+
+def link_result(found: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """Adds what the link did; a round whose link was late is INVALID, whatever else it is."""
+    status, why = found["judged"]
+    if status != FAIL and not report["valid"]:
+        status, why = INVALID, report["why"]
+    return found | {"link": report | {"congestion": CONGESTION}, "judged": (status, why)}
 
 
 def window_result(said: dict[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,15 @@ _THROUGHPUT = {
         "lost_percent": _NUMBER,
     },
 }
+_OPEN = {
+    "type": "object",
+    "required": ["planned", "arrived", "lost", "doubled", "swapped", "within_100ms", "lateness"],
+    "properties": {
+        **dict.fromkeys(("planned", "arrived", "lost", "doubled", "swapped"), _COUNT),
+        "within_100ms": _NUMBER,
+        "lateness": _LATENCY,
+    },
+}
 _TREE = {
     "type": "object",
     "required": ["commit", "title", "compiled"],
@@ -84,7 +93,7 @@ _ROUND = {
         "peer": _TEXT,
         "block": _COUNT,
         "order": _COUNT,
-        "status": {"enum": ["OK", "FAIL"]},
+        "status": {"enum": ["OK", "FAIL", "INVALID"]},
         "why": _TEXT_OR_NULL,
         "flagged": {"type": "boolean"},
         "wall_s": _NUMBER,
@@ -104,6 +113,8 @@ _ROUND = {
         "messages": _COUNT,
         "latency": _LATENCY,
         "throughput": _THROUGHPUT,
+        "open": _OPEN,
+        "link": {"type": "object"},
         "processes": {
             "type": "object",
             "additionalProperties": {
@@ -125,10 +136,24 @@ _PEER = {
         "scheme": {"enum": ["tcp", "unix", "udp", "rudp", "tls", "memory"]},
         "loop": _TEXT,
         "reliable": {"type": "boolean"},
+        "ordered": {"type": "boolean"},
         "one_process": {"type": "boolean"},
         "versions": {"type": "object", "additionalProperties": _TEXT},
         "settings": {"type": "object", "additionalProperties": _TEXT},
         "note": _TEXT,
+    },
+}
+_TRACE = {
+    "type": ["object", "null"],
+    "required": ["name", "sha256", "messages", "bytes", "smallest", "largest", "connections", "span_s", "raised"],
+    "properties": {
+        "name": _TEXT,
+        "sha256": _TEXT,
+        **dict.fromkeys(("messages", "bytes", "smallest", "largest", "connections", "raised"), _COUNT),
+        "span_s": _NUMBER,
+        "speed": _NUMBER,
+        "length_s": _NUMBER,
+        "loop": {"type": "boolean"},
     },
 }
 _CASE = {
@@ -136,12 +161,18 @@ _CASE = {
     "required": ["id", "mode", "payload", "mixed", "codec", "fanout", "placement", "burst", "title", "peers"],
     "properties": {
         "id": _TEXT,
-        "mode": {"enum": ["latency", "throughput"]},
+        "mode": {"enum": ["latency", "throughput", "open"]},
         "payload": _COUNT,
         "mixed": {"type": "boolean"},
         "codec": _TEXT,
         "fanout": _COUNT,
         "burst": _COUNT,
+        "connections": _COUNT,
+        "rate": _NUMBER,
+        "arrival": {"enum": ["constant", "poisson"]},
+        "link": {"type": ["object", "null"]},
+        "trace": _TRACE,
+        "seconds": _NUMBER,
         "placement": {"enum": ["same", "each", "free"]},
         "title": _TEXT,
         "peers": {"type": "array", "items": _TEXT},
@@ -295,4 +326,6 @@ def save(data: dict[str, Any], path: Path) -> None:
             lines.append(f"  {json.dumps(name)}: [\n    {body}\n  ]")
         else:
             lines.append(f"  {json.dumps(name)}: {json.dumps(value)}")
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    part = path.with_name(f".{path.name}.part")  # a break in the middle leaves the old file
+    part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    part.replace(path)

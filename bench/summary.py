@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.statistics import QUANTILES, median, merge_histograms
+from bench.schedule import TAIL_MESSAGES, TAIL_S_MAX
+from bench.statistics import QUANTILES, bucket_value, median, merge_histograms
 
 Result = dict[str, Any]
 FLOOR_OF = {
@@ -19,6 +20,12 @@ FLOOR_OF = {
     "udp": "blocking-udp",
     "rudp": "blocking-udp",
 }
+IN_ORDER = "everything, in order"
+ANY_ORDER = "everything, in any order"
+MAY_LOSE = "messages may be lost"
+GUARANTEES = (IN_ORDER, ANY_ORDER, MAY_LOSE)
+SHORT = {IN_ORDER: "", ANY_ORDER: "any order", MAY_LOSE: "may lose"}
+SIDES = ("client", "server")  # of a link's report
 
 
 @dataclass(slots=True)
@@ -29,6 +36,12 @@ class Cell:
         rounds: that count, in block order; failed: that do not; flagged: among `rounds`, with too much steal.
         value: the headline figure: p50 in ns, or messages a second. quiet: the same without flagged rounds.
         low, high: range of that figure over rounds.
+        within: share of an open loop's messages that arrived within 100 ms of their planned time.
+        longest: the worst of its latencies (ns).
+        late: p99 of how much later than planned the sender handed a message over (ns), median over rounds.
+        wire_bytes, wire_packets: what crossed the emulated link in both directions, IP headers and what was lost on it
+            included, for each message of the plan; None where no link was emulated.
+        link_late: p99 of how late the link released a packet (ns), the worse direction of the worst round, or None.
         x_floor: how many times the floor's figure (for throughput: what share of it), or None without a floor.
     """
 
@@ -46,6 +59,36 @@ class Cell:
     cpu_ns: float = 0.0
     switches: float = 0.0
     lost_percent: float = 0.0
+    within: float = 0.0
+    longest: float = 0.0
+    late: float = 0.0
+    wire_bytes: float | None = None
+    wire_packets: float | None = None
+    link_late: float | None = None
+
+    @property
+    def status(self) -> str:
+        """OK when a round counts; else what its rounds are, FAIL before INVALID."""
+        if self.rounds:
+            return "OK"
+        return "FAIL" if self.has_failed else "INVALID"
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the peer failed in any round; a round that is INVALID says nothing about it."""
+        return any(item["status"] == "FAIL" for item in self.failed)
+
+    @property
+    def guarantee(self) -> str:
+        """What it promises of the messages of an open loop: `IN_ORDER`, `ANY_ORDER` or `MAY_LOSE`."""
+        if not self.peer["reliable"]:
+            return MAY_LOSE
+        return IN_ORDER if self.peer.get("ordered", True) else ANY_ORDER
+
+    def share_within(self, deadline_ns: float) -> float:
+        """Share of an open loop's planned messages that came within a deadline, by the histogram (1.1 % wide)."""
+        planned = sum(int(item["open"]["planned"]) for item in self.rounds)
+        return sum(count for bucket, count in self.histogram if bucket_value(bucket) <= deadline_ns) / max(1, planned)
 
     @property
     def flagged(self) -> list[Result]:
@@ -54,8 +97,8 @@ class Cell:
 
     @property
     def is_latency(self) -> bool:
-        """Whether less is better."""
-        return bool(self.case["mode"] == "latency")
+        """Whether less is better: closed and open loop."""
+        return bool(self.case["mode"] != "throughput")
 
     @property
     def bytes_per_second(self) -> float:
@@ -99,9 +142,33 @@ def cell_of(case: dict[str, Any], peer: dict[str, Any], rounds: list[Result]) ->
         for name in QUANTILES:
             values = [item["latency"][f"{name}_ns"] for item in cell.rounds]
             cell.percentiles[name] = None if None in values else median(values)
-    else:
+    if cell.case["mode"] == "open":
+        planned = sum(item["open"]["planned"] for item in cell.rounds)
+        cell.lost_percent = 100 * sum(item["open"]["lost"] for item in cell.rounds) / planned
+        cell.within = sum(item["open"]["within_100ms"] * item["open"]["planned"] for item in cell.rounds) / planned
+        cell.longest = max(item["latency"]["max_ns"] for item in cell.rounds)
+        lates = [item["open"]["lateness"]["p99_ns"] or item["open"]["lateness"]["max_ns"] for item in cell.rounds]
+        cell.late = median(lates)
+    elif not cell.is_latency:
         cell.lost_percent = median(item["throughput"]["lost_percent"] for item in cell.rounds)
     return cell
+
+
+def messages_planned(case: Result, config: Result) -> float:
+    """How many messages an open loop plans, those before and behind the measured stretch included; see `schedule`."""
+    seconds = config["warmup"] + (case.get("seconds") or config["seconds"])
+    return float(case["rate"] * case["connections"] * (seconds + min(TAIL_S_MAX, TAIL_MESSAGES / case["rate"])))
+
+
+def link_figures(cell: Cell, config: Result) -> None:
+    """What the link of an open loop saw; it counts from the first packet to the last, not in the measured stretch."""
+    links = [item["link"] for item in cell.rounds if "link" in item]
+    if not links or not cell.case.get("rate"):
+        return
+    planned = messages_planned(cell.case, config)
+    cell.wire_bytes = median(sum(link[side]["bytes_in"] for side in SIDES) for link in links) / planned
+    cell.wire_packets = median(sum(link[side]["packets_in"] for side in SIDES) for link in links) / planned
+    cell.link_late = max(link[side]["lateness_ns"].get("p99") or 0 for link in links for side in SIDES)
 
 
 def summarize(data: Result) -> dict[str, list[Cell]]:
@@ -115,6 +182,7 @@ def summarize(data: Result) -> dict[str, list[Cell]]:
             if rounds:
                 cells[name] = cell_of(case, peers[name.partition("@")[0]] | {"id": name}, rounds)
         for cell in cells.values():
+            link_figures(cell, data["config"])
             floor = cells.get(FLOOR_OF.get(cell.peer["scheme"], ""))
             if floor is not None and floor.value and cell.value:
                 cell.x_floor = cell.value / floor.value

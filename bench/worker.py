@@ -15,6 +15,7 @@ import traceback
 from typing import Any
 
 from bench.job import Job
+from bench.link.emulator import enter
 from bench.peers import load_peer
 
 PR_SET_PDEATHSIG = 1
@@ -47,6 +48,8 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to standard error
     config = json.loads(sys.stdin.readline())
+    if config.get("namespace"):
+        enter(config["namespace"])
     job = Job(config, sys.stdin, replies)
     try:
         if config.get("tree"):
@@ -57,7 +60,8 @@ def main() -> None:
             os.sched_setaffinity(0, config["pin"])
         peer = load_peer(config["peer"], config["module"])
         if job.role == "client":
-            job.pool  # noqa: B018  (made before the clock starts)
+            if not job.is_open:
+                job.pool  # noqa: B018  (made before the clock starts)
             line = sys.stdin.readline()
             if not line:
                 return

@@ -146,6 +146,27 @@ WORKER_LASTED_S = 10.0  # a worker that ran so long did not crash at once
 WORKER_EXIT_S = 2.0  # from the end of its grace to the end of its process
 WORKER_MESSAGE_BYTES = 4 * MIB  # on the line between parent and worker
 
+# Commands that run for a while
+TOOL_COLUMNS = 80  # of a terminal that does not say
+TOOL_SAMPLES_MAX = 262_144  # measured times that percentiles are of; an even sample beyond
+PING_INTERVAL_S_MIN = 0.001
+PING_BYTES_MIN = 16  # of a message to be echoed: which run and which ping
+PING_WAITING_MAX = 65_536  # messages that wait for their echo
+PING_FLOOD_WINDOW = 16  # pings of a flood that wait for their answer
+PING_FLOOD_S = 10.0  # length of a flood that was given neither a count nor a deadline
+PING_LATE_MAX = 1024  # pings counted as lost whose echo would still be known
+PROXY_PACKETS_MAX = 262_144  # datagrams or pieces under way, both directions; more are dropped, or not read
+PROXY_BYTES_MAX = 256 * MIB  # the same
+PROXY_CLIENTS_MAX = 512  # of datagrams, each with a socket; the one silent for longest makes room
+PROXY_CONNECTIONS_MAX = 256  # of streams, each with two sockets; more are refused
+PROXY_IDLE_S = 60.0  # silence after which a client of datagrams is forgotten
+PROXY_READS_PER_TURN = 64  # of one socket, before others have their turn
+PROXY_RELEASES_PER_TURN = 1024  # datagrams or pieces let go at once
+PROXY_PIPE_BYTES = 4 * MIB  # of one stream and direction under way; reading pauses above
+PROXY_PIECE_BYTES = 64 * KIB  # one read of a stream
+PROXY_RATE_PIECE_BYTES = 1448  # pieces into which a rate cuts a stream
+PROXY_CONNECT_S = 10.0  # for a stream to the target
+
 # Simulated network
 SIM_QUEUE_BYTES = 16 * MIB  # largest (and default) queue before a link's rate
 SIM_EVENTS_MAX = 1_000_000  # datagrams in the air, or waiting in one inbox; events and timers kept for one side or loop

@@ -19,9 +19,10 @@ from typing import Any
 from bench.cases import THROUGHPUT, Case
 from bench.child import ROOT, Child, ChildFailed
 from bench.comparing.turns import Turns
+from bench.pair import STARTUP_S
 from bench.peers.base import Peer
 from bench.procstat import cpu_ticks
-from bench.runner import FAIL, OK, STARTUP_S, STEAL_PERCENT_MAX, latency_result, place, throughput_result
+from bench.runner import FAIL, OK, STEAL_PERCENT_MAX, latency_result, place, throughput_result
 from bench.statistics import rate_in_window
 
 OLD, NEW = "old", "new"

@@ -8,15 +8,17 @@ imported inside methods only: the command line must be able to list a peer that 
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib.metadata
 import importlib.util
 import platform
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, NoReturn
 
-from bench.cases import LATENCY, THROUGHPUT, Case
+from bench.cases import LATENCY, OPEN, THROUGHPUT, Case
 from bench.job import Job
 from bench.load import ClosedLoop, Sender
+from bench.openloop import LoopPacer, Mailbox, Send, nap, pace_blocking, sleep_exactly
 
 FLOOR = "floor"  # what the kernel and the language cost; no messages, no framing
 BASELINE = "baseline"  # the standard library's and uvloop's own parts
@@ -24,6 +26,7 @@ LIBRARY = "library"
 OURS = "ours"
 KINDS = (FLOOR, BASELINE, LIBRARY, OURS)
 
+POLL_S = 0.05  # of a blocking peer that has sent everything
 SOCKET_BUFFER_BYTES = 2 * 1024 * 1024  # asked for on every datagram socket of every peer
 
 
@@ -37,8 +40,9 @@ class Peer:
         scheme: what it runs over: "tcp", "unix", "udp", "tls" or "memory"; decides the floor it is compared with.
         loop: "none" (blocking), "asyncio" or "uvloop".
         modules: importable names it needs; `distributions` the packages that hold them, in the same order.
-        modes: LATENCY and/or THROUGHPUT.
-        reliable: every message must arrive, in order; losses are a failure.
+        modes: those of LATENCY, THROUGHPUT and OPEN that it can.
+        reliable: every message must arrive; losses are a failure.
+        ordered: messages of one connection must arrive in order; False only in the open loop.
         one_process: both ends live in one process and on one loop.
         note: what a reader must know to read its figures.
     """
@@ -53,6 +57,7 @@ class Peer:
     modes: frozenset[str] = frozenset({LATENCY, THROUGHPUT})
     codecs: frozenset[str] = frozenset({"raw"})
     reliable = True
+    ordered = True
     one_process = False
     fans_out = False
     payload_max = 1 << 62
@@ -99,6 +104,7 @@ class Peer:
             "scheme": self.scheme,
             "loop": self.loop,
             "reliable": self.reliable,
+            "ordered": self.ordered,
             "one_process": self.one_process,
             "versions": self.versions(),
             "settings": self.settings(),
@@ -138,6 +144,26 @@ class BlockingPeer(Peer):
         """Sends each of the messages, in order."""
         raise NotImplementedError
 
+    def senders(self, job: Job) -> list[Send]:
+        """Opens the connections of an open loop; one function each, which sends a message and does not wait for long.
+
+        Here a copy of this object for each of them, so that `connect` and `send_many` are all a peer has to write.
+        """
+        made: list[Send] = []
+        self.opened: list[Any] = [copy.copy(self) for _ in range(job.case.connections)]
+        for one in self.opened:
+            one.connect(job)
+            made.append(one.send_one)
+        return made
+
+    def send_one(self, message: bytes) -> None:
+        """Sends one message of an open loop."""
+        self.send_many([message])
+
+    def poll(self, seconds: float) -> None:
+        """Works for at most so long between two messages of an open loop; 0 for what is there now."""
+        nap(seconds)
+
     def close(self) -> None:
         """Everything handed over must still arrive."""
 
@@ -148,8 +174,10 @@ class BlockingPeer(Peer):
 
     def run_client(self, job: Job) -> None:
         """See `Peer`."""
+        if job.is_open:
+            self._run_open(job)
         self.connect(job)
-        if job.is_throughput:
+        if job.is_one_way:
             sender = job.sender()
             while (batch := sender.next()) is not None:
                 self.send_many(batch)
@@ -162,6 +190,15 @@ class BlockingPeer(Peer):
             message = load.reply(roundtrip(message))
         self.close()
         job.report_latency(load)
+
+    def _run_open(self, job: Job) -> NoReturn:
+        sleep_exactly()
+        load = job.open_loop()
+        load.begin(self.senders(job))
+        pace_blocking(load, self.poll)
+        job.report_open(load)
+        while True:
+            self.poll(POLL_S)
 
 
 class LoopPeer(Peer):
@@ -176,6 +213,22 @@ class LoopPeer(Peer):
     async def drive(self, job: Job) -> None:
         """Connects and runs the load."""
         raise NotImplementedError
+
+    async def senders(self, job: Job) -> list[Send]:
+        """Opens the connections of an open loop; one function each, which sends a message and never waits."""
+        raise NotImplementedError
+
+    async def drive_open(self, job: Job) -> None:
+        """Connects and keeps to the plan."""
+        sleep_exactly()
+        loop = asyncio.get_running_loop()
+        sends = await self.senders(job)
+        load = job.open_loop()
+        load.begin(sends)
+        done = loop.create_future()
+        LoopPacer(loop, load, lambda: finish(done)).start()
+        await done
+        job.report_open(load)
 
     def run_server(self, job: Job) -> None:
         """See `Peer`."""
@@ -208,6 +261,8 @@ class LoopPeer(Peer):
 class CoroutinePeer(LoopPeer):
     """A peer whose application is a coroutine that sends and waits."""
 
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
+
     async def connect(self, job: Job) -> None:
         """Connects to `job.address`."""
         raise NotImplementedError
@@ -223,10 +278,22 @@ class CoroutinePeer(LoopPeer):
     async def close(self) -> None:
         """Everything handed over must still arrive."""
 
+    async def senders(self, job: Job) -> list[Send]:
+        """See `LoopPeer`; here a copy of this object and a task for each connection."""
+        loop = asyncio.get_running_loop()
+        self.opened = [copy.copy(self) for _ in range(job.case.connections)]
+        for one in self.opened:
+            await one.connect(job)
+        self.mailboxes = [Mailbox(loop, one.send_many, job.fail) for one in self.opened]
+        return [mailbox.put for mailbox in self.mailboxes]
+
     async def drive(self, job: Job) -> None:
         """See `LoopPeer`."""
+        if job.is_open:
+            await self.drive_open(job)
+            return
         await self.connect(job)
-        if job.is_throughput:
+        if job.is_one_way:
             sender = job.sender()
             while (batch := sender.next()) is not None:
                 await self.send_many(batch)
@@ -254,8 +321,11 @@ class CallbackPeer(LoopPeer):
 
     async def drive(self, job: Job) -> None:
         """See `LoopPeer`."""
+        if job.is_open:
+            await self.drive_open(job)
+            return
         done = asyncio.get_running_loop().create_future()
-        if job.is_throughput:
+        if job.is_one_way:
             sender = job.sender()
             await self.send(job, sender, done)
             await done

@@ -7,10 +7,11 @@ received as plain bytes, divided by the message size; so it knows no messages an
 from __future__ import annotations
 
 import os
+import selectors
 import socket
-from typing import Any
+from typing import Any, NoReturn
 
-from bench.cases import Case
+from bench.cases import LATENCY, OPEN, THROUGHPUT, Case
 from bench.job import Job
 from bench.peers.base import FLOOR, SOCKET_BUFFER_BYTES, BlockingPeer
 
@@ -44,11 +45,36 @@ def count_bytes(sock: socket.socket, job: Job, size: int) -> None:
         counter.take_bytes(got)
 
 
+def take_from_all(listener: socket.socket, job: Job) -> NoReturn:
+    """The receiver of an open loop: every connection's messages, cut by their size."""
+    take, size = job.counter(reliable=True).take, job.case.payload
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    rests: dict[socket.socket, bytes] = {}
+    while True:
+        for key, _ in selector.select():
+            sock: Any = key.fileobj
+            if sock is listener:
+                sock = listener.accept()[0]
+                rests[sock] = b""
+                selector.register(sock, selectors.EVENT_READ)
+                continue
+            got = sock.recv(READ_BYTES)
+            if not got:
+                selector.unregister(sock)
+                continue
+            data = rests[sock] + got if rests[sock] else got
+            end = len(data) - len(data) % size
+            for at in range(0, end, size):
+                take(data[at : at + size])
+            rests[sock] = data[end:]
+
+
 class StreamFloor(BlockingPeer):
     """Blocking stream sockets."""
 
     kind = FLOOR
-    family = socket.AF_INET
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
 
     def __init__(self, name: str, title: str, scheme: str) -> None:
         self.name = name
@@ -65,10 +91,12 @@ class StreamFloor(BlockingPeer):
         """See `BlockingPeer`."""
         listener, address = self.listen(job)
         job.ready(address)
+        if job.is_open:
+            take_from_all(listener, job)
         sock, _ = listener.accept()
         self.tune(sock)
         size = job.case.payload
-        if job.is_throughput:
+        if job.is_one_way:
             count_bytes(sock, job, size)
             return
         while data := receive_exactly(sock, size):
@@ -82,7 +110,7 @@ class StreamFloor(BlockingPeer):
             listener.bind(path)
             listener.listen()
             return listener, path
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server((job.host, 0))
         return listener, listener.getsockname()[:2]
 
     def tune(self, sock: socket.socket) -> None:
@@ -113,18 +141,20 @@ class DatagramFloor(BlockingPeer):
     """Blocking datagram sockets, one call a datagram."""
 
     name = "blocking-udp"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     title = "blocking sockets, udp (floor)"
     kind = FLOOR
     scheme = "udp"
     reliable = False
+    ordered = False
     payload_max = 65_507
 
     def serve(self, job: Job) -> None:
         """See `BlockingPeer`."""
         sock = datagram_socket()
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((job.host, 0))
         job.ready(sock.getsockname())
-        if job.is_throughput:
+        if job.is_one_way:
             take = job.counter(reliable=False).take
             while True:
                 take(sock.recv(65_535))

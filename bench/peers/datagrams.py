@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Counter, Pump, Sender
 from bench.peers.base import BASELINE, CallbackPeer, finish
@@ -115,7 +116,9 @@ class DatagramPeer(CallbackPeer):
 
     kind = BASELINE
     scheme = "udp"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     reliable = False
+    ordered = False
     fans_out = True
     payload_max = 65_507
 
@@ -133,15 +136,13 @@ class DatagramPeer(CallbackPeer):
         loop = asyncio.get_running_loop()
         if job.case.fanout > 1:
             sender, done = job.sender(), loop.create_future()
-            fan = await loop.create_datagram_endpoint(lambda: FanOut(job, sender, done), ("127.0.0.1", 0))
+            fan = await loop.create_datagram_endpoint(lambda: FanOut(job, sender, done), (job.host, 0))
             job.ready(fan[0].get_extra_info("sockname")[:2])
             await done
             job.report_sent(sender)
             return
-        counter = job.counter(reliable=False) if job.is_throughput else None
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: Count(counter) if counter else Echo(), ("127.0.0.1", 0)
-        )
+        counter = job.counter(reliable=False) if job.is_one_way else None
+        transport, _ = await loop.create_datagram_endpoint(lambda: Count(counter) if counter else Echo(), (job.host, 0))
         tune_datagram(transport.get_extra_info("socket"))
         job.ready(transport.get_extra_info("sockname")[:2])
 
@@ -162,6 +163,18 @@ class DatagramPeer(CallbackPeer):
         await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: Ping(load, done), remote_addr=tuple(job.address)
         )
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        loop = asyncio.get_running_loop()
+        sends = []
+        for _ in range(job.case.connections):
+            transport, _p = await loop.create_datagram_endpoint(
+                asyncio.DatagramProtocol, remote_addr=tuple(job.address)
+            )
+            tune_datagram(transport.get_extra_info("socket"))
+            sends.append(transport.sendto)
+        return sends
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

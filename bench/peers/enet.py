@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
+from bench.openloop import Send, nap
 from bench.peers.base import LIBRARY, BlockingPeer
 
 WAIT_MS = 1000
 COUNT_WAIT_MS = 5
 CONNECT_TRIES = 10
+NAP_S = 0.001
 
 
 class ENet(BlockingPeer):
@@ -29,6 +32,7 @@ class ENet(BlockingPeer):
     scheme = "udp"
     modules = ("enet",)
     distributions = ("pyenet",)
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     payload_max = 1024 * 1024
 
     def settings(self) -> dict[str, str]:
@@ -43,11 +47,11 @@ class ENet(BlockingPeer):
         """See `BlockingPeer`."""
         import enet
 
-        self.host: Any = enet.Host(enet.Address(b"127.0.0.1", 0), 1, 1, 0, 0)
-        job.ready(f"127.0.0.1:{self.host.address.port}")
+        self.host: Any = enet.Host(enet.Address(job.host.encode(), 0), job.case.connections, 1, 0, 0)
+        job.ready(f"{job.host}:{self.host.address.port}")
         host, received, reliable = self.host, enet.EVENT_TYPE_RECEIVE, enet.PACKET_FLAG_RELIABLE
         service = host.service
-        if job.is_throughput:
+        if job.is_one_way:
             take = job.counter(reliable=True).take
             while True:
                 event = service(COUNT_WAIT_MS)
@@ -71,6 +75,29 @@ class ENet(BlockingPeer):
             if self.host.service(WAIT_MS).type == enet.EVENT_TYPE_CONNECT:
                 return
         raise ConnectionError("the ENet host did not answer")
+
+    def senders(self, job: Job) -> list[Send]:
+        """See `BlockingPeer`: a host of its own for each connection."""
+        import enet
+
+        self.enet_none = enet.EVENT_TYPE_NONE
+        return super().senders(job)
+
+    def send_one(self, message: bytes) -> None:
+        """See `BlockingPeer`."""
+        self.peer.send(0, self.enet.Packet(message, self.enet.PACKET_FLAG_RELIABLE))
+        self.host.flush()
+
+    def poll(self, seconds: float) -> None:
+        """See `BlockingPeer`. In `service` acknowledgements are read and losses sent again, one host after the other.
+
+        It would sleep whole milliseconds; so sleeping is done here, and nothing leaves late.
+        """
+        for one in self.opened:
+            while one.host.service(0).type != self.enet_none:
+                pass
+        if seconds > 0:
+            nap(min(seconds, NAP_S))
 
     def roundtrip(self, message: bytes) -> Any:
         """See `BlockingPeer`."""

@@ -6,16 +6,13 @@ Only the closed loop: it says what the kernel's path costs, and so how much of e
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import shutil
 import socket
-import subprocess
-import tempfile
 from array import array
 from pathlib import Path
 from typing import Any
 
+from bench import native_build
 from bench.cases import LATENCY
 from bench.job import Job
 from bench.peers.base import FLOOR, Peer
@@ -23,34 +20,6 @@ from bench.peers.blocking import datagram_socket
 
 SOURCE = Path(__file__).with_name("floor.c")
 SAMPLES_MAX = 4_000_000
-
-
-def compiler() -> str | None:
-    """A C compiler's path."""
-    return shutil.which("cc") or shutil.which("gcc")
-
-
-def library_path() -> Path:
-    """Where the compiled floor is kept, by content; another user's file is never loaded."""
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"transport-bench-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else")
-    return folder / f"floor-{digest}.so"
-
-
-def build() -> Path:
-    """Compiles the floor unless it is there."""
-    path = library_path()
-    if not path.exists():
-        found = compiler()
-        if found is None:
-            raise FileNotFoundError("no C compiler")
-        part = path.with_suffix(f".{os.getpid()}")
-        subprocess.run([found, "-O2", "-shared", "-fPIC", "-o", str(part), str(SOURCE)], check=True, timeout=60)
-        part.rename(path)
-    return path
 
 
 class NativeFloor(Peer):
@@ -69,21 +38,21 @@ class NativeFloor(Peer):
 
     def missing(self) -> str | None:
         """See `Peer`."""
-        if library_path().exists() or compiler():
+        if native_build.built_path(SOURCE, native_build.SHARED).exists() or native_build.compiler():
             return None
         return "install a C compiler (gcc)"
 
     def versions(self) -> dict[str, str]:
         """See `Peer`."""
-        return {"source": hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}
+        return {"source": native_build.digest(SOURCE)}
 
     def run_server(self, job: Job) -> None:
         """See `Peer`."""
-        library = ctypes.CDLL(str(build()))
+        library = ctypes.CDLL(str(native_build.build(SOURCE, native_build.SHARED)))
         room = ctypes.create_string_buffer(max(65_536, job.case.payload))
         if self.scheme == "udp":
             sock = datagram_socket()
-            sock.bind(("127.0.0.1", 0))
+            sock.bind((job.host, 0))
             job.ready(sock.getsockname())
             library.floor_echo_datagram(sock.fileno(), room, ctypes.c_size_t(len(room)))
         else:
@@ -101,7 +70,7 @@ class NativeFloor(Peer):
             listener.bind(path)
             listener.listen()
             return listener, path
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server((job.host, 0))
         return listener, listener.getsockname()
 
     def _tune(self, sock: socket.socket) -> None:
@@ -122,7 +91,7 @@ class NativeFloor(Peer):
 
     def run_client(self, job: Job) -> None:
         """See `Peer`."""
-        library = ctypes.CDLL(str(build()))
+        library = ctypes.CDLL(str(native_build.build(SOURCE, native_build.SHARED)))
         ping = library.floor_ping
         ping.restype = ctypes.c_int64
         sock = self._connect(job)

@@ -7,17 +7,21 @@ bytes ("msgpack" in the cases that are about it).
 from __future__ import annotations
 
 import asyncio
+import functools
 import operator
 import os
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Counter, Pump, Sender
+from bench.openloop import Backlog
 from bench.peers.base import OURS, CallbackPeer, CoroutinePeer, LoopPeer, finish
 from bench.peers.certificate import CERTIFICATE, KEY
 from bench.peers.datagrams import HELLO
 
 DATAGRAMS = "udp"
+DELIVERIES = {"ordered": 0, "unordered": 1, "sequenced": 2, "unreliable": 3}  # transport.Delivery, in short
 SCHEMES = ("tcp", "unix", "udp", "rudp", "tls", "memory")
 
 
@@ -67,7 +71,7 @@ class Ours(LoopPeer):
             return f"unix://{os.path.join(job.scratch, 'ours.sock')}"
         if self.scheme == "memory":
             return "memory://bench"
-        return f"{self.scheme}://127.0.0.1:0"
+        return f"{self.scheme}://{job.host}:0"
 
     def serve_options(self, job: Job) -> dict[str, Any]:
         """Keyword options of `serve`."""
@@ -103,7 +107,7 @@ class Ours(LoopPeer):
         if job.case.fanout > 1:
             await self.fan_out(job)
             return
-        counter = job.counter(self.reliable) if job.is_throughput else None
+        counter = job.counter(self.reliable) if job.is_one_way else None
         make = callbacks(message_received=counter.take) if counter else self.echo
         self.server = await transport.serve(self.url(job), protocol=make, **self.serve_options(job))
         self.listening(job)
@@ -173,6 +177,8 @@ class Ours(LoopPeer):
 class OursByCallbacks(Ours, CallbackPeer):
     """`transport.Protocol`: the answer's callback sends the next message."""
 
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
+
     def __init__(self, scheme: str, loop: str = "uvloop") -> None:
         super().__init__(scheme, loop, scheme if loop == "uvloop" else f"{scheme}-{loop}", "callbacks")
 
@@ -193,6 +199,24 @@ class OursByCallbacks(Ours, CallbackPeer):
 
         self.conn = await transport.connect(job.address, protocol=Ping, **self.connect_options(job))
         self.conn.send_nowait(load.first())
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        import transport
+
+        self.connections = []
+        backlogs = [Backlog(transport.WouldBlock) for _ in range(job.case.connections)]
+        for backlog in backlogs:
+            conn = await transport.connect(
+                job.address, protocol=callbacks(resume_writing=backlog.resume), **self.connect_options(job)
+            )
+            self.connections.append(conn)
+            backlog.send = self.sender(conn)
+        return [backlog.put for backlog in backlogs]
+
+    def sender(self, conn: Any) -> Any:
+        """What sends a message on `conn`."""
+        return conn.send_nowait
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""
@@ -218,6 +242,29 @@ class OursByCallbacks(Ours, CallbackPeer):
         asyncio.get_running_loop().call_soon(pump.run)
 
 
+class OursOpen(OursByCallbacks):
+    """Reliable UDP by another delivery than the default, or without copies; for the open loop alone."""
+
+    modes = frozenset({OPEN})
+
+    def __init__(self, delivery: str, copies: bool = True) -> None:
+        super().__init__("rudp")
+        self.delivery = DELIVERIES[delivery]
+        self.redundancy = None if copies else 1
+        self.name = f"rudp-{delivery}" if copies else f"rudp-{delivery}-once"
+        self.title = f"transport rudp, {delivery}" + ("" if copies else ", no copies")
+        self.reliable = self.delivery <= DELIVERIES["unordered"]
+        self.ordered = delivery in ("ordered", "sequenced")
+
+    def sender(self, conn: Any) -> Any:
+        """See `OursByCallbacks`."""
+        import transport
+
+        return functools.partial(
+            conn.send_nowait, delivery=transport.Delivery(self.delivery), redundancy=self.redundancy
+        )
+
+
 class OursByCoroutines(Ours, CoroutinePeer):
     """`await conn.send(...)`, `await conn.recv()`; the server is an `async for` that sends back."""
 
@@ -239,7 +286,7 @@ class OursByCoroutines(Ours, CoroutinePeer):
             async for message in conn:
                 await conn.send(message)
 
-        handler = count if job.is_throughput else echo
+        handler = count if job.is_one_way else echo
         self.server = await transport.serve(self.url(job), handler, **self.serve_options(job))
         self.listening(job)
 
@@ -266,4 +313,6 @@ PEERS = [
     *(OursByCoroutines(scheme) for scheme in SCHEMES),
     OursByCallbacks("tcp", "asyncio"),
     OursByCoroutines("tcp", "asyncio"),
+    *(OursOpen(delivery) for delivery in ("unordered", "sequenced", "unreliable")),
+    OursOpen("ordered", copies=False),
 ]

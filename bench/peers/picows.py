@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Pump, Sender
 from bench.peers.base import LIBRARY, CallbackPeer, finish
@@ -19,6 +21,7 @@ class PicoWs(CallbackPeer):
     title = "picows on uvloop, tcp"
     kind = LIBRARY
     scheme = "tcp"
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     modules = ("picows",)
     distributions = ("picows",)
 
@@ -31,7 +34,7 @@ class PicoWs(CallbackPeer):
         import picows
 
         binary = picows.WSMsgType.BINARY
-        take = job.counter(reliable=True).take if job.is_throughput else None
+        take = job.counter(reliable=True).take if job.is_one_way else None
 
         class Echo(picows.WSListener):
             def on_ws_frame(self, transport: Any, frame: Any) -> None:
@@ -44,9 +47,9 @@ class PicoWs(CallbackPeer):
                     assert take is not None
                     take(frame.get_payload_as_bytes())
 
-        make = Count if job.is_throughput else Echo
+        make = Count if job.is_one_way else Echo
         self.server = await picows.ws_create_server(
-            lambda _request: make(), "127.0.0.1", 0, max_frame_size=job.case.payload + 1024
+            lambda _request: make(), job.host, 0, max_frame_size=job.case.payload + 1024
         )
         host, port = self.server.sockets[0].getsockname()[:2]
         job.ready(f"ws://{host}:{port}/")
@@ -70,6 +73,14 @@ class PicoWs(CallbackPeer):
                         transport.send(binary, message)
 
         await picows.ws_connect(Ping, job.address, max_frame_size=job.case.payload + 1024)
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        import picows
+
+        binary = picows.WSMsgType.BINARY
+        transports = [(await picows.ws_connect(picows.WSListener, job.address))[0] for _ in range(job.case.connections)]
+        return [functools.partial(transport.send, binary) for transport in transports]
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""

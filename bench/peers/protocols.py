@@ -13,7 +13,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
-from bench.cases import LATENCY, THROUGHPUT
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Pump, Sender
 from bench.peers.base import BASELINE, CallbackPeer, finish
@@ -134,6 +134,17 @@ class FramedSend(asyncio.Protocol):
         self.pump.resume()
 
 
+class FramedWriter(asyncio.Protocol):
+    """The sender of an open loop: what the socket does not take waits in the transport's buffer."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.write = transport.write
+
+    def send(self, message: bytes) -> None:
+        """One write."""
+        self.write(LENGTH.pack(len(message)) + message)
+
+
 class ProtocolPeer(CallbackPeer):
     """asyncio.Protocol over tcp or unix."""
 
@@ -146,7 +157,7 @@ class ProtocolPeer(CallbackPeer):
         suffix = "" if scheme == "tcp" else f"-{scheme}"
         self.name = f"{loop}-{'protocol' if framed else 'bare'}{suffix}"
         self.title = f"{loop} Protocol, {'framed' if framed else 'bare'}, {scheme}"
-        self.modes = frozenset({LATENCY, THROUGHPUT} if framed else {LATENCY})
+        self.modes = frozenset({LATENCY, THROUGHPUT, OPEN} if framed else {LATENCY})
         self.note = "" if framed else "no framing: whatever arrives goes back"
 
     async def serve(self, job: Job) -> None:
@@ -156,7 +167,7 @@ class ProtocolPeer(CallbackPeer):
             if not self.framed:
                 return BareEcho()
             protocol = Framed()
-            if job.is_throughput:
+            if job.is_one_way:
                 protocol.take = job.counter(reliable=True).take
             return protocol
 
@@ -166,23 +177,35 @@ class ProtocolPeer(CallbackPeer):
             await loop.create_unix_server(make, path)
             job.ready(path)
             return
-        self.server = await loop.create_server(make, "127.0.0.1", 0)
+        self.server = await self.listen(job, make)
         job.ready(self.server.sockets[0].getsockname()[:2])
 
-    async def _connect(self, job: Job, make: Callable[[], asyncio.Protocol]) -> None:
+    async def listen(self, job: Job, make: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+        """A server on a free port of the job's host."""
+        return await asyncio.get_running_loop().create_server(make, job.host, 0)
+
+    async def open(self, job: Job, make: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
+        """One connection with a protocol of `make`."""
         loop = asyncio.get_running_loop()
         if self.scheme == "unix":
-            await loop.create_unix_connection(make, job.address)
-        else:
-            await loop.create_connection(make, *job.address)
+            return (await loop.create_unix_connection(make, job.address))[1]
+        return (await loop.create_connection(make, *job.address))[1]
 
     async def ping(self, job: Job, load: ClosedLoop, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""
-        await self._connect(job, lambda: FramedPing(load, done) if self.framed else BarePing(load, done))
+        await self.open(job, lambda: FramedPing(load, done) if self.framed else BarePing(load, done))
+
+    async def senders(self, job: Job) -> list[Any]:
+        """See `LoopPeer`."""
+        made: list[FramedWriter] = []
+        for _ in range(job.case.connections):
+            made.append(FramedWriter())
+            await self.open(job, lambda: made[-1])
+        return [protocol.send for protocol in made]
 
     async def send(self, job: Job, sender: Sender, done: asyncio.Future[None]) -> None:
         """See `CallbackPeer`."""
-        await self._connect(job, lambda: FramedSend(sender, done))
+        await self.open(job, lambda: FramedSend(sender, done))
 
 
 PEERS = [

@@ -34,7 +34,7 @@ class Streams(CoroutinePeer):
         """See `LoopPeer`."""
 
         async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if job.is_throughput:
+            if job.is_one_way:
                 take = job.counter(reliable=True).take
                 while True:
                     size = int.from_bytes(await reader.readexactly(4), "big")
@@ -54,7 +54,7 @@ class Streams(CoroutinePeer):
             job.ready(path)
             return
         tls = server_context() if self.scheme == "tls" else None
-        server = await asyncio.start_server(on_connection, "127.0.0.1", 0, ssl=tls)
+        server = await asyncio.start_server(on_connection, job.host, 0, ssl=tls)
         self._server = server
         job.ready(server.sockets[0].getsockname()[:2])
 

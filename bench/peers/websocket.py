@@ -29,7 +29,7 @@ class WebSockets(CoroutinePeer):
         from websockets.asyncio.server import serve
 
         async def on_connection(socket: Any) -> None:
-            if job.is_throughput:
+            if job.is_one_way:
                 take = job.counter(reliable=True).take
                 async for message in socket:
                     take(message)
@@ -37,7 +37,7 @@ class WebSockets(CoroutinePeer):
                 async for message in socket:
                     await socket.send(message)
 
-        self.server = await serve(on_connection, "127.0.0.1", 0, compression=None, max_size=None)
+        self.server = await serve(on_connection, job.host, 0, compression=None, max_size=None)
         host, port = next(iter(self.server.sockets)).getsockname()[:2]
         job.ready(f"ws://{host}:{port}")
 

@@ -1,4 +1,4 @@
-"""pyzmq, blocking calls over tcp: PAIR for the closed loop, PUSH/PULL for throughput.
+"""pyzmq, blocking calls over tcp: PAIR for the closed loop, PUSH/PULL one way.
 
 ZeroMQ's own thread moves the bytes, pinned with the process. High-water marks are ZeroMQ's default, which was also the
 fastest of 1,000, 10,000 and none. `send` copies below pyzmq's own threshold of 64 KiB and not from there on
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.peers.base import LIBRARY, BlockingPeer
 
@@ -26,11 +27,12 @@ class ZeroMq(BlockingPeer):
     scheme = "tcp"
     modules = ("zmq",)
     distributions = ("pyzmq",)
+    modes = frozenset({LATENCY, THROUGHPUT, OPEN})
 
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
         return {
-            "pattern": "PAIR in the closed loop, PUSH/PULL for throughput",
+            "pattern": "PAIR in the closed loop, PUSH/PULL one way",
             "io_threads": "1 (default)",
             "high-water mark": "1000 messages (default)",
             "copy": "send(copy=False) from 64 KiB, default below",
@@ -50,11 +52,11 @@ class ZeroMq(BlockingPeer):
         import zmq
 
         self.context = zmq.Context()
-        sock: Any = self.context.socket(zmq.PULL if job.is_throughput else zmq.PAIR)
-        port = sock.bind_to_random_port("tcp://127.0.0.1")
-        job.ready(f"tcp://127.0.0.1:{port}")
+        sock: Any = self.context.socket(zmq.PULL if job.is_one_way else zmq.PAIR)
+        port = sock.bind_to_random_port(f"tcp://{job.host}")
+        job.ready(f"tcp://{job.host}:{port}")
         recv, send = sock.recv, sock.send
-        if job.is_throughput:
+        if job.is_one_way:
             take = job.counter(reliable=True).take
             while True:
                 take(recv())
@@ -67,7 +69,7 @@ class ZeroMq(BlockingPeer):
         import zmq
 
         self.context = zmq.Context()
-        self.sock: Any = self.context.socket(zmq.PUSH if job.is_throughput else zmq.PAIR)
+        self.sock: Any = self.context.socket(zmq.PUSH if job.is_one_way else zmq.PAIR)
         self.sock.connect(job.address)
 
     def roundtrip(self, message: bytes) -> Any:

@@ -1,6 +1,7 @@
-"""Markdown tables of a result, and the block of a README that they live in.
+"""Markdown tables of a result, and the blocks of a README that they live in.
 
-A figure in a README comes from here or not at all: everything between the two marks is replaced.
+A figure in a README comes from here or not at all: everything between the two marks of a block is replaced. Which block
+a file fills follows from the command that made it, so that several files can share one README.
 """
 
 from __future__ import annotations
@@ -10,12 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from bench.environment import one_line
-from bench.summary import Cell, summarize
-from bench.tables import BARS_HEAD, bar_row, microseconds, name_of, ordered, placement_text, rate_text, ratio_text
+from bench.report.findings import LEVEL_TEXT, sentences
+from bench.series import Family, alone, tabled
+from bench.summary import SHORT, Cell, summarize
+from bench.tables import (
+    BARS_HEAD,
+    bar_row,
+    best_of,
+    congestion_text,
+    grid_cell,
+    grid_peers,
+    lookup,
+    microseconds,
+    name_of,
+    ordered,
+    placement_text,
+    rate_text,
+    ratio_text,
+)
 from bench.tables import volume_text as volume
 
-BEGIN = "<!-- bench:begin -->"
-END = "<!-- bench:end -->"
+BLOCKS = frozenset({"rate", "loss", "sweep", "all"})  # commands with a block of their own
 LARGE_BYTES = 8 * 1024
 
 
@@ -117,29 +133,98 @@ def markdown(data: dict[str, Any]) -> str:
         if groups:
             parts.append(f"**Throughput, one way, messages received** ({placement_text(data, groups[0][0])}, {run})")
             parts.append(throughput_markdown(groups))
+    parts += open_markdown(data, summary)
     if data["bars"]:
         parts.append(rows_to_markdown(BARS_HEAD, [bar_row(bar) for bar in data["bars"]]))
     commit = data["tool"]["commit"]
     source = f", commit {commit[:10]}{' with changes' if data['tool']['dirty'] else ''}" if commit else ""
+    floors = any(case["mode"] != "open" for case in data["cases"])
     parts.append(
-        f"<sub>`{data['tool']['command']}` on {data['started'][:10]}{source}. {one_line(data['environment'])}. "
-        "x floor: times blocking Python sockets of the same family. `*`: rounds over 4 % steal. "
-        "`!`: failed rounds.</sub>"
+        f"<sub>`{data['tool']['command']}` on {data['started'][:10]}{source}. {one_line(data['environment'])}, "
+        f"TCP congestion control: {congestion_text(data)}. "
+        f"{'x floor: times blocking Python sockets of the same family. ' if floors else ''}"
+        "`*`: rounds over 4 % steal. `!`: failed rounds.</sub>"
     )
     return "\n\n".join(parts)
 
 
+def open_markdown(data: dict[str, Any], cells: dict[str, list[Cell]]) -> list[str]:
+    """Grids and curves of the open loop: a table for each family, one for each case that is in none."""
+    cases = [case for case in data["cases"] if case["mode"] == "open" and case["id"] in cells]
+    if not cases:
+        return []
+    parts = [f"- {text}" for text in sentences(cases, cells)]
+    parts = ["\n".join(parts)] if parts else []
+    for family in tabled(cases):
+        parts += [f"**{family.title}, by {family.axis.name}**: p50 / p99 / p99.9 in ms", grid_markdown(family, cells)]
+    for case in alone(cases):
+        parts += [f"**{case['title'][:1].upper() + case['title'][1:]}**", single_markdown(cells[case["id"]])]
+    parts.append(
+        "<sub>One way, from the planned time (open loop). Bold: the lowest p99 of the column, and those within "
+        f"{LEVEL_TEXT}, among peers that deliver everything in order; floors (*in italics*) are not ranked. "
+        "-: too few samples for that percentile. FAIL: lost, doubled or swapped a message, or did not end; "
+        "INVALID: the sender or the link was late.</sub>"
+    )
+    return parts
+
+
+def grid_markdown(family: Family, cells: dict[str, list[Cell]]) -> str:
+    """One table: peers as rows, cells as columns."""
+    columns = [(name, value, case) for name, points in family.panels for value, case in points]
+    best = {case["id"]: best_of(cells[case["id"]]) for _, _, case in columns}
+    rows = []
+    for peer in grid_peers(cells, family.cases):
+        row = [family_name(next(cell for _, _, case in columns if (cell := lookup(cells, case, peer["id"]))))]
+        for _, _, case in columns:
+            text = grid_cell(lookup(cells, case, peer["id"])).replace("/", " / ")
+            row.append(f"**{text}**" if peer["id"] in best[case["id"]] else text)
+        rows.append(row)
+    return rows_to_markdown(["", *[f"{name + ', ' if name else ''}{family.axis.short(value)}" for name, value, _ in
+                                   columns]], rows)  # fmt: skip
+
+
+def family_name(cell: Cell) -> str:
+    """A peer as the head of a row, with what it does not promise."""
+    promise = SHORT[cell.guarantee]
+    text = f"*{cell.peer['id']}*" if cell.peer["kind"] == "floor" else str(cell.peer["id"])
+    return f"{text} ({promise})" if promise else text
+
+
+def single_markdown(cells: list[Cell]) -> str:
+    """A case by itself, with what it costs."""
+    best = best_of(cells)
+    rows = []
+    for cell in ordered(cells):
+        figure = grid_cell(cell).replace("/", " / ")
+        row = [family_name(cell), f"**{figure}**" if cell.peer["id"] in best else figure]
+        if cell.value is None:
+            rows.append([*row, "", "", ""])
+            continue
+        wire = "-" if cell.wire_bytes is None else f"{cell.wire_bytes:.0f}"
+        rows.append([*row, f"{cell.lost_percent:.2f}", microseconds(cell.cpu_ns), wire])
+    return rows_to_markdown(["", "p50 / p99 / p99.9 ms", "lost %", "cpu us", "wire B"], rows)
+
+
+def block_of(data: dict[str, Any]) -> tuple[str, str]:
+    """The marks of the block that a result fills; closed loops share the one without a name."""
+    words = str(data["tool"]["command"]).split()
+    name = next((word for word in words[3:4] if word in BLOCKS), "")
+    infix = f"{name}:" if name else ""
+    return f"<!-- bench:{infix}begin -->", f"<!-- bench:{infix}end -->"
+
+
 def rewrite_readme(path: Path, data: dict[str, Any]) -> None:
-    """Replaces what stands between the marks.
+    """Replaces what stands between the marks of the file's block.
 
     Raises:
         ReadmeError: the marks are missing, doubled or in the wrong order; the file is left as it was.
     """
     text = path.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ReadmeError(f"{path.name} needs one line {BEGIN} and, after it, one line {END}")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
+    begin, end = block_of(data)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ReadmeError(f"{path.name} needs one line {begin} and, after it, one line {end}")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
     part = path.with_name(f".{path.name}.part")
-    part.write_text(f"{before}{BEGIN}\n\n{markdown(data)}\n\n{END}{after}", encoding="utf-8")
+    part.write_text(f"{before}{begin}\n\n{markdown(data)}\n\n{end}{after}", encoding="utf-8")
     os.replace(part, path)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import bars as bar_module
-from bench.environment import build_text, congestion_control
+from bench.environment import build_text
 from bench.message import STRIDE_LARGE, STRIDE_SMALL
-from bench.report import plots
+from bench.report import openpage, plots
+from bench.report.markup import cells_table, figure, html_table, sentence
 from bench.summary import Cell, summarize
-from bench.tables import BARS_HEAD, bar_row, case_rows, footnotes, ordered, placement_text
+from bench.tables import BARS_HEAD, bar_row, congestion_text, placement_text
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -23,14 +24,23 @@ def html(data: dict[str, Any]) -> str:
     through = [
         (case, cells[case["id"]]) for case in data["cases"] if case["mode"] == "throughput" and case["id"] in cells
     ]
+    opened = [case for case in data["cases"] if case["mode"] == "open" and case["id"] in cells]
     parts = [header(data)]
+    if opened:
+        parts.append(openpage.summary_section(data, opened, cells))
     if data["bars"]:
         parts.append(bars_section(data["bars"]))
     parts += [probe_section(seen["table"]) for seen in data["probes"].values() if "table" in seen]
+    if opened:
+        parts += [openpage.plots_section(opened, cells), openpage.cells_section(data, opened, cells)]
     parts += [latency_section(data, case, found) for case, found in latency]
     if through:
         parts.append(throughput_section(data, through))
-    parts += [how_section(data, bool(latency), bool(through)), peers_section(data), environment_section(data)]
+    parts += [
+        how_section(data, bool(latency), bool(through), bool(opened)),
+        peers_section(data),
+        environment_section(data),
+    ]
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -46,15 +56,20 @@ def header(data: dict[str, Any]) -> str:
     env, config = data["environment"], data["config"]
     cpu = env["cpu"]
     rounds = len(data["rounds"])
-    failed = sum(item["status"] != "OK" for item in data["rounds"])
+    failed = sum(item["status"] == "FAIL" for item in data["rounds"])
+    invalid = sum(item["status"] == "INVALID" for item in data["rounds"])
     flagged = sum(item["flagged"] for item in data["rounds"])
     facts = [
         ("kernel", f"{env['system']} {env['kernel']}"),
         ("processor", f"{cpu['model']} x {len(cpu['usable'])}{' (virtual machine)' if cpu['hypervisor'] else ''}"),
         ("Python", f"{env['implementation']} {env['python']}"),
-        ("congestion control", congestion_control(env)),
+        ("TCP congestion control", congestion_text(data)),
         ("transport", build_text(data["peers"]) or "did not run"),
-        ("rounds", f"{rounds} x {config['seconds']:g} s, {failed} failed, {flagged} over 4 % steal"),
+        (
+            "rounds",
+            f"{rounds} x {config['seconds']:g} s, {failed} failed, "
+            f"{f'{invalid} invalid, ' if invalid else ''}{flagged} over 4 % steal",
+        ),
         ("taken", f"{data['started'].replace('T', ' ').replace('+00:00', ' UTC')}, {data['seconds']:.0f} s"),
     ]
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts)
@@ -69,35 +84,6 @@ def header(data: dict[str, Any]) -> str:
         f'<header><h1>Message transports, side by side</h1><p class="command"><code>{escape(data["tool"]["command"])}'
         f'</code></p>{notes}<dl class="facts">{items}</dl></header>'
     )
-
-
-def sentence(text: str) -> str:
-    """The first letter a capital, the rest as it is."""
-    return text[:1].upper() + text[1:]
-
-
-def html_table(head: list[str], rows: list[list[str]], kinds: list[str]) -> str:
-    """A table; `kinds` are the rows' classes."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(
-        f'<tr class="{kind}">' + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row, kind in zip(rows, kinds, strict=True)
-    )
-    words = ' class="words"' if all("words" in kind for kind in kinds) else ""
-    return f'<div class="scroll"><table{words}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def cells_table(cells: list[Cell]) -> str:
-    """A case as a table with its footnotes."""
-    head, rows = case_rows(cells)
-    notes = "".join(f"<li>{escape(note.strip())}</li>" for note in footnotes(cells))
-    kinds = [cell.peer["kind"] for cell in ordered(cells)]
-    return html_table(head, rows, kinds) + (f'<ul class="foot">{notes}</ul>' if notes else "")
-
-
-def figure(svg: str, caption: str) -> str:
-    """A plot with its caption."""
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def bars_section(entries: list[dict[str, Any]]) -> str:
@@ -181,21 +167,26 @@ def throughput_section(data: dict[str, Any], groups: list[tuple[dict[str, Any], 
     return "".join([*parts, "</section>"])
 
 
-def how_section(data: dict[str, Any], latency: bool, through: bool) -> str:
+def how_section(data: dict[str, Any], latency: bool, through: bool, opened: bool) -> str:
     """What the figures mean."""
     config = data["config"]
+    warmup = f"{config['warmup']:g} s of warm-up are thrown away before "
+    warmup += "the stretch that is measured." if opened else f"the {config['seconds']:g} s that are measured."
     points = [
         "Every round runs client and server in fresh processes. Rounds come in blocks: a random permutation of all "
         f"peers at one configuration (seed {config['seed']}), so drift of the machine hits all alike. "
         "Figures are medians over rounds.",
-        f"{config['warmup']:g} s of warm-up are thrown away before the {config['seconds']:g} s that are measured.",
+        warmup,
         "TCP_NODELAY is on for every peer; datagram sockets ask for the same buffers; compression is off.",
         "Steal is what the hypervisor took from the cores in use during the measured stretch. Rounds over 4 % are "
         "flagged (*), kept in the headline figure and left out of the one beside it.",
         "A percentile is printed only when at least 30 samples lie beyond it in every round.",
         "cpu is the time of both processes, all their threads, per message; ctx is context switches, likewise.",
-        "x floor is the figure divided by that of blocking Python sockets of the same family.",
     ]
+    if latency or through:
+        points.append("x floor is the figure divided by that of blocking Python sockets of the same family.")
+    if opened:
+        points += openpage.how(data)
     if latency:
         points.append(
             "Each answer must equal the message sent, byte by byte. One message is in flight, so this is service time: "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from bench.cases import bytes_text
 from bench.report.svg import DASHES, FAINT, FILL, INK, OURS, SOFT, STROKE, Canvas, Scale, number_text, spread_labels
-from bench.statistics import TAIL_SAMPLES_MIN, bucket_value
+from bench.statistics import TAIL_SAMPLES_MIN, bucket_value, median
 from bench.summary import Cell, figure
 from bench.tables import figure_text, microseconds, ordered, rate_text
 
@@ -15,7 +16,8 @@ NAME_X = 296.0
 ROW = 22.0
 GAP = 12.0
 TOP = 34.0
-SCHEMES = ("tcp", "unix", "udp", "tls", "memory")
+SCHEMES = ("tcp", "unix", "udp", "rudp", "tls", "memory")
+POINTS_MAX = 70  # of a drawn distribution
 SHAPES = ("circle", "square", "diamond", "triangle")
 
 
@@ -116,17 +118,33 @@ def legend(canvas: Canvas, y: float) -> None:
 
 
 def tail_points(cell: Cell) -> list[tuple[float, float]]:
-    """(share above, latency in us) along the distribution, as far as the samples reach."""
+    """(share above, latency) along the distribution, as far as the samples reach; in us, in ms for an open loop."""
     histogram = cell.histogram
+    is_open = cell.case["mode"] == "open"
+    fewest = TAIL_SAMPLES_MIN * (len(cell.rounds) if is_open else 1)
     total = sum(count for _, count in histogram)
     points, below = [], 0
     for bucket, count in histogram:
         below += count
         above = max(total - below, 0) / total
-        if total * above < TAIL_SAMPLES_MIN:
+        if total * above < fewest:
             break
-        points.append((above, bucket_value(bucket) / 1000))
-    return points
+        points.append((above, bucket_value(bucket) / (1e6 if is_open else 1e3)))
+    return thinned(points)
+
+
+def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most `POINTS_MAX` of a distribution's points, evenly along both logarithmic axes; both ends stay."""
+    if len(points) <= POINTS_MAX:
+        return points
+    deep, tall = math.log(points[0][0] / points[-1][0]) or 1.0, math.log(points[-1][1] / points[0][1]) or 1.0
+    kept, seen = [points[0]], 0
+    for above, value in points[1:-1]:
+        way = math.log(points[0][0] / above) / deep + math.log(value / points[0][1]) / tall
+        if int(way / 2 * (POINTS_MAX - 2)) > seen:
+            seen = int(way / 2 * (POINTS_MAX - 2))
+            kept.append((above, value))
+    return [*kept, points[-1]]
 
 
 def latency_cdf(cells: list[Cell], title: str) -> str:
@@ -134,11 +152,12 @@ def latency_cdf(cells: list[Cell], title: str) -> str:
     curves = [
         (cell, points) for cell in ordered(cells) if cell.value is not None and len(points := tail_points(cell)) > 3
     ]
-    height, panel = 430.0, WIDTH / 2
+    height, panel = 430.0 if curves else 60.0, WIDTH / 2
     canvas = Canvas(WIDTH, height, title)
     if not curves:
         canvas.label(WIDTH / 2, height / 2, "too few samples for a distribution", 13, "middle", SOFT)
         return canvas.text()
+    unit = "one way, ms" if cells[0].case["mode"] == "open" else "round trip, us"
     low = min(points[0][1] for _, points in curves) * 0.9
     high = max(points[-1][1] for _, points in curves) * 1.1
     deepest = min(points[-1][0] for _, points in curves)
@@ -146,7 +165,7 @@ def latency_cdf(cells: list[Cell], title: str) -> str:
         left, right = number * panel + 46, number * panel + panel - 138
         across = Scale(1.0, 1 / deepest, left, right, log=True)
         up = Scale(low, high, height - 52, 34, log=True)
-        cdf_axes(canvas, across, up, name, deepest)
+        cdf_axes(canvas, across, up, name, deepest, unit)
         shown = [(cell, points) for cell, points in curves if (cell.peer["kind"] == "ours") is mine]
         for cell, points in curves:
             if (cell.peer["kind"] == "ours") is not mine:
@@ -155,7 +174,7 @@ def latency_cdf(cells: list[Cell], title: str) -> str:
     return canvas.text()
 
 
-def cdf_axes(canvas: Canvas, across: Scale, up: Scale, name: str, deepest: float) -> None:
+def cdf_axes(canvas: Canvas, across: Scale, up: Scale, name: str, deepest: float, unit: str) -> None:
     """Frame and ticks of one panel."""
     canvas.label(across.start, 16, name, 13, "start", INK, "600")
     for tick in up.ticks(6):
@@ -168,7 +187,7 @@ def cdf_axes(canvas: Canvas, across: Scale, up: Scale, name: str, deepest: float
     canvas.label(
         (across.start + across.end) / 2, up.start + 32, "percentile (1 - p, logarithmic)", 11.5, "middle", SOFT
     )
-    canvas.label(across.start - 36, (up.start + up.end) / 2, "round trip, us", 11.5, "middle", SOFT, turn=-90)
+    canvas.label(across.start - 36, (up.start + up.end) / 2, unit, 11.5, "middle", SOFT, turn=-90)
 
 
 def cdf_curves(canvas: Canvas, shown: list[tuple[Cell, list[tuple[float, float]]]], across: Scale, up: Scale) -> None:
@@ -226,15 +245,30 @@ def throughput_lines(groups: list[tuple[dict[str, Any], list[Cell]]], title: str
     return canvas.text()
 
 
+def round_percentile(cells: list[Cell]) -> str:
+    """What a strip plot shows of each round: p50 of a closed loop, of an open one p99 where every round carries it."""
+    if cells[0].case["mode"] != "open":
+        return "p50"
+    rounds = [item["latency"] for cell in cells for item in cell.rounds]
+    return next((name for name in ("p99", "p90") if all(item[f"{name}_ns"] is not None for item in rounds)), "p50")
+
+
+def round_figure(item: dict[str, Any], name: str) -> float:
+    """A round's point in a strip plot."""
+    return figure(item) if name == "p50" else float(item["latency"][f"{name}_ns"])
+
+
 def strip(cells: list[Cell], title: str) -> str:
     """Every round as a point: solid, hollow where steal was over the limit; failed rounds as crosses at the left."""
     groups = groups_of(cells)
     failed_only = [cell for cell in cells if cell.value is None]
     shown = [cell for _, found in groups for cell in found] + failed_only
-    latency = cells[0].is_latency
+    mode = cells[0].case["mode"]
+    name = round_percentile(cells)
+    scaled_by = {"open": 1e6, "latency": 1e3}.get(mode, 1.0)
     height = TOP + len(shown) * ROW + 46
     canvas = Canvas(WIDTH, height, title)
-    points = [figure(item) / (1000 if latency else 1) for cell in shown for item in cell.rounds]
+    points = [round_figure(item, name) / scaled_by for cell in shown for item in cell.rounds]
     if not points:
         canvas.label(WIDTH / 2, height / 2, "no round succeeded", 13, "middle", SOFT)
         return canvas.text()
@@ -243,7 +277,10 @@ def strip(cells: list[Cell], title: str) -> str:
     for tick in scale.ticks(8):
         canvas.line(scale(tick), TOP - 8, scale(tick), bottom, FAINT)
         canvas.label(scale(tick), bottom + 12, number_text(tick), 11, "middle", SOFT)
-    unit = "p50 of each round, microseconds" if latency else "messages received a second in each round"
+    unit = {
+        "open": f"{name.replace('p999', 'p99.9')} of each round, ms",
+        "latency": "p50 of each round, microseconds",
+    }.get(mode, "messages received a second in each round")
     canvas.label((scale.start + scale.end) / 2, bottom + 30, unit, 11.5, "middle", SOFT)
     for number, cell in enumerate(shown):
         y = TOP + number * ROW + ROW / 2
@@ -253,12 +290,12 @@ def strip(cells: list[Cell], title: str) -> str:
         for item in cell.rounds:
             hollow = item["flagged"]
             canvas.mark(
-                scale(figure(item) / (1000 if latency else 1)), y, "circle", "#fff" if hollow else colour, colour, 4
+                scale(round_figure(item, name) / scaled_by), y, "circle", "#fff" if hollow else colour, colour, 4
             )
         if cell.failed:
             canvas.mark(NAME_X + 4, y, "cross", "none", INK, 3.5)
         if cell.value:
-            middle = scale(cell.value / (1000 if latency else 1))
+            middle = scale(median(round_figure(item, name) for item in cell.rounds) / scaled_by)
             canvas.line(middle, y - 8, middle, y + 8, INK, 1.6)
     canvas.mark(NAME_X + 24, 14, "circle", SOFT, SOFT, 4)
     canvas.label(NAME_X + 34, 14, "round", 11.5, "start", SOFT)

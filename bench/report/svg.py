@@ -143,7 +143,7 @@ def log_ticks(low: float, high: float, wanted: int) -> list[float]:
         ticks = [f * 10.0**d for d in decades for f in factors if low * 0.999 <= f * 10.0**d <= high * 1.001]
         if len(ticks) >= min(wanted, 4):
             return ticks
-    return ticks or [low, high]
+    return ticks if len(ticks) > 2 else linear_ticks(low, high, wanted)
 
 
 def spread_labels(positions: list[float], gap: float, low: float, high: float) -> list[float]:

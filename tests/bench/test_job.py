@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 from typing import Any
@@ -14,6 +15,14 @@ from bench.cases import Case, latency, throughput
 from bench.job import Job
 
 
+def config(case: Case, **more: Any) -> dict[str, Any]:
+    """What a worker is told about `case`."""
+    return {
+        "case": case.as_dict(), "role": "server", "peer": "udp", "scratch": "", "seed": 1, "seconds": 1.0,
+        "warmup": 0.0, "pids": {}, "cores": [0],
+    } | more  # fmt: skip
+
+
 def started(monkeypatch: pytest.MonkeyPatch, case: Case) -> list[str]:
     """Names of the threads that a job of `case` would start."""
     names: list[str] = []
@@ -23,11 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch, case: Case) -> list[str]:
             names.append(self.name)
 
     monkeypatch.setattr(module.threading, "Thread", Recorded)
-    config: dict[str, Any] = {
-        "case": case.as_dict(), "role": "server", "peer": "udp", "scratch": "", "seed": 1, "seconds": 1.0,
-        "warmup": 0.0, "pids": {}, "cores": [0],
-    }  # fmt: skip
-    Job(config, io.StringIO(), io.StringIO()).watch()
+    Job(config(case), io.StringIO(), io.StringIO()).watch()
     return names
 
 
@@ -38,3 +43,16 @@ def test_a_latency_round_gets_no_thread(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_throughput_round_has_a_thread_that_collects(monkeypatch: pytest.MonkeyPatch) -> None:
     assert started(monkeypatch, throughput(64)) == ["bench-control"]
+
+
+def test_a_server_binds_to_loopback_unless_told_otherwise() -> None:
+    assert Job(config(latency(64)), io.StringIO(), io.StringIO()).host == "127.0.0.1"
+    assert Job(config(latency(64), host="10.9.8.7"), io.StringIO(), io.StringIO()).host == "10.9.8.7"
+
+
+def test_a_broker_counts_into_a_load_that_has_been_made() -> None:
+    job = Job(config(latency(64), pids={"client": 1, "server": 2}), io.StringIO(), io.StringIO())
+    load = job.closed_loop()
+    job.watch_process("broker", os.getpid())
+    assert load.window.pids == {"client": 1, "server": 2, "broker": os.getpid()}
+    assert load.window.look().processes["broker"].cpu_ns > 0

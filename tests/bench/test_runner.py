@@ -14,21 +14,15 @@ from typing import Any
 
 import pytest
 
-from bench import runner
+from bench import pair, runner
 from bench.cases import EACH, FREE, SAME, Case, latency, throughput
 from bench.child import Child, ChildFailed
 from bench.peers import all_peers
-from bench.peers.base import Peer
-from bench.runner import Entry, Plan, run_plan, run_round
+from bench.runner import Entry, Plan, run_plan
 from tests.bench.broken_peers import PEERS as BROKEN
+from tests.bench.rounds import SHORT, one_round
 
 BROKEN_PEERS = {peer.name: peer for peer in BROKEN}
-SHORT: dict[str, Any] = {"rounds": 1, "seconds": 0.15, "warmup": 0.05, "seed": 3}
-
-
-def one_round(case: Case, peer: Peer) -> dict[str, Any]:
-    plan = Plan([(case, [Entry(peer.name, peer)])], **SHORT)
-    return run_round(plan, case, plan.work[0][1][0], 0, 0)
 
 
 def processes() -> set[str]:
@@ -99,7 +93,7 @@ def test_a_broken_peer_is_kept_as_failed(name: str, case: Case, why: str) -> Non
 
 
 def test_a_silent_peer_runs_into_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "STARTUP_S", 0.5)
+    monkeypatch.setattr(pair, "STARTUP_S", 0.5)
     began = monotonic()
     item = one_round(latency(64), BROKEN_PEERS["silent"])
     assert item["status"] == "FAIL"

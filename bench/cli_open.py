@@ -1,0 +1,110 @@
+"""The commands of open loops: `rate`, `loss`, `sweep` and `all`; see `bench.cli`, which has the others.
+
+It must never decide what a figure means, only which cases are run by whom.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+
+from bench.cases import CONSTANT, POISSON, Case, open_loop
+from bench.link import emulator
+from bench.link.model import Link
+from bench.peers import select
+from bench.sweeps import CONNECTIONS, LOSSES, OVER_LINK, OVER_LOOPBACK, RATE, RTTS_MS, SWEEPS, grid, rates
+
+MakeCommand = Callable[[str, str, int, float, float], argparse.ArgumentParser]
+Work = list[tuple[Case, list[str]]]
+NAMES = ("rate", "loss", "sweep", "all")
+
+
+class NoLink(KeyError):
+    """No link can be emulated here; the text says why and what can be done instead."""
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers separated by commas, none below zero."""
+    found = [float(part) for part in text.split(",")]
+    if any(not value >= 0 for value in found):
+        raise argparse.ArgumentTypeError("must not be below 0")
+    return found
+
+
+def sizes(text: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    return [int(part) for part in text.split(",")]
+
+
+def add(command: MakeCommand) -> None:
+    """Adds the commands to the parser."""
+
+    def common(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--peers", default=None, help="names, separated by commas; a trailing * matches")
+        sub.add_argument(
+            "--resume", action="store_true",
+            help="go on with the file given by --json, which is also written after each block",
+        )  # fmt: skip
+
+    rate = command("rate", "open loop over loopback: latency against offered rate", 5, 3.0, 1.0)
+    rate.add_argument("--payload", type=sizes, default=[64], metavar="BYTES")
+    rate.add_argument("--rates", type=numbers, default=None, help="messages a second, all connections together")
+    rate.add_argument("--connections", type=int, default=1)
+    rate.add_argument("--arrival", choices=(CONSTANT, POISSON), default=CONSTANT)
+    loss = command("loss", "open loop over an emulated link: every loss at every round-trip time", 1, 30.0, 2.0)
+    loss.add_argument("--loss", type=numbers, default=[100 * loss for loss in LOSSES], help="percent each way")
+    loss.add_argument("--rtt", type=numbers, default=list(RTTS_MS), help="ms")
+    loss.add_argument("--payload", type=sizes, default=[64, 1024], metavar="BYTES")
+    loss.add_argument("--rate", type=float, default=RATE, help="messages a second of each connection")
+    loss.add_argument("--connections", type=int, default=CONNECTIONS)
+    loss.add_argument(
+        "--link", default=None, metavar="TEXT",
+        help="one link instead of the grid: delay=25ms,loss=2%%,rate=10mbit,queue=64k,jitter=5ms,burst=30ms,...",
+    )  # fmt: skip
+    sweep = command("sweep", "open-loop series in which one thing varies", 1, 30.0, 2.0)
+    sweep.add_argument("names", nargs="+", metavar="NAME", help=", ".join(SWEEPS))
+    every = command("all", "every series and the grid of losses, as many rounds as the budget allows", 20, 30.0, 2.0)
+    for sub in (rate, loss, sweep, every):
+        common(sub)
+
+
+def work_of(options: argparse.Namespace) -> Work:
+    """What a command runs.
+
+    Raises:
+        KeyError: no such series or peer. NoLink: a link is needed and can't be had. BadLink, ValueError: wrong figures.
+    """
+    if options.command == "rate":
+        wanted = options.rates or [100, 1000, 2000, 5000, 10_000, 20_000, 50_000]
+        cases = [
+            case for payload in options.payload for case in rates(payload, wanted, options.connections, options.arrival)
+        ]
+        work = [(case, list(OVER_LOOPBACK)) for case in cases]
+    elif options.command == "loss":
+        if options.link is not None:
+            link = Link.parse(options.link)
+            cases = [open_loop(size, options.rate, options.connections, link=link) for size in options.payload]
+        else:
+            losses = [percent / 100 for percent in options.loss]
+            cases = grid(options.payload, options.rtt, losses, options.rate, options.connections)
+        work = [(case, list(OVER_LINK)) for case in cases]
+    else:
+        names = options.names if options.command == "sweep" else list(SWEEPS)
+        unknown = [name for name in names if name not in SWEEPS]
+        if unknown:
+            raise KeyError(f"no series {unknown[0]!r}; there are: {', '.join(SWEEPS)}")
+        work = [
+            (replace(case, seconds=SWEEPS[name].seconds), list(SWEEPS[name].peers))
+            for name in names
+            for case in SWEEPS[name].cases()
+        ]
+        if options.command == "all":
+            work = [(case, list(OVER_LINK)) for case in grid([64, 1024], RTTS_MS, LOSSES)] + work
+        work = list({case.id: (case, peers) for case, peers in work}.values())
+    if any(case.link is not None for case, _ in work) and (why := emulator.why_not()):
+        raise NoLink(why)
+    if options.peers:
+        chosen = [peer.name for peer in select(options.peers.split(","))]
+        work = [(case, chosen) for case, _ in work]
+    return work

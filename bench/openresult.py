@@ -1,0 +1,125 @@
+"""What an open loop's round amounts to: latencies, what is missing, and whether the figure may be shown.
+
+OK, FAIL (the peer lost a reliable message, broke its order, or did not take the load) or INVALID (the generator was
+late, so that the figure says more about it than about the peer). Works on what both processes noted down, after the
+round, so that nothing of it is in the way of what is measured.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.job import ARRIVALS_FILE, LATE_FILE
+from bench.openloop import UNDATED, load_arrivals, load_late
+from bench.peers.base import Peer
+from bench.schedule import Schedule
+from bench.statistics import percentile, summarize_samples
+
+LATENESS_MIN_NS = 50_000
+LATENESS_SHARE = 0.1  # of the latency at the same percentile
+DEADLINE_NS = 100_000_000  # the share that arrived within it stands in the tables
+
+Judged = tuple[str, str | None]
+
+
+@dataclass(slots=True)
+class Account:
+    """Who came and who did not, over all messages of the plan.
+
+    Attributes:
+        latencies: (ns) of those that count.
+        lost: among those that count. doubled, swapped: over the whole plan; `swapped` came behind a later one of their
+            connection.
+    """
+
+    latencies: array[int]
+    lost: int
+    doubled: int
+    swapped: int
+
+
+def account(schedule: Schedule, numbers: array[int], latencies: array[int]) -> Account:
+    """Books every arrival.
+
+    Raises:
+        ValueError: a number that is in no plan.
+    """
+    count = len(schedule)
+    seen = bytearray(count)
+    newest = [-1] * (max(schedule.connection, default=0) + 1)
+    good = array("q")
+    doubled = swapped = 0
+    first, last, connection = schedule.first, schedule.last, schedule.connection
+    for number, latency in zip(numbers, latencies, strict=True):
+        if number >= count:
+            raise ValueError(f"message {number} of {count} has come")
+        if seen[number]:
+            doubled += 1
+            continue
+        seen[number] = 1
+        where = connection[number]
+        if number < newest[where]:
+            swapped += 1
+        else:
+            newest[where] = number
+        if first <= number < last:
+            good.append(latency)
+    return Account(good, last - first - len(good), doubled, swapped)
+
+
+def open_result(
+    schedule: Schedule, peer: Peer, said: dict[str, Any], got: dict[str, Any], scratch: Path
+) -> dict[str, Any]:
+    """What an open loop leaves in the result file, and `judged`."""
+    numbers, latencies = load_arrivals(scratch / ARRIVALS_FILE)
+    late = load_late(scratch / LATE_FILE)
+    found = account(schedule, numbers, latencies)
+    late_ns = sorted(value for value in late[schedule.first : schedule.last] if value != UNDATED)
+    latency = summarize_samples(found.latencies)
+    planned = schedule.last - schedule.first
+    within = sum(1 for value in found.latencies if value <= DEADLINE_NS)
+    return {
+        "latency": latency,
+        "messages": planned - found.lost,
+        "open": {
+            "planned": planned,
+            "arrived": planned - found.lost,
+            "lost": found.lost,
+            "doubled": found.doubled,
+            "swapped": found.swapped,
+            "within_100ms": within / planned if planned else 0.0,
+            "lateness": summarize_samples(late_ns),
+        },
+        "memory": {"sender": said["memory"], "receiver": got["memory"]},
+        "judged": wrong_bytes(schedule, found, len(numbers), got["bytes_received"])
+        or judge(peer, found, late_ns, planned),
+    }
+
+
+def wrong_bytes(schedule: Schedule, found: Account, arrived: int, received: int) -> Judged | None:
+    """FAIL when every message has come, but not in the size that was planned; else None."""
+    planned = sum(schedule.size)
+    if found.doubled or arrived != len(schedule) or received == planned:
+        return None
+    return "FAIL", f"{received} bytes have arrived in {arrived} messages, {planned} were planned"
+
+
+def judge(peer: Peer, found: Account, late_ns: list[int], planned: int) -> Judged:
+    """The round's status and why, by the rules above."""
+    if not found.latencies:
+        return "FAIL", f"none of {planned} messages has arrived"
+    if peer.reliable and found.lost:
+        return "FAIL", f"{found.lost} of {planned} messages have not arrived"
+    if found.doubled and peer.reliable:
+        return "FAIL", f"{found.doubled} messages came twice"
+    if peer.ordered and found.swapped:
+        return "FAIL", f"{found.swapped} messages came behind later ones of their connection"
+    ordered = sorted(found.latencies)
+    allowed = max(LATENESS_MIN_NS, LATENESS_SHARE * percentile(ordered, 0.99))
+    late = percentile(late_ns, 0.99)
+    if late > allowed:
+        return "INVALID", f"the sender was {late / 1000:.0f} us late at p99, {allowed / 1000:.0f} us may be"
+    return "OK", None

@@ -1,0 +1,175 @@
+"""Open loops in real processes, and the parts that keep to the plan."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import pytest
+
+from bench.cases import Case, open_loop
+from bench.message import HEADER
+from bench.openloop import Alarm, Arrivals, Backlog, LoopPacer, Mailbox, OpenLoop, load_arrivals, load_late
+from bench.peers import all_peers
+from bench.peers.base import Peer
+from bench.runner import Entry, Plan, run_round
+from bench.schedule import make_schedule
+from tests.bench.broken_peers import PEERS as BROKEN
+
+BROKEN_PEERS = {peer.name: peer for peer in BROKEN}
+
+
+class NoWindow:
+    """Stands in for the look at the kernel's counters."""
+
+    def begin(self) -> None:
+        self.begun = True
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def load_of(case: Case, seconds: float = 0.1) -> OpenLoop:
+    window: Any = NoWindow()
+    return OpenLoop(make_schedule(case, seconds, 0.05, 1), 1, window)
+
+
+def one_round(case: Case, peer: Peer) -> dict[str, Any]:
+    plan = Plan([(case, [Entry(peer.name, peer)])], 1, 0.3, 0.1, 3)
+    return run_round(plan, case, plan.work[0][1][0], 0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["blocking-tcp", "blocking-udp", "asyncio-streams", "asyncio-protocol", "asyncio-udp", "tcp", "tcp-coro",
+             "udp", "rudp", "rudp-coro", "rudp-unordered", "rudp-sequenced", "rudp-unreliable", "rudp-ordered-once"],
+)  # fmt: skip
+def test_every_message_arrives_dated(name: str) -> None:
+    item = one_round(open_loop(64, 100, 3), all_peers()[name])
+    assert item["status"] in ("OK", "INVALID"), item["why"]  # INVALID: this machine was busy, which is no fault of ours
+    assert item["open"]["planned"] == 90
+    assert item["open"]["lost"] == 0
+    assert item["open"]["swapped"] == item["open"]["doubled"] == 0
+    assert item["latency"]["n"] == 90
+    assert item["latency"]["min_ns"] > 0
+
+
+@pytest.mark.parametrize("name", ["losing", "crashing"])
+def test_a_peer_that_fails_is_kept_as_such(name: str) -> None:
+    item = one_round(open_loop(64, 100, 1), BROKEN_PEERS[name])
+    assert item["status"] == "FAIL"
+    assert item["why"]
+
+
+def test_messages_leave_in_the_order_of_the_plan_and_not_before() -> None:
+    load = load_of(open_loop(100, 200, 3))
+    sent: list[tuple[int, bytes, int]] = []
+    load.begin([lambda message, at=at: sent.append((at, message, perf_counter_ns())) for at in range(3)])
+    loop = asyncio.new_event_loop()
+    try:
+        done = loop.create_future()
+        LoopPacer(loop, load, lambda: done.set_result(None)).start()
+        loop.run_until_complete(done)
+    finally:
+        loop.close()
+    assert load.is_done
+    assert len(sent) == len(load.schedule)
+    assert [where for where, _, _ in sent] == list(load.schedule.connection)
+    for number, (_, message, when) in enumerate(sent):
+        checksum, named, due = HEADER.unpack_from(message)
+        assert (named, due) == (number, load.start + load.schedule.due[number])
+        assert checksum == zlib.crc32(message[4:])
+        assert len(message) == 100
+        assert when >= due
+        assert load.late[number] >= 0
+    window: Any = load.window
+    assert window.begun
+    assert window.ended
+
+
+def test_arrivals_are_dated_checked_and_kept(tmp_path: Path) -> None:
+    load = load_of(open_loop(64, 200, 1))
+    got = Arrivals(fail)
+    load.begin([got.take])
+    while not load.is_done:
+        load.send_next()
+    got.save(tmp_path / "arrivals")
+    load.save(tmp_path / "late")
+    numbers, latencies = load_arrivals(tmp_path / "arrivals")
+    assert list(numbers) == list(range(len(load.schedule)))
+    late = load_late(tmp_path / "late")
+    assert all(latency >= delay >= 0 for latency, delay in zip(latencies, late, strict=True))
+    whole = load.message(1)
+    for damaged in (whole[:-1], whole[:5] + b"x" + whole[6:], b"", whole + b"x"):
+        with pytest.raises(RuntimeError, match="damaged"):
+            got.take(damaged)
+
+
+def fail(why: str) -> None:
+    raise RuntimeError(why)
+
+
+def test_an_alarm_goes_off_when_it_should() -> None:
+    loop = asyncio.new_event_loop()
+    alarm = Alarm()
+    at = perf_counter_ns() + 3_000_000
+    try:
+        rung = loop.create_future()
+        loop.add_reader(alarm.fd, lambda: rung.done() or rung.set_result(perf_counter_ns()))
+        alarm.set(at)
+        assert loop.run_until_complete(rung) >= at
+        alarm.clear()
+        alarm.clear()  # nothing is left, which is no error
+    finally:
+        loop.remove_reader(alarm.fd)
+        alarm.close()
+        loop.close()
+
+
+def test_a_backlog_keeps_the_order_through_a_full_buffer() -> None:
+    room, sent = 2, []
+
+    def send(message: bytes) -> None:
+        if len(sent) >= room:
+            raise BlockingIOError
+        sent.append(message)
+
+    backlog = Backlog(BlockingIOError)
+    backlog.send = send
+    messages = [bytes([at]) for at in range(6)]
+    for message in messages[:4]:
+        backlog.put(message)
+    assert sent == messages[:2]
+    room = 3
+    backlog.resume()
+    assert sent == messages[:3]
+    for message in messages[4:]:
+        backlog.put(message)
+    assert sent == messages[:3]
+    room = 9
+    backlog.resume()
+    assert sent == messages
+
+
+@pytest.mark.asyncio
+async def test_a_mailbox_sends_in_order_and_tells_of_a_failure() -> None:
+    loop = asyncio.get_running_loop()
+    sent: list[bytes] = []
+    told = loop.create_future()
+
+    async def send_many(messages: list[bytes]) -> None:
+        await asyncio.sleep(0)
+        if messages == [b"bad"]:
+            raise ConnectionError("gone")
+        sent.extend(messages)
+
+    mailbox = Mailbox(loop, send_many, told.set_result)
+    for at in range(5):
+        mailbox.put(bytes([at]))
+    mailbox.put(b"bad")
+    assert await told == "sending failed: ConnectionError: gone"
+    await mailbox.task
+    assert sent == [bytes([at]) for at in range(5)]

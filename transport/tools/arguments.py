@@ -1,0 +1,162 @@
+"""The options of the commands that run for a while.
+
+It must never import a command: `transport version` and mistakes in the arguments stay quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from transport import limits, options
+from transport.tools import units
+
+DELIVERIES = ("reliable-ordered", "reliable-unordered", "unreliable-sequenced", "unreliable")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def output(parser: argparse.ArgumentParser, *, every: bool = True) -> None:
+    """What all of them have."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+    group.add_argument("-q", "--quiet", action="store_true", help="only the start and the summary")
+    if every:
+        group.add_argument(
+            "--every", type=units.seconds, default=1.0, metavar="TIME", help="between two statistics (default 1s)"
+        )
+
+
+def echo(parser: argparse.ArgumentParser) -> None:
+    """`transport echo`."""
+    parser.add_argument("url", metavar="URL", help="where to listen, as tcp://127.0.0.1:0; options in its query")
+    parser.add_argument(
+        "--codec", choices=("any", "raw", "msgpack", "json"), default="any",
+        help="announced to peers and required of them; any (the default) goes with all",
+    )  # fmt: skip
+    parser.add_argument("--framing", default="message", help="on byte pipes: message (default), length32, lines, ...")
+    parser.add_argument(
+        "--max-connections", type=units.typed(options.integer(1, limits.CONNECTIONS_MAX)), metavar="N",
+        help="at once; more are refused",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=units.typed(options.integer(1, limits.WORKERS_MAX)), metavar="N",
+        help="processes that share the port (tcp, tls, unix); messages are not counted then",
+    )  # fmt: skip
+    output(parser)
+
+
+def ping(parser: argparse.ArgumentParser) -> None:
+    """`transport ping`."""
+    count = units.typed(options.integer(1, 10**12))
+    parser.add_argument("url", metavar="URL", help="whom to ping, as tcp://host:7000")
+    parser.add_argument("-c", "--count", type=count, metavar="N", help="pings to send (default: until Ctrl-C)")
+    parser.add_argument(
+        "-i", "--interval", type=units.typed(options.duration(limits.PING_INTERVAL_S_MIN, limits.TIME_S_MAX)),
+        default=1.0, metavar="TIME", help="between two pings, answered or not (default 1s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-W", "--patience", type=units.seconds, default=5.0, metavar="TIME",
+        help="after which a ping without an answer counts as lost (default 5s)",
+    )  # fmt: skip
+    parser.add_argument("-w", "--deadline", type=units.seconds, metavar="TIME", help="ends the run")
+    parser.add_argument(
+        "-f", "--flood", action="store_true",
+        help=f"the next ping leaves when one is answered, {limits.PING_FLOOD_WINDOW} at once; "
+        f"{limits.PING_FLOOD_S:g} s unless -c or -w is given",
+    )  # fmt: skip
+    echoed = parser.add_argument_group("messages in place of the protocol's own pings; they need an echo server")
+    echoed.add_argument("--echo", action="store_true", help="send messages, such as `transport echo` sends back")
+    echoed.add_argument(
+        "-s", "--size", type=units.typed(options.size(limits.PING_BYTES_MIN, limits.MESSAGE_BYTES_MAX)),
+        metavar="BYTES", help="of a message (default 56)",
+    )  # fmt: skip
+    echoed.add_argument("--delivery", choices=DELIVERIES, help="its promise (default: the strongest there is)")
+    echoed.add_argument("--channel", type=units.typed(options.integer(0, limits.CHANNELS_MAX - 1)), metavar="N")
+    echoed.add_argument("--codec", choices=("raw", "msgpack", "json"), help="default msgpack, not announced")
+    parser.add_argument("--framing", default="message", help="on byte pipes: message (default), length32, lines, ...")
+    parser.add_argument(
+        "--timeout", type=units.seconds, default=limits.CONNECT_TIMEOUT_S, metavar="TIME",
+        help=f"for connecting (default {limits.CONNECT_TIMEOUT_S:g}s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--wait", type=units.seconds, metavar="TIME", help="tries again for so long until the server is there"
+    )
+    parser.add_argument("--reconnect", action="store_true", help="comes back when the connection is lost")
+    output(parser)
+
+
+def proxy(parser: argparse.ArgumentParser) -> None:
+    """`transport proxy`."""
+    from transport.transports.memory_link import LINK_OPTIONS
+
+    parser.add_argument(
+        "url", metavar="URL", help="the target: udp:// and rudp:// by datagrams; tcp://, tls://, unix:// by streams"
+    )
+    parser.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="HOST:PORT",
+        help="where clients connect to (default 127.0.0.1:0, any free port); for streams also unix:///path",
+    )  # fmt: skip
+    group = parser.add_argument_group(
+        "the link", "One way; both directions alike. With up- or down- in front (--up-loss 5%) only from the client "
+        "to the target, or back. Times of blackouts count from the first datagram or connection.",
+    )  # fmt: skip
+    for option in LINK_OPTIONS.values():
+        name = option.name.replace("_", "-")
+        if name == "seed":
+            group.add_argument("--seed", type=units.typed(option.parse), help="of everything random; printed")
+            continue
+        for way in ("", "up-", "down-"):
+            text = argparse.SUPPRESS if way else option.doc.replace("%", "%%") + _QUEUE.get(name, "")
+            if option.parse is options.boolean:
+                group.add_argument(f"--{way}{name}", dest=f"{way}{name}", action="store_const", help=text,
+                                   const=units.Spelled("yes", True))  # fmt: skip
+            else:
+                group.add_argument(f"--{way}{name}", dest=f"{way}{name}", type=units.spelled(option.parse), help=text,
+                                   metavar=_METAVARS.get(name, "SHARE"))  # fmt: skip
+    streams = parser.add_argument_group("streams")
+    streams.add_argument(
+        "--reset-after", type=units.typed(units.time_or_size), metavar="TIME|BYTES",
+        help="breaks each connection off after so long (5s) or so many bytes (64k)",
+    )  # fmt: skip
+    streams.add_argument(
+        "--silent-after", type=units.seconds, metavar="TIME",
+        help="after so long a connection stays open, and all that is sent on it vanishes",
+    )  # fmt: skip
+    datagrams = parser.add_argument_group("datagrams")
+    datagrams.add_argument(
+        "--idle", type=units.seconds, default=limits.PROXY_IDLE_S, metavar="TIME",
+        help=f"silence after which a client is forgotten (default {limits.PROXY_IDLE_S:g}s)",
+    )  # fmt: skip
+    output(parser)
+
+
+_QUEUE = {"queue": " (default: 100 ms at the rate, at least 64k)"}
+_METAVARS = dict.fromkeys(("delay", "jitter", "burst-good", "burst-bad", "reorder-delay"), "TIME") | {
+    "rate": "RATE", "queue": "BYTES", "mtu": "BYTES", "blackouts": "FROM-TO,...",
+}  # fmt: skip
+
+
+def add_commands(commands: Any) -> None:
+    """The three commands."""
+    for name, text, fill in (
+        ("ping", "measures round trips to a server", ping),
+        ("echo", "a server that sends every message back", echo),
+        ("proxy", "passes on to a server, with loss, delay and whatever else a network does", proxy),
+    ):
+        fill(commands.add_parser(name, help=text, description=f"`transport {name}`: {text}."))
+
+
+def run(given: Any) -> int:
+    """Runs the command that was given. Returns the exit status."""
+    from importlib import import_module
+
+    from transport.tools import life
+
+    return life.run(given.command, import_module(f"transport.tools.{given.command}").run, given)
