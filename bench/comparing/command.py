@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bench import schema
+from bench import report, schema
 from bench.campaign import Campaign, Request
 from bench.cases import LATENCY, THROUGHPUT, Case, latency, throughput
 from bench.child import ROOT
@@ -249,7 +249,11 @@ def measure(options: Any, settings: Settings, folders: dict[str, Path], told: Re
     print(probe_text(campaign.probes["comparison"]["table"]))
     if campaign.why_incomplete:
         print(f"\nINCOMPLETE: {campaign.why_incomplete}")
-    print(f"\nresult  {path.name if path.is_absolute() else path}")
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    print(f"\nresult  {shown}")
+    if not options.no_html:
+        path.with_suffix(".html").write_text(report.html(data), encoding="utf-8")
+        print(f"report  {shown.with_suffix('.html')}")
     return 130 if interrupted else status_of(found, campaign.rounds)
 
 

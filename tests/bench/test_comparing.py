@@ -144,7 +144,7 @@ def test_a_slower_folder_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[
         "tcp@old.0", "tcp@old.1", "tcp@new.0", "tcp@new.1", "blocking-tcp"}  # fmt: skip
     assert all(len(item["turns"]) == 2 for item in data["rounds"])
     after = sorted(str(file) for file in tmp_path.rglob("*") if "__pycache__" not in str(file))
-    assert after == sorted([*before, str(path)])
+    assert after == sorted([*before, str(path), str(path.with_suffix(".html"))])
     assert cli.main(["report", str(path), "--html", str(tmp_path / "page.html")]) == 0
 
 
