@@ -27,8 +27,8 @@ def reference_of(data: Result, case: Result, chosen: str | None) -> str | None:
     medians = {name: median(found.values()) for name, found in figures.items() if found}
     if not medians:
         return None
-    choose = min if case["mode"] == "latency" else max
-    return choose(medians, key=lambda name: medians[name])
+    best, *_ = sorted(medians, key=lambda name: medians[name], reverse=case["mode"] != "latency")
+    return str(best)
 
 
 def series_between(data: Result, case: Result, peer: str, reference: str, noise: list[dict[int, float]]) -> Series:
