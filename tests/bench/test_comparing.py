@@ -232,3 +232,13 @@ def test_a_commit_that_does_not_import_is_a_clear_error(tmp_path: Path) -> None:
         tree = space.unpack("new", resolve(str(tmp_path / "tree")))
         with pytest.raises(TreeError, match="new: `import transport` fails"):
             building.build(tree, [], space, said.append)
+
+
+@pytest.mark.slow
+def test_a_checkout_against_itself_counts_repetitions(capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main(["aa", "--peers", "tcp", "--modes", "latency", "--repetitions", "2", "--rounds", "2", "--turns",
+                       "1", "--seconds", "0.01"])  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert status == 1, "two blocks tell nothing, and that is no success"
+    assert "too few rounds" in lines[0]
+    assert lines[-1] == "0 of 2 repetitions: no difference shown"
