@@ -109,7 +109,7 @@ AXES = (
     Axis("burst", "mean length of a burst, ms", on_link("burst_ms"), ("link.burst_ms",), "{:g} ms".format),
     Axis("reorder", "packets overtaken, %", on_link("reorder", 100), ("link.reorder", "link.reorder_ms"),
          "{:g} %".format),
-    Axis("narrow", "rate of the link, Mbit/s", on_link("rate_mbit"), ("link.rate_mbit", "link.queue_bytes"),
+    Axis("link rate", "rate of the link, Mbit/s", on_link("rate_mbit"), ("link.rate_mbit", "link.queue_bytes"),
          "{:g} Mbit/s".format, by_queue, log=True),
     Axis("hole", "nothing passes for so many seconds", on_link("hole_s"), ("link.hole_s",), "{:g} s".format),
     Axis("payload", "payload, bytes", lambda case: case["payload"], ("payload",), lambda value: bytes_text(int(value)),
@@ -132,6 +132,8 @@ def common_title(case: Case, axis: Axis) -> str:
     """What the cases of a family have in common, for people."""
     if not case.get("rate"):
         return str(case["title"])
+    if case.get("trace"):
+        return str(case["title"]).partition(";")[0]
     parts = [] if axis.name == "payload" else [bytes_text(case["payload"])]
     poisson = ", Poisson arrivals" if case.get("arrival") == "poisson" else ""
     if axis.name == "connections":
@@ -153,7 +155,7 @@ def applies(axis: Axis, case: Case) -> bool:
     """Whether a case can lie on an axis at all: what a link does varies on links alone, and so on."""
     if not case.get("rate"):
         return False
-    if axis.name == "narrow":
+    if axis.name == "link rate":
         return bool(link_of(case).rate_mbit)
     return bool(case.get("link")) if axis.fields[0].startswith("link.") else True
 

@@ -154,8 +154,17 @@ def cell_of(case: dict[str, Any], peer: dict[str, Any], rounds: list[Result]) ->
     return cell
 
 
+def payload_mean(case: Result) -> float:
+    """Bytes of a message, where sizes differ on average."""
+    trace = case.get("trace")
+    return float(trace["bytes"] / trace["messages"] if trace else case["payload"])
+
+
 def messages_planned(case: Result, config: Result) -> float:
     """How many messages an open loop plans, those before and behind the measured stretch included; see `schedule`."""
+    trace = case.get("trace")
+    if trace:  # played once it has its own length, repeated it has the wanted one; the tail of a cut is left out
+        return float(case["rate"] * case["connections"] * trace["length_s"] if trace["loop"] else trace["messages"])
     seconds = config["warmup"] + (case.get("seconds") or config["seconds"])
     return float(case["rate"] * case["connections"] * (seconds + min(TAIL_S_MAX, TAIL_MESSAGES / case["rate"])))
 

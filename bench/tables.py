@@ -209,7 +209,8 @@ def trouble(cells: dict[str, list[Cell]]) -> list[str]:
             for item in cell.failed:
                 where = notes.setdefault((cell.peer["id"], item["status"]), [])
                 where.append(f"{cell.case['title']}: {str(item['why']).splitlines()[0]}")
-    return [f"  {peer}: {len(where)} rounds {status}; the first: {where[0]}" for (peer, status), where in notes.items()]
+    return [f"  {peer}: {rounds_text(len(where))} {status}; the first: {where[0]}"
+            for (peer, status), where in notes.items()]  # fmt: skip
 
 
 def open_text(data: dict[str, Any], cells: dict[str, list[Cell]]) -> list[str]:
@@ -265,7 +266,8 @@ def case_text(data: dict[str, Any], case: dict[str, Any], cells: list[Cell]) -> 
     """A case's heading, table and footnotes."""
     config = data["config"]
     rounds = max(len(cell.rounds) + len(cell.failed) for cell in cells)
-    heading = f"{case['title']}: {placement_text(data, case)}, {rounds} rounds x {config['seconds']:g} s"
+    seconds = case.get("seconds") or config["seconds"]
+    heading = f"{case['title']}: {placement_text(data, case)}, {rounds_text(rounds)} x {seconds:g} s"
     return "\n".join([wrapped(heading), "", table(*case_rows(cells)), *map(wrapped, footnotes(cells))])
 
 
@@ -283,8 +285,13 @@ def footnotes(cells: list[Cell]) -> list[str]:
         if cell.failed:
             why = str(cell.failed[0]["why"]).splitlines()[0]
             word = str(cell.failed[0]["status"]) + "ED" * (cell.failed[0]["status"] == "FAIL")
-            notes.append(f"  ! {cell.peer['title']}: {len(cell.failed)} rounds {word}: {why}")
+            notes.append(f"  ! {cell.peer['title']}: {rounds_text(len(cell.failed))} {word}: {why}")
     return notes
+
+
+def rounds_text(count: int) -> str:
+    """1 -> "1 round", 2 -> "2 rounds"."""
+    return f"{count} round{'' if count == 1 else 's'}"
 
 
 def quiet_text(cell: Cell, value: float) -> str:

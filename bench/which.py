@@ -121,7 +121,7 @@ def gaps(question: Question, case: dict[str, Any]) -> dict[str, tuple[float, flo
 
 def is_near(question: Question, case: dict[str, Any]) -> bool:
     """Whether a cell may answer the question at all."""
-    if (question.link is None) != (not case.get("link")) or not case.get("rate"):
+    if (question.link is None) != (not case.get("link")) or not case.get("rate") or case.get("trace"):
         return False
     return all(gap <= NEAR.get(name, NEAR_ELSE) * 1.0001 for name, (gap, _, _) in gaps(question, case).items())
 
@@ -204,7 +204,7 @@ def newness(source: Source) -> float:
 
 def offered(question: Question, sources: list[Source]) -> str:
     """What could be asked, shortly, the nearest first."""
-    cases = [case for source in sources for case in source.cases if case.get("rate")]
+    cases = [case for source in sources for case in source.cases if case.get("rate") and not case.get("trace")]
     if not cases:
         return "no open loop at all"
     cases.sort(key=lambda case: ((question.link is None) != (not case.get("link")), distance(question, case)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.ranking import LEVEL, Standing, p99, ranked, standing
 from bench.series import Family, tabled
-from bench.summary import ANY_ORDER, IN_ORDER, MAY_LOSE, Cell
+from bench.summary import ANY_ORDER, IN_ORDER, MAY_LOSE, Cell, payload_mean
 from bench.tables import milliseconds, ratio_text
 
 Cells = dict[str, list[Cell]]
@@ -159,7 +159,7 @@ def cost_rows(family: Family, cells: Cells) -> list[tuple[Cell, list[str]]]:
     for found in groups.values():
         wires = [cell.wire_bytes for cell in found if cell.wire_bytes is not None]
         packets = [cell.wire_packets for cell in found if cell.wire_packets is not None]
-        shares = [100 * cell.case["payload"] / cell.wire_bytes for cell in found if cell.wire_bytes]
+        shares = [100 * payload_mean(cell.case) / cell.wire_bytes for cell in found if cell.wire_bytes]
         rows.append((found[0], [
             found[0].peer["title"], found[0].guarantee,
             span([cell.cpu_ns / 1000 for cell in found], 0), span(wires, 0), span(packets, 2),

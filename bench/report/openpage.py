@@ -61,7 +61,7 @@ def summary_section(data: dict[str, Any], cases: list[Case], cells: Cells) -> st
     rows = findings.higher_rows(cases, cells)
     if rows:
         parts.append("<h3>Where ours loses</h3>")
-        parts.append(html_table(findings.HIGHER_HEAD, rows[:LOST_ROWS_MAX], ["none"] * min(len(rows), LOST_ROWS_MAX)))
+        parts.append(html_table(findings.HIGHER_HEAD, rows[:LOST_ROWS_MAX], ["wraps"] * min(len(rows), LOST_ROWS_MAX)))
         if len(rows) > LOST_ROWS_MAX:
             parts.append(f"<p>And {findings.counted(len(rows) - LOST_ROWS_MAX, 'cell')} more, in the tables below.</p>")
     return "".join([*parts, "</section>"])
@@ -255,11 +255,16 @@ def costs_table(family: Family, cells: Cells) -> str:
     if not rows:
         return ""
     note = (
-        "Ranges over the cells above. cpu: both processes, per message, the sender's waiting in a loop for the planned "
-        "time included. On the wire: both directions with IP headers, answers, repeats and what the link lost, "
-        "divided by the messages of the whole plan."
+        "Ranges over the cells above. cpu: both processes, per message; the sender's waiting in a loop for the planned "
+        "time is in it. "
     )
-    table = html_table(findings.COSTS_HEAD, [row for _, row in rows], [cell.peer["kind"] for cell, _ in rows])
+    if rows[0][0].wire_bytes is not None:
+        note += (
+            "On the wire: both directions with IP headers, answers, repeats and what the link lost, divided by the "
+            "messages of the whole plan."
+        )
+    head, texts = without_empty(findings.COSTS_HEAD, [row for _, row in rows])
+    table = html_table(head, texts, [cell.peer["kind"] for cell, _ in rows])
     return f"<figure>{table}<figcaption>{escape(note)}</figcaption></figure>"
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from bench import ranking, series, tables
-from bench.cases import POISSON, Case, open_loop
+from bench.cases import POISSON, Case, open_loop, replay
 from bench.link.model import Link
-from bench.summary import ANY_ORDER, IN_ORDER, MAY_LOSE, Cell, summarize
+from bench.summary import ANY_ORDER, IN_ORDER, MAY_LOSE, Cell, messages_planned, payload_mean, summarize
 from bench.sweeps import SWEEPS, grid, rates
+from bench.trace.model import Recorded
 from tests.bench import results
 
 POINT = Link(delay_ms=25.0, loss=0.01)
@@ -39,7 +40,7 @@ def test_every_series_of_the_command_line_is_found_whole(name: str) -> None:
     families = found(cases)
     best = max(families, key=lambda family: len(family.cases))
     assert {case["id"] for case in best.cases} == {case.id for case in cases}, [one.axis.name for one in families]
-    expected = {"poisson": "rate", "link-payload": "payload"}.get(name, name)
+    expected = {"poisson": "rate", "link-payload": "payload", "narrow": "link rate"}.get(name, name)
     assert best.axis.name == expected
     assert len(series.tabled([case.as_dict() | {"peers": []} for case in cases])) == 1
 
@@ -74,7 +75,7 @@ def test_a_field_that_is_not_known_here_keeps_cases_apart() -> None:
 
 
 def test_queues_of_narrow_links_are_panels() -> None:
-    (family,) = [one for one in found(SWEEPS["narrow"].cases()) if one.axis.name == "narrow"]
+    (family,) = [one for one in found(SWEEPS["narrow"].cases()) if one.axis.name == "link rate"]
     assert [name for name, _ in family.panels] == [f"queue of {share} bandwidth-delay products" for share in
                                                    ("0.5", "1", "4")]  # fmt: skip
 
@@ -150,3 +151,15 @@ def test_share_within_a_deadline_counts_what_was_lost_as_late() -> None:
     assert cell.share_within(100e6) == pytest.approx(0.9)
     assert cell.within == pytest.approx(0.9)
     assert cell.share_within(1e6) == 0
+
+
+@pytest.mark.parametrize(("loop", "planned"), [(False, 600.0), (True, 2000.0)])
+def test_recorded_traffic_is_counted_by_its_own_length(loop: bool, planned: float) -> None:
+    trace = Recorded("calls.jsonl", "0" * 64, 600, 180_000, 16, 1400, 2, 3.0, length_s=10.0 if loop else 3.0, loop=loop)
+    case = replay(trace, POINT)
+    assert messages_planned(case.as_dict(), {"warmup": 1.0, "seconds": 3.0}) == pytest.approx(planned)
+    assert payload_mean(case.as_dict()) == 300
+    cases = [replay(trace, replace(POINT, loss=loss)) for loss in (0.0, 0.02)]
+    (family,) = found(cases)
+    assert family.axis.name == "loss"
+    assert family.title.startswith("recorded traffic calls.jsonl")
