@@ -6,7 +6,7 @@ apart without colour. It must never leave out a peer: one without a figure has i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.report.svg import DASHES, FAINT, INK, OURS, SOFT, Canvas, Scale, number_text, spread_labels
 
@@ -111,6 +111,15 @@ class Frame:
     bottom: float
 
 
+def of_panel(axes: Axes, panel: Panel) -> Axes:
+    """The axes of one panel: values that stand side by side are only those that it has."""
+    if axes.log:
+        return axes
+    there = {x for line in panel.lines for x in [*(x for x, _ in line.points), *line.broken, *line.invalid]}
+    kept = [at for at, value in enumerate(axes.across) if value in there]
+    return replace(axes, across=[axes.across[at] for at in kept], texts=[axes.texts[at] for at in kept])
+
+
 def across_scale(axes: Axes, frame: Frame) -> dict[float, float]:
     """X of each value."""
     inner = 14.0
@@ -126,6 +135,7 @@ def draw_panel(
     canvas: Canvas, panel: Panel, frame: Frame, axes: Axes, look: dict[str, Look], values: list[float]
 ) -> None:
     """Frame, ticks, lines, the band of crosses, names."""
+    axes = of_panel(axes, panel)
     where = across_scale(axes, frame)
     canvas.label(frame.left, frame.top - BAND - 20, panel.title, 13, "start", INK, "600")
     canvas.label((frame.left + frame.right) / 2, frame.bottom + 34, axes.x_label, 11.5, "middle", SOFT)

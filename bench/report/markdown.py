@@ -134,6 +134,14 @@ def markdown(data: dict[str, Any]) -> str:
             parts.append(f"**Throughput, one way, messages received** ({placement_text(data, groups[0][0])}, {run})")
             parts.append(throughput_markdown(groups))
     parts += open_markdown(data, summary)
+    for seen in data["probes"].values():
+        if "table" in seen:
+            table = seen["table"]
+            parts += [
+                f"**{table['title']}**",
+                rows_to_markdown(table["head"], table["rows"]),
+                *filter(None, [table["note"]]),
+            ]
     if data["bars"]:
         parts.append(rows_to_markdown(BARS_HEAD, [bar_row(bar) for bar in data["bars"]]))
     commit = data["tool"]["commit"]

@@ -31,6 +31,7 @@ from bench.tables import (
 
 Case = dict[str, Any]
 LOST_ROWS_MAX = 12  # of the summary; the others are in the tables below
+BEST_MAX = 3  # so many tables of the best are shown unfolded
 OPEN_MAX = 3  # so many cells are shown unfolded
 PERCENTILES = {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9", "p9999": "p99.99"}
 CELL_HEAD = ["one way, ms", *PERCENTILES.values(), "max", "<=100 ms %", "lost %", "wire B", "packets", "cpu us",
@@ -44,16 +45,19 @@ def summary_section(data: dict[str, Any], cases: list[Case], cells: Cells) -> st
     """What was asked and what came out."""
     parts = ["<section><h2>What was found</h2>"]
     parts.append(f"<p>{escape(findings.asked(data, cases, cells))}</p>")
-    varied = findings.varied(cases)
-    if varied:
-        parts += ["<p>What varies:</p><ul>", *(f"<li>{escape(text)}</li>" for text in varied), "</ul>"]
     parts += [
         "<h3>In words</h3><ul>",
         *(f"<li>{escape(text)}</li>" for text in findings.sentences(cases, cells)),
         "</ul>",
     ]
-    parts += [best_table(family, cells) for family in tabled(cases) if findings.standings(family.cases, cells)]
-    if findings.standings(cases, cells):
+    varied = findings.varied(cases)
+    if varied:
+        unfold = " open" if len(varied) <= BEST_MAX else ""
+        items = "".join(f"<li>{escape(text)}</li>" for text in varied)
+        parts.append(f'<details class="cell"{unfold}><summary>What varies</summary><ul>{items}</ul></details>')
+    found = [family for family in tabled(cases) if findings.standings(family.cases, cells)]
+    parts += [best_table(family, cells) for family in found[:BEST_MAX]]
+    if found:
         parts.append(
             f"<p>Ours in bold. Level: within {findings.LEVEL_TEXT} of the lowest. Floors are not ranked, and nobody is "
             "who failed a round there.</p>"
@@ -64,11 +68,16 @@ def summary_section(data: dict[str, Any], cases: list[Case], cells: Cells) -> st
         parts.append(html_table(findings.HIGHER_HEAD, rows[:LOST_ROWS_MAX], ["wraps"] * min(len(rows), LOST_ROWS_MAX)))
         if len(rows) > LOST_ROWS_MAX:
             parts.append(f"<p>And {findings.counted(len(rows) - LOST_ROWS_MAX, 'cell')} more, in the tables below.</p>")
+    rest = [best_table(family, cells) for family in found[BEST_MAX:]]
+    if rest:
+        parts.append(
+            f'<details class="cell"><summary>Lowest p99 in {len(rest)} other series</summary>{"".join(rest)}</details>'
+        )
     return "".join([*parts, "</section>"])
 
 
 def best_table(family: Family, cells: Cells) -> str:
-    """Who is best where: panels as rows, values as columns, or the other way round for a single panel."""
+    """Who is best where: panels as rows, values as columns."""
     head = "".join(f"<th>{escape(family.axis.short(value))}</th>" for value in family.values)
     rows = []
     for name, points in family.panels:

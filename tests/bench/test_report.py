@@ -15,7 +15,7 @@ import pytest
 from bench import bars, report, tables
 from bench.cases import open_loop
 from bench.link.model import Link
-from bench.report import plots, svg
+from bench.report import lines, plots, svg
 from bench.summary import summarize
 from tests.bench import results
 
@@ -244,6 +244,13 @@ def test_a_file_fills_the_block_of_its_command(
         report.rewrite_readme(readme, opened)
 
 
+def test_markdown_has_the_tables_of_probes(data: dict[str, Any]) -> None:
+    data["probes"] = {
+        "x": {"table": {"title": "What was seen", "head": ["a", "b"], "rows": [["1", "2|3"]], "note": "So."}}
+    }
+    assert "**What was seen**\n\n| a | b |\n| --- | ---: |\n| 1 | 2\\|3 |\n\nSo." in report.markdown(data)
+
+
 def section(page: str, title: str) -> str:
     return next(part for part in page.split("<section>") if f"<h2>{title}</h2>" in part)
 
@@ -296,6 +303,27 @@ def test_a_peer_that_broke_has_its_cross(opened: dict[str, Any]) -> None:
     crosses = [one for one in curve.iter("{http://www.w3.org/2000/svg}polygon")
                if one.attrib["fill"] == "none" and len(one.attrib["points"].split()) == 6]  # fmt: skip
     assert len(crosses) == 2, "tcp at the highest rate, in the panels of p50 and p99"
+
+
+def test_too_many_lines_stay_but_have_no_names() -> None:
+    names = [f"peer{number:02}" for number in range(lines.NAMES_MAX + 5)]
+    look = lines.looks([{"id": name, "kind": "library"} for name in names])
+    panel = lines.Panel("", [lines.Line(name, [(0.0, 1.0 + at), (1.0, 2.0 + at)]) for at, name in enumerate(names)])
+    picture = lines.line_panels([panel], lines.Axes([0.0, 1.0], ["0", "1"], False, "x", "y"), look, "many")
+    assert picture.count("<polyline") == len(names)
+    assert [name for name in names if f">{name}</text>" in picture] == names[: lines.NAMES_MAX]
+
+
+def test_a_panel_has_only_the_values_it_was_measured_at() -> None:
+    axes = lines.Axes([0.0, 1.0, 5.0, 30.0], ["0", "1", "5", "30"], False, "loss", "ms")
+    panel = lines.Panel("", [lines.Line("a", [(0.0, 1.0)], broken=[5.0]), lines.Line("b", invalid=[1.0])])
+    assert lines.of_panel(axes, panel).texts == ["0", "1", "5"]
+    assert lines.of_panel(replace(axes, log=True), panel).texts == axes.texts
+
+
+def test_peers_look_different() -> None:
+    peers = [{"id": str(number), "kind": "ours" if number % 3 == 0 else "library"} for number in range(20)]
+    assert len(set(lines.looks(peers).values())) == 20
 
 
 def test_percentiles_without_samples_are_dashes(opened: dict[str, Any]) -> None:
