@@ -548,7 +548,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.platform != "linux":
         print("bench: pins processes and reads /proc, so it needs Linux", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:
@@ -558,3 +558,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as error:  # fmt: skip
         print(f"bench: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)

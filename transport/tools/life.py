@@ -32,21 +32,23 @@ class Stop:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._wished = asyncio.Event()
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Stop:
         for number in SIGNALS:
+            before = signal.getsignal(number)
             try:
                 self._loop.add_signal_handler(number, self.wish)
             except (NotImplementedError, RuntimeError, ValueError):
                 break
+            self._before[number] = before
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in SIGNALS:
-            try:
-                self._loop.remove_signal_handler(number)
-            except (NotImplementedError, RuntimeError, ValueError):
-                break
+        for number, before in self._before.items():
+            self._loop.remove_signal_handler(number)
+            if before is not None:  # one that Python did not set
+                signal.signal(number, before)
 
     def wish(self) -> None:
         """Asks for the end; asked again, cancels whatever is still under way."""
