@@ -131,7 +131,7 @@ async def test_a_flood_without_bound_has_one(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(limits, "PING_FLOOD_S", 0.1)
     async with running("echo", "tcp://127.0.0.1:0") as (_, url):
         _, summary, _ = await ran("ping", url, "-f", "--every", "20ms")
-    assert 0.1 <= summary["seconds"] < 5
+    assert 0.09 <= summary["seconds"] < 5  # uvloop's timers are rounded to milliseconds, down too
 
 
 @pytest.mark.slow
