@@ -37,6 +37,7 @@ class Request:
         fit: take fewer rounds, never less than `rounds_min`, where the estimate is over the budget.
         resume: a result file of the same request that was broken off, to be gone on with; it is also where the rounds
             are kept while the run goes on, a block at a time.
+        lanes: rounds over emulated links at a time, see `Plan`.
         traces: by their sha256, those of the cases that play recorded traffic.
     """
 
@@ -51,6 +52,7 @@ class Request:
     fit: bool = False
     rounds_min: int = ROUNDS_MIN
     resume: Path | None = None
+    lanes: int = 1
     traces: Mapping[str, Trace] = field(default_factory=dict)
 
 
@@ -93,6 +95,7 @@ class Campaign:
         """What will be run, fitted to the budget where the request allows it."""
         request = self.request
         plan = Plan(self.available(), request.rounds, request.seconds, request.warmup, request.seed, request.budget_s)
+        plan.lanes = request.lanes
         plan.traces = request.traces
         while request.fit and plan.budget_s and plan.rounds > request.rounds_min and plan.estimate_s > plan.budget_s:
             plan.rounds -= 1
@@ -131,13 +134,15 @@ class Campaign:
             return
         old = schema.load(path)
         config, request = old["config"], self.request
-        same = (config["seconds"], config["warmup"], config["seed"]) == (request.seconds, request.warmup, request.seed)
+        same = (config["seconds"], config["warmup"], config["seed"], config.get("lanes", 1)) == (
+            request.seconds, request.warmup, request.seed, request.lanes
+        )  # fmt: skip
         wanted = {case.id: case.as_dict() for case, _ in request.work}
         for case in old["cases"]:
             found = {name: value for name, value in case.items() if name != "peers"}
             same = same and found == wanted.get(case["id"])
         if not same:
-            raise schema.SchemaError(f"{path.name} is of another request: other cases, seconds or seed")
+            raise schema.SchemaError(f"{path.name} is of another request: other cases, seconds, seed or lanes")
         self.rounds = old["rounds"]
 
     def result(self) -> dict[str, Any]:
@@ -160,6 +165,7 @@ class Campaign:
                 "seconds": request.seconds,
                 "warmup": request.warmup,
                 "seed": request.seed,
+                "lanes": request.lanes,
             },
             "peers": [peer.describe() for name, peer in known.items() if name in names],
             "missing": self.missing_entries(),

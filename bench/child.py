@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 ROOT = Path(__file__).resolve().parent.parent
 READ_BYTES = 1 << 16
@@ -32,7 +32,12 @@ class Child:
         label: "client", "server" or "both", for error texts.
         module: what to run with `python -m`.
         tree: the folder to import from, this checkout's by default.
+
+    Attributes:
+        alive: every one of this process that has not ended; whoever is interrupted ends those of other threads by it.
     """
+
+    alive: ClassVar[set[Child]] = set()
 
     def __init__(self, label: str, module: str = "bench.worker", tree: Path = ROOT) -> None:
         self.label = label
@@ -57,6 +62,7 @@ class Child:
         self._selector.register(self._output, selectors.EVENT_READ)
         self._rest = b""
         self.pid = self._process.pid
+        Child.alive.add(self)
 
     def tell(self, message: dict[str, Any]) -> None:
         """Sends one line; a child that is gone is found out by the next `hear`."""
@@ -95,9 +101,14 @@ class Child:
         lines = self._errors.read().decode(errors="replace").strip().splitlines()[-STDERR_LINES:]
         return "".join(f"\n  | {line}" for line in lines)
 
+    def kill(self) -> None:
+        """Kills it; who waits to hear something fails. Safe from another thread."""
+        Child.alive.discard(self)
+        self._process.kill()
+
     def end(self) -> None:
         """Kills and reaps it; idempotent."""
-        self._process.kill()
+        self.kill()
         self._process.wait()
         self._selector.close()
         self._errors.close()

@@ -272,7 +272,7 @@ def run_open(options: argparse.Namespace) -> int:
     budget_s = options.budget and options.budget * (60 if many else 1)
     request = request_of(
         options, cli_open.work_of(options), budget_s=budget_s, fit=many, rounds_min=1,
-        resume=options.json if options.resume else None,
+        resume=options.json if options.resume else None, lanes=options.lanes,
     )  # fmt: skip
     return measure(options, request)
 

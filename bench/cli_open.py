@@ -21,6 +21,7 @@ from bench.sweeps import CONNECTIONS, LOSSES, OVER_LINK, OVER_LOOPBACK, RATE, RT
 MakeCommand = Callable[[str, str, int, float, float], argparse.ArgumentParser]
 Work = list[tuple[Case, list[str]]]
 Probe = Callable[[Callable[[str], None]], Any]
+LANES_MAX = 4
 NAMES = ("rate", "loss", "sweep", "all", "bulk")
 BULK_MBIT = 50.0  # some 4,300 packets a second each way, which the emulator is proved for
 
@@ -50,6 +51,10 @@ def add(command: MakeCommand) -> None:
         sub.add_argument(
             "--resume", action="store_true",
             help="go on with the file given by --json, which is also written after each block",
+        )  # fmt: skip
+        sub.add_argument(
+            "--lanes", type=int, choices=range(1, LANES_MAX + 1), default=1,
+            help="rounds over emulated links at a time, each over one of its own (default 1): they mostly wait",
         )  # fmt: skip
 
     rate = command("rate", "open loop over loopback: latency against offered rate", 5, 3.0, 1.0)

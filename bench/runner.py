@@ -7,17 +7,19 @@ never drop a round silently, and never work while a round is measured: it sleeps
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from bench.cases import EACH, FREE, LATENCY, OPEN, Case
-from bench.child import ChildFailed
+from bench.child import Child, ChildFailed
 from bench.job import SCHEDULE_FILE
 from bench.link import emulator
 from bench.openresult import Judged, open_result
@@ -67,6 +69,7 @@ class Plan:
         seed: of the order and of the messages.
         budget_s: no new block starts after so much time; None for no limit.
         traces: by their sha256, those of the cases that play recorded traffic.
+        lanes: rounds over emulated links that run at a time, each over a link of its own; 1 for anything else.
     """
 
     work: list[tuple[Case, list[Entry]]]
@@ -76,6 +79,7 @@ class Plan:
     seed: int
     budget_s: float | None = None
     traces: Mapping[str, Trace] = field(default_factory=dict)
+    lanes: int = 1
 
     @property
     def round_count(self) -> int:
@@ -85,7 +89,7 @@ class Plan:
     @property
     def estimate_s(self) -> float:
         """Roughly how long it takes."""
-        return self.rounds * sum(len(entries) * self.round_s(case) for case, entries in self.work)
+        return self.rounds * sum(self.block_s(case, len(entries)) for case, entries in self.work)
 
     def seconds_of(self, case: Case) -> float:
         """How long a round of `case` measures."""
@@ -100,6 +104,14 @@ class Plan:
     def round_s(self, case: Case) -> float:
         """Roughly how long a round of `case` takes."""
         return self.seconds_of(case) + self.warmup + (OPEN_OVERHEAD_S if case.mode == OPEN else OVERHEAD_S)
+
+    def lanes_of(self, case: Case) -> int:
+        """How many rounds of `case` run at a time."""
+        return self.lanes if case.link is not None else 1
+
+    def block_s(self, case: Case, count: int) -> float:
+        """Roughly how long `count` rounds of `case` take."""
+        return math.ceil(count / self.lanes_of(case)) * self.round_s(case)
 
     def blocks(self) -> Iterator[tuple[int, Case, list[Entry]]]:
         """(block number, case, its entries in the order to run). Cases come in random order within each pass."""
@@ -135,18 +147,42 @@ def run_plan(
         if plan.budget_s is not None and planned_s:
             spent = monotonic() - started
             pace = spent / planned_s
-            if spent + len(order) * plan.round_s(case) * pace > plan.budget_s:
+            if spent + plan.block_s(case, len(order)) * pace > plan.budget_s:
                 return f"time budget of {plan.budget_s:.0f} s reached after {len(rounds)} of {plan.round_count} rounds"
-        for position, entry in enumerate(order):
-            rounds.append(run_round(plan, case, entry, block, position))
-            report(rounds[-1], len(rounds), plan.round_count)
-            planned_s += plan.round_s(case)
+        for item in run_block(plan, case, order, block):
+            rounds.append(item)
+            report(item, len(rounds), plan.round_count)
+        planned_s += plan.block_s(case, len(order))
         if keep is not None and order:
             keep()
     return None
 
 
-def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -> dict[str, Any]:
+def run_block(plan: Plan, case: Case, order: list[Entry], block: int) -> Iterator[dict[str, Any]]:
+    """The rounds of a block as they end, in so many lanes as the plan has for this case.
+
+    Lanes begin at different places of the cores, so that no core has all the clients.
+    """
+    lanes = plan.lanes_of(case)
+    if lanes == 1:
+        yield from (run_round(plan, case, entry, block, position) for position, entry in enumerate(order))
+        return
+    with ThreadPoolExecutor(lanes) as pool:
+        waiting = [
+            pool.submit(run_round, plan, case, entry, block, position, position % lanes)
+            for position, entry in enumerate(order)
+        ]
+        try:
+            for ended in as_completed(waiting):
+                yield ended.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(Child.alive):
+                child.kill()  # or the pool would wait for the rounds that are under way
+            raise
+
+
+def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int, lane: int = 0) -> dict[str, Any]:
     """One round, never raises for what a peer did."""
     began = monotonic()
     result: dict[str, Any] = {
@@ -158,6 +194,8 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -
         "why": None,
     }
     placement = place(case)
+    if lane % 2:
+        placement = Placement(placement.server, placement.client)
     result["placement"] = {"client": sorted(placement.client), "server": sorted(placement.server)}
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:

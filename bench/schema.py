@@ -238,7 +238,13 @@ SCHEMA: dict[str, Any] = {
         "config": {
             "type": "object",
             "required": ["rounds", "seconds", "warmup", "seed"],
-            "properties": {"rounds": _COUNT, "seconds": _NUMBER, "warmup": _NUMBER, "seed": {"type": "integer"}},
+            "properties": {
+                "rounds": _COUNT,
+                "seconds": _NUMBER,
+                "warmup": _NUMBER,
+                "seed": {"type": "integer"},
+                "lanes": _COUNT,
+            },
         },
         "peers": {"type": "array", "items": _PEER},
         "missing": {

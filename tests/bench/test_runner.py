@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 
 from bench import pair, runner
-from bench.cases import EACH, FREE, SAME, Case, latency, throughput
+from bench.cases import EACH, FREE, SAME, Case, latency, open_loop, throughput
 from bench.child import Child, ChildFailed
+from bench.link.model import Link
 from bench.peers import all_peers
 from bench.runner import Entry, Plan, run_plan
 from tests.bench.broken_peers import PEERS as BROKEN
@@ -197,3 +199,56 @@ def test_workers_die_with_their_parent() -> None:
         assert gone, "the worker outlived its parent"
     finally:
         os.close(descriptor)
+
+
+def test_rounds_over_links_run_in_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time, their cores exchanged; over loopback one after the other."""
+    together = threading.Barrier(2)
+    seen: list[tuple[int, int]] = []
+
+    def fake(plan: Plan, case: Case, entry: Entry, block: int, position: int, lane: int = 0) -> dict[str, Any]:
+        if case.link is not None:
+            together.wait(10)  # breaks unless another round is under way
+        seen.append((position, lane))
+        return {"status": "OK", "order": position}
+
+    monkeypatch.setattr(runner, "run_round", fake)
+    entries = [Entry(str(number), all_peers()["tcp"]) for number in range(4)]
+    over_link = open_loop(64, 100, link=Link(delay_ms=10))
+    plan = Plan([(over_link, entries), (latency(64), entries)], **SHORT, lanes=2)
+    rounds: list[dict[str, Any]] = []
+    assert run_plan(plan, rounds, lambda *_: None) is None
+    assert sorted(item["order"] for item in rounds) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(seen) == [(0, 0), (0, 0), (1, 0), (1, 1), (2, 0), (2, 0), (3, 0), (3, 1)]
+    assert plan.block_s(over_link, 3) == 2 * plan.round_s(over_link)
+    assert plan.block_s(latency(64), 3) == 3 * plan.round_s(latency(64))
+
+
+def test_a_break_ends_the_rounds_of_all_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of the others are killed, so that nobody waits for their deadlines."""
+    started = threading.Barrier(2)
+
+    def fake(plan: Plan, case: Case, entry: Entry, block: int, position: int, lane: int = 0) -> dict[str, Any]:
+        if position > 1:
+            raise AssertionError("a round began after the break")
+        if position == 1:
+            started.wait(10)
+            return {"status": "OK"}
+        with Child("waiting") as child:
+            started.wait(10)
+            with pytest.raises(ChildFailed, match="ended with status -9"):
+                child.hear("anything", monotonic() + 15)
+        return {"status": "FAIL"}
+
+    monkeypatch.setattr(runner, "run_round", fake)
+    entries = [Entry(str(number), all_peers()["tcp"]) for number in range(2)]
+    plan = Plan([(open_loop(64, 100, link=Link(delay_ms=10)), entries)], **SHORT, lanes=2)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    began = monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(plan, [], interrupt)
+    assert monotonic() - began < 10
+    assert not processes()

@@ -93,6 +93,6 @@ def test_a_run_that_was_broken_off_is_gone_on_with(tmp_path: Path, capsys: pytes
     }
     capsys.readouterr()
     assert cli.main([*words, "--rounds", "2", "--seed", "9"]) == 2
-    assert capsys.readouterr().err == "bench: rate.json is of another request: other cases, seconds or seed\n"
+    assert capsys.readouterr().err == "bench: rate.json is of another request: other cases, seconds, seed or lanes\n"
     data = json.loads(path.read_text())
     assert len(data["rounds"]) == 8
