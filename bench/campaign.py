@@ -68,7 +68,7 @@ class Campaign:
     _began: float = field(default_factory=monotonic)
     _git: dict[str, Any] = field(default_factory=git_state)
     _environment: dict[str, Any] = field(default_factory=environment)
-    _peers: dict[str, Peer] = field(default_factory=all_peers)  # now: after hours the tree may be another
+    _peers: dict[str, Peer] = field(default_factory=lambda: all_peers())  # noqa: PLW0108  (looked up when made)
 
     def available(self) -> list[tuple[Case, list[Entry]]]:
         """The work that can be done here; peers that are not installed go to `missing`."""

@@ -7,6 +7,7 @@ kept).
 from __future__ import annotations
 
 import argparse
+import functools
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -68,41 +69,44 @@ QUICK_THROUGHPUT = (
 QUICK_BUDGET_S = 175.0  # a test sees to it that all rounds fit, with time to spare
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and options."""
-    top = argparse.ArgumentParser(prog="python -m bench", description="Compares message transports on real sockets.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def new_command(
+    commands: Any, name: str, text: str, rounds: int, seconds: float, warmup: float
+) -> argparse.ArgumentParser:
+    """A command with what all that measure have in common."""
+    sub: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    sub.add_argument("--rounds", type=positive_int, default=rounds, help=f"blocks of each case (default {rounds})")
+    sub.add_argument("--seconds", type=positive, default=seconds, help=f"measured in a round (default {seconds:g})")
+    sub.add_argument("--warmup", type=positive, default=warmup, help=f"seconds before that (default {warmup:g})")
+    sub.add_argument("--seed", type=int, default=SEED, help="of the order and of the messages")
+    unit, word = ("MINUTES", "minutes") if name == "all" else ("S", "seconds")
+    sub.add_argument("--budget", type=positive, metavar=unit, help=f"{word} after which no new block is begun")
+    sub.add_argument(
+        "--json", type=Path, metavar="FILE", help="result file (default bench/results/<time>-<command>.json)"
+    )
+    sub.add_argument("--no-html", action="store_true", help="write no HTML report beside it")
+    return sub
 
-    def command(name: str, text: str, rounds: int, seconds: float, warmup: float) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--rounds", type=positive_int, default=rounds, help=f"blocks of each case (default {rounds})")
-        sub.add_argument("--seconds", type=positive, default=seconds, help=f"measured in a round (default {seconds:g})")
-        sub.add_argument("--warmup", type=positive, default=warmup, help=f"seconds before that (default {warmup:g})")
-        sub.add_argument("--seed", type=int, default=SEED, help="of the order and of the messages")
-        unit, word = ("MINUTES", "minutes") if name == "all" else ("S", "seconds")
-        sub.add_argument("--budget", type=positive, metavar=unit, help=f"{word} after which no new block is begun")
-        sub.add_argument(
-            "--json", type=Path, metavar="FILE", help="result file (default bench/results/<time>-<command>.json)"
-        )
-        sub.add_argument("--no-html", action="store_true", help="write no HTML report beside it")
-        return sub
 
-    def side_by_side(sub: argparse.ArgumentParser, payload: str, placement: str) -> None:
-        sub.add_argument("--peers", default=None, help="names, separated by commas; a trailing * matches")
-        sub.add_argument(
-            "--payload",
-            type=payload_list,
-            default=payload_list(payload),
-            metavar="BYTES",
-            help=f"sizes, separated by commas (default {payload})",
-        )
-        sub.add_argument(
-            "--placement",
-            choices=("same", "each", "free"),
-            default=placement,
-            help=f"both ends on one core, one core each, or free (default {placement})",
-        )
+def side_by_side(sub: argparse.ArgumentParser, payload: str, placement: str) -> None:
+    """The options of commands that put peers side by side."""
+    sub.add_argument("--peers", default=None, help="names, separated by commas; a trailing * matches")
+    sub.add_argument(
+        "--payload",
+        type=payload_list,
+        default=payload_list(payload),
+        metavar="BYTES",
+        help=f"sizes, separated by commas (default {payload})",
+    )
+    sub.add_argument(
+        "--placement",
+        choices=("same", "each", "free"),
+        default=placement,
+        help=f"both ends on one core, one core each, or free (default {placement})",
+    )
 
+
+def add_closed(command: cli_open.MakeCommand) -> None:
+    """The commands of closed loops, of throughput and of bars."""
     quick = command("quick", "a first look, under three minutes (what `make bench` runs)", 5, 0.3, 0.1)
     quick.add_argument("--peers", default=None, help="names, separated by commas; a trailing * matches")
     quick.add_argument(
@@ -127,6 +131,14 @@ def parser() -> argparse.ArgumentParser:
     scenarios.add_argument(
         "--seeds", type=positive_int, default=SEEDS, help=f"runs of each figure (default {SEEDS}, as the bars ask)"
     )
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    top = argparse.ArgumentParser(prog="python -m bench", description="Compares message transports on real sockets.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    command = functools.partial(new_command, commands)
+    add_closed(command)
     cli_open.add(command)
     cli_trace.add(commands, SEED)
     virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
@@ -257,7 +269,7 @@ def run_replay(options: argparse.Namespace) -> int:
         options, [(work.case, work.peers)], rounds_min=1, resume=options.json if options.resume else None,
         traces={work.trace.facts.sha256: work.trace},
     )  # fmt: skip
-    return measure(options, request)
+    return measure(options, request, probes=cli_open.sharing_of(options))
 
 
 def run_codec(options: argparse.Namespace) -> int:

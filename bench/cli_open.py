@@ -8,8 +8,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from bench.cases import CONSTANT, POISSON, Case, open_loop
+from bench.cases import CONSTANT, POISSON, Case, open_loop, throughput
+from bench.flows import FLOWS, RIVALS
+from bench.flows import run as run_sharing
 from bench.link import emulator
 from bench.link.model import Link
 from bench.peers import select
@@ -17,7 +20,9 @@ from bench.sweeps import CONNECTIONS, LOSSES, OVER_LINK, OVER_LOOPBACK, RATE, RT
 
 MakeCommand = Callable[[str, str, int, float, float], argparse.ArgumentParser]
 Work = list[tuple[Case, list[str]]]
-NAMES = ("rate", "loss", "sweep", "all")
+Probe = Callable[[Callable[[str], None]], Any]
+NAMES = ("rate", "loss", "sweep", "all", "bulk")
+BULK_MBIT = 50.0  # some 4,300 packets a second each way, which the emulator is proved for
 
 
 class NoLink(KeyError):
@@ -65,7 +70,13 @@ def add(command: MakeCommand) -> None:
     sweep = command("sweep", "open-loop series in which one thing varies", 1, 30.0, 2.0)
     sweep.add_argument("names", nargs="+", metavar="NAME", help=", ".join(SWEEPS))
     every = command("all", "every series and the grid of losses, as many rounds as the budget allows", 20, 30.0, 2.0)
-    for sub in (rate, loss, sweep, every):
+    bulk = command("bulk", "goodput over an emulated link with loss, and two flows that share one", 3, 20.0, 3.0)
+    bulk.add_argument("--loss", type=numbers, default=[0.0, 1.0, 5.0], help="percent each way")
+    bulk.add_argument("--rtt", type=numbers, default=[50.0], help="ms")
+    bulk.add_argument("--rate-mbit", type=float, default=BULK_MBIT, help=f"of the link (default {BULK_MBIT:g})")
+    bulk.add_argument("--payload", type=sizes, default=[1024], metavar="BYTES")
+    bulk.add_argument("--no-sharing", action="store_true", help="leave out the flows that share a link")
+    for sub in (rate, loss, sweep, every, bulk):
         common(sub)
 
 
@@ -89,6 +100,13 @@ def work_of(options: argparse.Namespace) -> Work:
             losses = [percent / 100 for percent in options.loss]
             cases = grid(options.payload, options.rtt, losses, options.rate, options.connections)
         work = [(case, list(OVER_LINK)) for case in cases]
+    elif options.command == "bulk":
+        links = [
+            Link(delay_ms=rtt / 2, loss=percent / 100, rate_mbit=options.rate_mbit)
+            for rtt in options.rtt
+            for percent in options.loss
+        ]
+        work = [(throughput(size, link=link), list(FLOWS)) for size in options.payload for link in links]
     else:
         names = options.names if options.command == "sweep" else list(SWEEPS)
         unknown = [name for name in names if name not in SWEEPS]
@@ -108,3 +126,15 @@ def work_of(options: argparse.Namespace) -> Work:
         chosen = [peer.name for peer in select(options.peers.split(","))]
         work = [(case, chosen) for case, _ in work]
     return work
+
+
+def sharing_of(options: argparse.Namespace) -> list[tuple[str, int, Probe]]:
+    """The probe of `bulk`: every peer beside each rival, those that are installed."""
+    if options.command != "bulk" or options.no_sharing:
+        return []
+    names = [peer.name for peer in select((options.peers or ",".join(FLOWS)).split(",")) if peer.missing() is None]
+
+    def probe(tick: Callable[[str], None]) -> Any:
+        return run_sharing(tick, names, options.rounds, options.seconds, options.warmup, options.seed)
+
+    return [("sharing", len(names) * len(RIVALS) * options.rounds, probe)]

@@ -145,8 +145,8 @@ def prepare(options: argparse.Namespace) -> Work:
         raise BadTrace(f"a round would take {length:,.0f} s, {PLAYED_S_MAX:,.0f} at most: see --loop and --speed")
     facts = replace(trace.facts, speed=options.speed, length_s=round(length, 6), loop=options.loop is not None)
     if options.warmup is None:
-        options.warmup = round(min(WARMUP_S, WARMUP_SHARE * length), 6)
-    options.seconds = round(max(0.0, length - options.warmup), 6)
+        options.warmup = round(min(WARMUP_S, WARMUP_SHARE * length), 3)
+    options.seconds = round(max(0.0, length - options.warmup), 3)
     case = cases.replay(facts, link, options.placement)
     schedule = replay_schedule(case, trace, options.warmup)
     lines = [f"{case.title}: {len(schedule):,} messages a round, {schedule.last - schedule.first:,} of them count"]

@@ -108,6 +108,7 @@ _ROUND = {
         "tree": {"enum": ["old", "new", "floor"]},
         "pair": _COUNT,
         "turns": {"type": "array", "items": _NUMBER},
+        "turns_cpu": {"type": "array", "items": _NUMBER},
         "pressure_us": _NUMBER,
         "messages": _COUNT,
         "latency": _LATENCY,

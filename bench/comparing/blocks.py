@@ -191,6 +191,9 @@ class Block:
                 raise ChildFailed("receiver: nothing arrived in a turn")
             whole = [window for window in windows if window]
             one.result["turns"] = [window["per_second"] for window in whole]
+            one.result["turns_cpu"] = [
+                window["messages"] * 1e9 / turn["cpu_ns"] for window, turn in zip(whole, one.turns, strict=True)
+            ]
             seconds = sum(window["seconds"] for window in whole)
             messages = sum(window["messages"] for window in whole)
             size = sum(window["bytes_per_second"] * window["seconds"] for window in whole)

@@ -14,9 +14,9 @@ from typing import Any
 
 from bench import schema
 from bench.campaign import Campaign, Request
-from bench.cases import Case, latency, throughput
+from bench.cases import LATENCY, THROUGHPUT, Case, latency, throughput
 from bench.child import ROOT
-from bench.comparing.blocks import NEW, OLD, Block, block_order, sides_of
+from bench.comparing.blocks import FLOOR, NEW, OLD, Block, block_order, sides_of
 from bench.comparing.building import build
 from bench.comparing.trees import Workspace, resolve
 from bench.comparing.turns import Turns
@@ -30,11 +30,13 @@ from bench.summary import FLOOR_OF
 from bench.tables import microseconds, probe_text, rate_text, ratio_text
 
 PEERS = "tcp,udp,rudp"
-BLOCKS = 8
+BLOCKS = 7
 TURNS = 5
 START_S = 0.9  # of a block's processes, for the estimate only
 AA_SHARE = 0.95  # of repetitions that must show no difference
 PLACEMENT = "same"  # one core for both ends: a figure moves by 1 % from block to block, with a core each by 5 %
+
+WALL, CPU = "turns", "turns_cpu"  # figures of a round
 
 Cell = tuple[Case, Peer]
 Result = dict[str, Any]
@@ -116,16 +118,38 @@ def request_for(command: str, settings: Settings) -> Request:
                    settings.seed, settings.budget_s)  # fmt: skip
 
 
-def verdicts(cells: list[Cell], rounds: list[Result]) -> list[tuple[Case, Peer, Verdict]]:
-    """A word for every cell; all of them together give as many false alarms as one would."""
-    found = [(case, peer, series_of(rounds, case.as_dict(), peer.name)) for case, peer in cells]
-    return [(case, peer, verdict(series, len(cells))) for case, peer, series in found]
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One row of a comparison: a cell, which of its figures, and the word."""
+
+    case: Case
+    peer: Peer
+    key: str
+    verdict: Verdict
+
+    @property
+    def title(self) -> str:
+        """As in the table: the case, and that it is about CPU time where it is."""
+        return self.case.id + (" by CPU" if self.key == CPU else "")
 
 
-def figure_of(rounds: list[Result], case: Case, peer: str, tree: str) -> float | None:
+def verdicts(cells: list[Cell], rounds: list[Result]) -> list[Judged]:
+    """A word for every figure of every cell; all of them together give as many false alarms as one would.
+
+    Messages are counted by the clock, which sees stalls, and by CPU time, which whatever else runs on the core moves
+    much less.
+    """
+    rows = [(case, peer, key) for case, peer in cells for key in (WALL, CPU) if key == WALL or case.mode == THROUGHPUT]
+    return [
+        Judged(case, peer, key, verdict(series_of(rounds, case.as_dict(), peer.name, key), len(rows)))
+        for case, peer, key in rows
+    ]
+
+
+def figure_of(rounds: list[Result], case: Case, peer: str, tree: str, key: str) -> float | None:
     """Median over blocks of the median turn, in ns or messages a second."""
     values = [
-        median(item["turns"])
+        median(item[key])
         for item in rounds
         if item["case"] == case.id and item["peer"].partition("@")[0] == peer and item["tree"] == tree
         and item["status"] == "OK"
@@ -143,38 +167,41 @@ def shown_word(one: Verdict) -> str:
     return one.word if one.calm_word is None else f"{one.word}; without flagged blocks: {one.calm_word}"
 
 
-def probe_of(found: list[tuple[Case, Peer, Verdict]], rounds: list[Result], title: str) -> Result:
+def row_of(one: Judged, rounds: list[Result]) -> tuple[list[str], Result]:
+    """A row of the table, and the same as figures for the result file."""
+    case, peer, found = one.case, one.peer, one.verdict
+    floor = floor_of(case, peer)
+    before, after = (figure_of(rounds, case, peer.name, tree, one.key) for tree in (OLD, NEW))
+    base = figure_of(rounds, case, floor.name, FLOOR, one.key) if floor else None
+    write = microseconds if case.mode == LATENCY else lambda value: "-" if value is None else rate_text(value)
+    change = bounds = needed = "-"
+    if found.ratio is not None and found.low is not None and found.high is not None and found.floor is not None:
+        change, needed = percent(found.ratio), f"{100 * found.floor:.1f} %"
+        bounds = f"{100 * (found.low - 1):+.1f} to {100 * (found.high - 1):+.1f}"
+    against_floor = ratio_text(after / base if after and base else None)
+    shown = [one.title, peer.name, write(before), write(after), change, bounds, needed, against_floor,
+             str(found.blocks), shown_word(found)]  # fmt: skip
+    figures = {"case": case.id, "peer": peer.name, "figure": one.key, "old": before, "new": after, "floor_figure": base}
+    return shown, figures | found.as_dict()
+
+
+def probe_of(found: list[Judged], rounds: list[Result], title: str) -> Result:
     """What the comparison leaves in the result file: cells to compute with, and the table that is shown."""
-    rows, cells = [], []
     order = {SLOWER: 0, FASTER: 1, UNCLEAR: 2, SAME: 3}
-    for case, peer, one in sorted(found, key=lambda item: order[item[2].word]):
-        floor = floor_of(case, peer)
-        before, after = (figure_of(rounds, case, peer.name, tree) for tree in (OLD, NEW))
-        base = figure_of(rounds, case, floor.name, "floor") if floor else None
-        write = microseconds if case.mode == "latency" else lambda value: "-" if value is None else rate_text(value)
-        has = one.ratio is not None and one.low is not None and one.high is not None
-        rows.append([
-            case.id, peer.name, write(before), write(after),
-            percent(one.ratio or 1) if has else "-",
-            f"{100 * ((one.low or 1) - 1):+.1f} to {100 * ((one.high or 1) - 1):+.1f}" if has else "-",
-            "-" if one.floor is None else f"{100 * one.floor:.1f} %",
-            ratio_text(after / base if after and base else None),
-            str(one.blocks), shown_word(one),
-        ])  # fmt: skip
-        cells.append({"case": case.id, "peer": peer.name, "old": before, "new": after, "floor_figure": base}
-                     | one.as_dict())  # fmt: skip
+    rows = [row_of(one, rounds) for one in sorted(found, key=lambda one: order[one.verdict.word])]
     head = ["case", "peer", "old", "new", "change", "95 %", "needed", "x floor", "blocks", ""]
     note = (
-        "change: of the time a message takes. needed: an effect must exceed it, the larger of 3 % and twice the "
-        f"half-width of what the trees show against themselves; the intervals that decide are shared by {len(found)} "
-        "cells. old, new: p50 in us, or messages a second, both ends on the cores that the placement names."
+        "old, new: p50 in us, or messages a second. change: of the time a message takes. needed: an effect must exceed "
+        "it, the larger of 3 % and twice the half-width of what the trees show against themselves; the intervals that "
+        f"decide are shared by {len(found)} rows."
     )
-    return {"table": {"title": title, "head": head, "rows": rows, "note": note}, "cells": cells}
+    table = {"title": title, "head": head, "rows": [row for row, _ in rows], "note": note}
+    return {"table": table, "cells": [figures for _, figures in rows]}
 
 
-def status_of(found: list[tuple[Case, Peer, Verdict]], rounds: list[Result]) -> int:
+def status_of(found: list[Judged], rounds: list[Result]) -> int:
     """1 when something became slower, with or without flagged blocks, or when the new tree failed."""
-    slower = any(SLOWER in (one.word, one.calm_word) for _, _, one in found)
+    slower = any(SLOWER in (one.verdict.word, one.verdict.calm_word) for one in found)
     return int(slower or any(item["status"] == FAIL and item["tree"] == NEW for item in rounds))
 
 
@@ -235,10 +262,10 @@ def run_aa(options: Any) -> int:
         with Progress(f"repetition {repetition + 1}", settings.blocks * len(settings.cells)) as progress:
             run_blocks(settings, {OLD: ROOT, NEW: ROOT}, rounds, progress)
         found = verdicts(settings.cells, rounds)
-        loud = [f"{peer.name} {case.id} {shown_word(one)} {percent(one.ratio or 1)}"
-                for case, peer, one in found if one.word != SAME]  # fmt: skip
+        loud = [f"{one.peer.name} {one.title} {shown_word(one.verdict)} {percent(one.verdict.ratio or 1)}"
+                for one in found if one.verdict.word != SAME]  # fmt: skip
         quiet += not loud
-        widest = max((abs((one.ratio or 1) - 1) for _, _, one in found), default=0.0)
+        widest = max((abs((one.verdict.ratio or 1) - 1) for one in found), default=0.0)
         print(f"repetition {repetition + 1}: {'; '.join(loud) or SAME}; largest {100 * widest:.1f} %", flush=True)
     print(f"{quiet} of {options.repetitions} repetitions: {SAME}")
     return int(quiet < AA_SHARE * options.repetitions)

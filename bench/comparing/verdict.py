@@ -112,11 +112,12 @@ def judge(series: Series, cells: int, blocks_min: int) -> Verdict:
     )  # fmt: skip
 
 
-def series_of(rounds: Sequence[Result], case: Result, peer: str) -> Series:
+def series_of(rounds: Sequence[Result], case: Result, peer: str, key: str = "turns") -> Series:
     """The blocks of a comparison of trees in which every pair was well (see `bench.comparing.blocks`).
 
     In each turn the pairs of a tree are averaged; the median over turns of new over old is the block's effect, and that
-    of one pair over the other, of the same turns, is its noise.
+    of one pair over the other, of the same turns, is its noise. `key` names the figures of a round: "turns" (p50, or
+    messages a second) or "turns_cpu" (messages a second of CPU time, which others on the core hardly move).
     """
     sign = 1.0 if case["mode"] == "latency" else -1.0
     blocks: dict[int, dict[str, list[Result]]] = {}
@@ -127,7 +128,7 @@ def series_of(rounds: Sequence[Result], case: Result, peer: str) -> Series:
     for trees in blocks.values():
         if any(item["status"] != "OK" for items in trees.values() for item in items) or len(trees) != 2:
             continue
-        old, new = ([[sign * log(value) for value in item["turns"]] for item in trees[name]] for name in ("old", "new"))
+        old, new = ([[sign * log(value) for value in item[key]] for item in trees[name]] for name in ("old", "new"))
         turns = list(zip(*new, *old, strict=True))
         pairs = len(new)
         series.effects.append(median(sum(turn[:pairs]) / pairs - sum(turn[pairs:]) / pairs for turn in turns))

@@ -23,6 +23,7 @@ from bench.worker import die_with_parent
 
 PORT = 5077
 BUFFER_BYTES = 16 << 20
+PUNCTUAL_NS = 1_000_000
 STAMP = struct.Struct("<qq")
 """Number and time of sending, at the head of a datagram."""
 ECHO = struct.Struct("<qqqq")
@@ -65,7 +66,7 @@ class Flow:
         self.peer = peer
         self.plan = plan
         self.seen = bytearray(plan["expect"])
-        self.sent = self.received = self.twice = self.late = self.latest = 0
+        self.sent = self.received = self.twice = self.late = self.latest = self.unpunctual = 0
         self.first_ns = self.last_ns = self.longest_gap_ns = 0
 
     def run(self) -> None:
@@ -76,6 +77,7 @@ class Flow:
             if self.sent < plan["count"] and now >= due:
                 self.sock.sendto(STAMP.pack(self.sent, now) + filler, self.peer)
                 self.sent += 1
+                self.unpunctual += now - due > PUNCTUAL_NS
                 due += plan["every_ns"]
             self._take()
         while self._take():  # what came while this process was held up
@@ -105,7 +107,8 @@ class Flow:
         """Counts and times."""
         runs = [len(run) for run in bytes(self.seen).split(b"\x01") if run]
         return {
-            "sent": self.sent, "received": self.received, "twice": self.twice, "late": self.late,
+            "sent": self.sent, "unpunctual": self.unpunctual,
+            "received": self.received, "twice": self.twice, "late": self.late,
             "missing": len(self.seen) - sum(self.seen), "missing_runs": len(runs),
             "missing_numbers": zlib.crc32(self.seen), "first_ns": self.first_ns, "last_ns": self.last_ns,
             "longest_gap_ns": self.longest_gap_ns, "bad_checksums": bad_checksums(),

@@ -26,12 +26,15 @@ CONFIDENCE = 0.99
 RTT_ERROR_MAX = 0.01
 RATE_ERROR_MAX = 0.01
 PACE = 5000
+BURST_PACE = 2000
 HEADS = 28
 SMALL = 64
 LARGE = 1472
 START_NS = 100_000_000
 REPLY_S = 20.0
 SETTLE_S = 0.5
+UNPUNCTUAL_MAX = 0.05
+TRIES = 3
 PING_RATE = 200
 FAILURES = (ChildFailed, EmulatorFailed, BuildFailed, OSError)
 """What `validate` raises where a check could not be made."""
@@ -96,6 +99,21 @@ def whereabouts(emulator: Emulator, side: str) -> dict[str, Any]:
     """What `bench.link.traffic` has to know of a side."""
     other = SIDES[1 - SIDES.index(side)]
     return {"namespace": emulator.namespace(side), "host": emulator.host(side), "peer": emulator.host(other)}
+
+
+def cross_punctually(link: Link, plan: dict[str, Any], seconds: float) -> tuple[Crossing, str]:
+    """`cross`, both sides by one plan; again where a busy machine kept one from that plan, which is the ruler here.
+
+    Gives the last crossing, and words for the table if that one was no better.
+    """
+    for tries_left in reversed(range(TRIES)):
+        crossing = cross(link, plan, plan, seconds)
+        late = max(end["unpunctual"] / max(1, end["sent"]) for end in (crossing.client, crossing.server))
+        if late <= UNPUNCTUAL_MAX:
+            return crossing, ""
+        if not tries_left:
+            return crossing, f" (machine too busy: {late:.0%} were sent late)"
+    raise AssertionError("at least one try")
 
 
 def binomial_interval(count: int, share: float, confidence: float = CONFIDENCE) -> tuple[int, int]:
@@ -179,9 +197,9 @@ def losses(link: Link, seconds: float = 4.0) -> list[Row]:
 
 def bursts(link: Link, seconds: float = 10.0) -> list[Row]:
     """Losses in bursts: the share of the time, and how many in a row."""
-    rate = paced(link, PACE)
+    rate = paced(link, BURST_PACE)
     plan = steady(rate, seconds)
-    crossing = cross(link, plan, plan, seconds)
+    crossing, note = cross_punctually(link, plan, seconds)
     bad, good = link.burst_ms, link.burst_ms * (1 - link.loss) / link.loss
     # an alternating process of these means, seen for so long: variance of the share of its time in one state
     spread = 2.58 * math.sqrt(link.loss * (1 - link.loss) * 2 * (bad * good / (bad + good)) / (seconds * 1e3))
@@ -199,7 +217,9 @@ def bursts(link: Link, seconds: float = 10.0) -> list[Row]:
         )
         count = max(1, far["missing_runs"])
         mean, bound = far["missing"] / count, 2.58 * run / math.sqrt(count) + run * 0.05
-        rows.append(Row("  lost in a row, mean", f"{run:.1f} +- {bound:.1f}", f"{mean:.1f}", abs(mean - run) <= bound))
+        rows.append(
+            Row("  lost in a row, mean", f"{run:.1f} +- {bound:.1f}", f"{mean:.1f}{note}", abs(mean - run) <= bound)
+        )
     return rows
 
 
@@ -291,14 +311,14 @@ def silence() -> list[Row]:
     """A hole lasts as long as it should."""
     link = Link(delay_ms=10, hole_at_s=0.5, hole_s=0.4)
     plan = steady(1000, 2)
-    crossing = cross(link, plan, plan, 2)
+    crossing, note = cross_punctually(link, plan, 2)
     gaps = [end["longest_gap_ns"] / 1e6 for end in (crossing.client, crossing.server)]
     counted = [crossing.report[side]["dropped"]["hole"] for side in SIDES]
     return [
         Row(
             "nothing for 400 ms",
             "398 to 406 ms, both ways",
-            f"{gaps[0]:.1f} and {gaps[1]:.1f} ms, {counted[0]} and {counted[1]} dropped",
+            f"{gaps[0]:.1f} and {gaps[1]:.1f} ms, {counted[0]} and {counted[1]} dropped{note}",
             all(398 <= gap <= 406 for gap in gaps) and all(396 <= count <= 404 for count in counted),
         )
     ]
@@ -353,10 +373,10 @@ Check = Callable[[], list[Row]]
 def suite() -> list[tuple[str, Check]]:
     """All checks, by name."""
     return [
-        *((f"RTT {rtt} ms", lambda rtt=rtt: round_trips(Link(delay_ms=rtt / 2))) for rtt in (20, 50, 100)),
+        *((f"RTT {rtt} ms", lambda rtt=rtt: round_trips(Link(delay_ms=rtt / 2))) for rtt in (10, 20, 50, 100)),
         ("jitter", lambda: round_trips(Link(delay_ms=20, jitter_ms=5))),
         *((f"loss {loss:g}", lambda loss=loss: losses(Link(delay_ms=10, loss=loss))) for loss in (0.005, 0.02, 0.1)),
-        ("bursts", lambda: bursts(Link(delay_ms=10, loss=0.1, burst_ms=2))),
+        ("bursts", lambda: bursts(Link(delay_ms=10, loss=0.1, burst_ms=4))),
         ("goodput", lambda: goodput(Link(delay_ms=10, rate_mbit=10))),
         ("full queue", full_queue),
         ("reordering", overtaking),

@@ -12,7 +12,7 @@ import copy
 import importlib.metadata
 import importlib.util
 import platform
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, NoReturn
 
 from bench.cases import LATENCY, OPEN, THROUGHPUT, Case
@@ -126,7 +126,13 @@ class Peer:
 
 
 class BlockingPeer(Peer):
-    """A peer that blocks: plain calls, one thread."""
+    """A peer that blocks: plain calls, one thread.
+
+    Attributes:
+        opened: of an open loop, one object for each connection.
+    """
+
+    opened: Sequence[Any] = ()
 
     def serve(self, job: Job) -> None:
         """Listens, calls `job.ready(address)`, then echoes or counts for ever."""
@@ -150,7 +156,7 @@ class BlockingPeer(Peer):
         Here a copy of this object for each of them, so that `connect` and `send_many` are all a peer has to write.
         """
         made: list[Send] = []
-        self.opened: list[Any] = [copy.copy(self) for _ in range(job.case.connections)]
+        self.opened = [copy.copy(self) for _ in range(job.case.connections)]
         for one in self.opened:
             one.connect(job)
             made.append(one.send_one)
@@ -182,7 +188,7 @@ class BlockingPeer(Peer):
             while (batch := sender.next()) is not None:
                 self.send_many(batch)
             job.report_sent(sender)
-            job.idle()
+            self._linger()
         load = job.closed_loop()
         message = load.first()
         roundtrip = self.roundtrip
@@ -197,6 +203,10 @@ class BlockingPeer(Peer):
         load.begin(self.senders(job))
         pace_blocking(load, self.poll)
         job.report_open(load)
+        self._linger()
+
+    def _linger(self) -> NoReturn:
+        """Works until the parent ends this process, so that what is still to be sent again is."""
         while True:
             self.poll(POLL_S)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
-from bench.openloop import Send, nap
+from bench.openloop import nap
 from bench.peers.base import LIBRARY, BlockingPeer
 
 WAIT_MS = 1000
@@ -76,13 +76,6 @@ class ENet(BlockingPeer):
                 return
         raise ConnectionError("the ENet host did not answer")
 
-    def senders(self, job: Job) -> list[Send]:
-        """See `BlockingPeer`: a host of its own for each connection."""
-        import enet
-
-        self.enet_none = enet.EVENT_TYPE_NONE
-        return super().senders(job)
-
     def send_one(self, message: bytes) -> None:
         """See `BlockingPeer`."""
         self.peer.send(0, self.enet.Packet(message, self.enet.PACKET_FLAG_RELIABLE))
@@ -93,8 +86,8 @@ class ENet(BlockingPeer):
 
         It would sleep whole milliseconds; so sleeping is done here, and nothing leaves late.
         """
-        for one in self.opened:
-            while one.host.service(0).type != self.enet_none:
+        for one in self.opened or [self]:
+            while one.host.service(0).type != one.enet.EVENT_TYPE_NONE:
                 pass
         if seconds > 0:
             nap(min(seconds, NAP_S))

@@ -32,6 +32,9 @@ class Grpc(CoroutinePeer):
     distributions = ("grpcio",)
     note = "HTTP/2; raw bytes without protobuf"
 
+    def __init__(self) -> None:
+        self.channels: list[Any] = []  # kept: one that is forgotten closes
+
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
         return {
@@ -67,6 +70,7 @@ class Grpc(CoroutinePeer):
         import grpc
 
         channel = grpc.aio.insecure_channel(job.address, options=OPTIONS)
+        self.channels.append(channel)
         await asyncio.wait_for(channel.channel_ready(), CONNECT_S)
         return channel.stream_stream(f"/{SERVICE}/{METHOD}")()
 

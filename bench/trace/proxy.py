@@ -9,7 +9,9 @@ the sake of a note.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
@@ -21,6 +23,7 @@ from bench.trace.flows import BOTH, CLIENT, SERVER
 READ_BYTES = 64 * 1024
 WAITING_BYTES_MAX = 256 * 1024  # in a stream's buffer before its other side is no longer read
 CONNECT_S = 10.0
+DATAGRAMS_A_TURN = 64
 IDLE_S = 120.0  # a datagram client that says nothing for so long is forgotten
 LOST, MALFORMED = "connections that the server did not take", "streams that do not fit the framing; noted up to there"
 STRANGERS, UNDELIVERED = "datagrams of more clients than can be noted", "datagrams that could not be passed on"
@@ -168,105 +171,117 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lane:
         writer.write_eof()
 
 
-class Datagrams(asyncio.DatagramProtocol):
-    """The proxy for UDP: a socket of its own towards the server for every client."""
+class Datagrams:
+    """The proxy for UDP: a socket of its own towards the server for every client.
+
+    Plain sockets, because asyncio's datagram transports do not send an empty datagram on Python before 3.13.
+    """
 
     def __init__(self, notes: Notes, target: tuple[str, int]) -> None:
         self._notes = notes
         self._target = target
+        self._loop = asyncio.get_running_loop()
         self._clients: dict[Any, _Client] = {}
         self._sweeping: asyncio.TimerHandle | None = None
-        self._listening: Any = None
+        self._listening: socket.socket
+        self._family = socket.AF_INET
+        self._server: Any = None
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listens; gives the address. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._listening, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
-        self._sweeping = loop.call_later(IDLE_S, self._sweep)
-        address: tuple[str, int] = self._listening.get_extra_info("sockname")[:2]
+        found = await self._loop.getaddrinfo(*self._target, type=socket.SOCK_DGRAM)
+        self._family, self._server = found[0][0], found[0][4]
+        here = await self._loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        self._listening = socket.socket(here[0][0], socket.SOCK_DGRAM)
+        self._listening.setblocking(False)
+        try:
+            self._listening.bind(here[0][4])
+        except OSError:
+            self._listening.close()
+            raise
+        self._loop.add_reader(self._listening.fileno(), self._from_clients)
+        self._sweeping = self._loop.call_later(IDLE_S, self._sweep)
+        address: tuple[str, int] = self._listening.getsockname()[:2]
         return address
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        client = self._clients.get(addr)
-        if client is None:
-            if len(self._clients) >= CONNECTIONS_MAX:
-                self._notes.counts[STRANGERS] += 1
-                return
-            client = self._clients[addr] = _Client(self._notes, self._target, self._listening, addr)
-        client.from_client(data)
+    def _from_clients(self) -> None:
+        for data, addr in received(self._listening, self._notes):
+            client = self._clients.get(addr)
+            if client is None:
+                if len(self._clients) >= CONNECTIONS_MAX:
+                    self._notes.counts[STRANGERS] += 1
+                    continue
+                try:
+                    client = _Client(self._notes, self._family, self._server)
+                except OSError:
+                    self._notes.counts[UNDELIVERED] += 1
+                    continue
+                self._clients[addr] = client
+                self._loop.add_reader(client.sock.fileno(), self._from_server, client, addr)
+            client.active = self._loop.time()
+            if client.up is not None:
+                client.up.note(len(data))
+            self._send(client.sock.send, data)
 
-    def error_received(self, _error: Exception) -> None:
-        self._notes.counts[UNDELIVERED] += 1
+    def _from_server(self, client: _Client, addr: Any) -> None:
+        client.active = self._loop.time()
+        for data, _ in received(client.sock, self._notes):
+            if client.down is not None:
+                client.down.note(len(data))
+            self._send(self._listening.sendto, data, addr)
+
+    def _send(self, send: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            send(*arguments)
+        except OSError:  # a full buffer, or nobody there: a network would lose it likewise
+            self._notes.counts[UNDELIVERED] += 1
+
+    def _forget(self, addr: Any) -> None:
+        client = self._clients.pop(addr)
+        self._loop.remove_reader(client.sock.fileno())
+        client.sock.close()
 
     def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
         for addr, client in list(self._clients.items()):
-            if loop.time() - client.active > IDLE_S:
-                client.close()
-                del self._clients[addr]
-        self._sweeping = loop.call_later(IDLE_S, self._sweep)
+            if self._loop.time() - client.active > IDLE_S:
+                self._forget(addr)
+        self._sweeping = self._loop.call_later(IDLE_S, self._sweep)
 
     async def close(self) -> None:
         """Forgets every client."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for client in self._clients.values():
-            client.close()
+        for addr in list(self._clients):
+            self._forget(addr)
+        self._loop.remove_reader(self._listening.fileno())
         self._listening.close()
 
 
-class _Client(asyncio.DatagramProtocol):
-    """The server's side of one client."""
+class _Client:
+    """The server's side of one client. Raises OSError: no socket to be had."""
 
-    WAITING_MAX = 1024  # datagrams before the socket is there
-
-    def __init__(self, notes: Notes, target: tuple[str, int], listening: Any, addr: Any) -> None:
-        self._notes = notes
-        self._listening = listening
-        self._addr = addr
-        self._up, self._down = notes.lane(CLIENT), notes.lane(SERVER)
-        self._waiting: list[bytes] = []
-        self._socket: Any = None
-        self._loop = asyncio.get_running_loop()
-        self.active = self._loop.time()
-        self._opening = self._loop.create_task(self._open(target))
-
-    async def _open(self, target: tuple[str, int]) -> None:
+    def __init__(self, notes: Notes, family: int, server: Any) -> None:
+        self.active = 0.0
+        self.sock = socket.socket(family, socket.SOCK_DGRAM)
+        self.sock.setblocking(False)
         try:
-            self._socket, _ = await self._loop.create_datagram_endpoint(lambda: self, remote_addr=target)
+            self.sock.connect(server)
         except OSError:
-            self._notes.counts[UNDELIVERED] += len(self._waiting)
-        else:
-            for data in self._waiting:
-                self._socket.sendto(data)
-        self._waiting = []
+            self.sock.close()
+            raise
+        self.up, self.down = notes.lane(CLIENT), notes.lane(SERVER)
 
-    def from_client(self, data: bytes) -> None:
-        """On to the server."""
-        self.active = self._loop.time()
-        if self._up is not None:
-            self._up.note(len(data))
-        if self._socket is not None:
-            self._socket.sendto(data)
-        elif not self._opening.done() and len(self._waiting) < self.WAITING_MAX:
-            self._waiting.append(data)
-        else:
-            self._notes.counts[UNDELIVERED] += 1
 
-    def datagram_received(self, data: bytes, _addr: Any) -> None:
-        self.active = self._loop.time()
-        if self._down is not None:
-            self._down.note(len(data))
-        self._listening.sendto(data, self._addr)
-
-    def error_received(self, _error: Exception) -> None:
-        self._notes.counts[UNDELIVERED] += 1
-
-    def close(self) -> None:
-        """Gives the socket back."""
-        self._opening.cancel()
-        if self._socket is not None:
-            self._socket.close()
+def received(sock: socket.socket, notes: Notes) -> Iterator[tuple[bytes, Any]]:
+    """What is there now, with its sender; at most so many that the loop turns in time."""
+    for _ in range(DATAGRAMS_A_TURN):
+        try:
+            yield sock.recvfrom(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # an earlier datagram has reached nobody
+            notes.counts[UNDELIVERED] += 1
+            return
 
 
 def endpoint(text: str) -> tuple[str, str, int]:

@@ -15,8 +15,8 @@ MS = limits.MS_NS
 def config_of(link: Link) -> LinkConfig:
     """One direction of `link`; IP and UDP headers count for its rate, its queue and its MTU.
 
-    A damaged packet is a lost one: a kernel drops it for its UDP checksum before any peer sees it. Jitter overtakes
-    where there is no rate to keep the order. A hole is counted from the start of the network, which is when the first
+    A damaged packet is a lost one: a kernel drops it for its UDP checksum before any peer sees it. Jitter comes behind
+    the rate and overtakes, as in the emulator. A hole is counted from the start of the network, which is when the first
     packet of the handshake leaves.
 
     Raises:
@@ -36,7 +36,7 @@ def config_of(link: Link) -> LinkConfig:
         return LinkConfig(
             delay_ns=round(link.delay_ms * MS),
             jitter_ns=round(link.jitter_ms * MS),
-            jitter_reorders=not link.rate_mbit,
+            jitter_reorders=True,
             loss=loss,
             burst=burst,
             duplicate=link.duplicate,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import time
+from pathlib import Path
 from typing import Any
 
-from bench.job import Job
+from bench.job import SCHEDULE_FILE, Job
 from bench.peers.base import BlockingPeer
 from bench.peers.blocking import StreamFloor
+from bench.peers.protocols import ProtocolPeer
+
+SIZES_FOLDER = "BENCH_TEST_SIZES_FOLDER"  # the name of an environment variable
 
 
 class Crashing(BlockingPeer):
@@ -48,6 +54,30 @@ class Losing(StreamFloor):
         super().send_many(messages[1:])
 
 
+class Measuring(ProtocolPeer):
+    """Well behaved: leaves the sizes that it took, and the plan that it kept to, in the folder of `SIZES_FOLDER`."""
+
+    def __init__(self) -> None:
+        super().__init__("asyncio", framed=True)
+        self.name = "measuring"
+
+    async def serve(self, job: Job) -> None:
+        counter = job.counter(reliable=True)
+        take = counter.take
+        sizes = open(Path(os.environ[SIZES_FOLDER]) / "sizes", "ab", buffering=0)  # noqa: SIM115
+
+        def noting(message: Any, channel: int = 0) -> None:
+            sizes.write(struct.pack("<I", len(message)))
+            take(message, channel)
+
+        counter.take = noting
+        await super().serve(job)
+
+    async def senders(self, job: Job) -> list[Any]:
+        job.open_loop().schedule.save(Path(os.environ[SIZES_FOLDER]) / SCHEDULE_FILE)
+        return await super().senders(job)
+
+
 class Absent(BlockingPeer):
     name = title = "absent"
     modules = ("no_such_module_anywhere",)
@@ -61,4 +91,5 @@ PEERS = [
     Lying("lying", "lying", "tcp"),
     Losing("losing", "losing", "tcp"),
     Absent(),
+    Measuring(),
 ]

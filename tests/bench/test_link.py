@@ -99,6 +99,26 @@ def test_what_is_damaged_is_refused_by_the_receiving_kernel() -> None:
     assert corrupted - 3 <= crossing.server["missing"] <= corrupted, "a sum that became 0 means that there is none"
 
 
+@pytest.mark.usefixtures("namespaces")
+def test_segmentation_offload_ends_at_the_device() -> None:
+    code = f"""if True:
+        import errno, socket
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_UDP, 103, 1000)  # UDP_SEGMENT
+            try:
+                sock.sendto(bytes(4500), ("{emulator.HOSTS["server"]}", 9))
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                print("none")  # kernels before 6.11 want a device that makes checksums
+    """
+    with Emulator(Link(), 1) as link:
+        if told(link.namespace("client"), code) == "none":
+            pytest.skip("this kernel has no segmentation offload for UDP over such a device")
+        seen = link.report()["client"]
+    assert (seen["packets_in"], seen["bytes_in"]) == (5, 4500 + 5 * 28)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ def test_a_link_survives_the_command_line(link: Link) -> None:
     text = (
         f"delay={link.delay_ms}ms,jitter={link.jitter_ms}ms,loss={link.loss!r},burst={link.burst_ms}ms,"
         f"reorder={link.reorder!r},reorder-by={link.reorder_ms}ms,duplicate={link.duplicate!r},"
-        f"corrupt={link.corrupt!r},rate={link.rate_mbit}mbit,queue={link.queue_bytes}b,mtu={link.mtu},hole-at={link.hole_at_s}s,"
-        f"hole={link.hole_s}s"
+        f"corrupt={link.corrupt!r},rate={link.rate_mbit}mbit,queue={link.queue_bytes}b,mtu={link.mtu},"
+        f"hole-at={link.hole_at_s}s,hole={link.hole_s}s"
     )
     assert Link.parse(text) == link
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from time import monotonic
 
@@ -11,7 +12,7 @@ import pytest
 from bench import cli
 from bench.bars import acceptance_bars
 from bench.cases import latency, mixed_sizes, open_loop, throughput
-from bench.child import Child
+from bench.child import ROOT, Child
 from bench.peers import all_peers, select
 from bench.peers.base import KINDS, LIBRARY, Peer
 from bench.schema import SCHEMA, validate
@@ -88,6 +89,13 @@ def test_a_server_binds_to_the_host_of_its_job(peer: Peer, tmp_path: Path) -> No
         address = json.dumps(child.hear("ready", monotonic() + 15))
     assert "127.0.0.2" in address
     assert "127.0.0.1" not in address
+
+
+def test_the_readme_names_the_versions_that_are_installed() -> None:
+    text = (ROOT / "constraints.txt").read_text() + (ROOT / "Makefile").read_text()
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| ([0-9.]+) \|", (ROOT / "bench" / "README.md").read_text(), re.MULTILINE)
+    assert {name for name, _ in rows} == {peer.name for peer in LIBRARIES}
+    assert [row for row in rows if not re.search(rf"\b{row[0]}=={re.escape(row[1])}(\s|$)", text)] == []
 
 
 LIBRARIES = [peer for peer in all_peers().values() if peer.kind == LIBRARY]

@@ -128,10 +128,10 @@ def test_a_link_becomes_the_simulators() -> None:
     assert link.jitter_reorders and link.burst is None and not link.blackouts
 
 
-def test_a_rate_has_a_queue_and_keeps_the_order() -> None:
+def test_a_rate_has_a_queue_and_jitter_overtakes_behind_it() -> None:
     link = config_of(Link(delay_ms=50, jitter_ms=2, rate_mbit=10))
     assert (link.rate_bits_per_s, link.queue_bytes) == (10_000_000, 125_000)
-    assert not link.jitter_reorders
+    assert link.jitter_reorders
     assert delay_max_ns(Link(delay_ms=50, rate_mbit=10)) == 150 * MS
 
 

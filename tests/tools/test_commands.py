@@ -146,14 +146,17 @@ def test_a_closed_pipe_is_no_traceback(arguments: list[str]) -> None:
     assert ran.returncode in ((141,) if arguments == ["version"] else (0, 141))  # argparse may overlook it
 
 
-@pytest.mark.slow
-def test_a_pipe_that_closes_ends_what_runs() -> None:
+def test_a_pipe_that_closes_ends_a_server() -> None:
     with process("echo", "tcp://127.0.0.1:0", "--every", "10ms") as started:
         first_line(started)
         started.stdout.close()
         assert started.wait() == 141
         assert started.stderr.read() == ""
         started.stdout = None
+
+
+@pytest.mark.slow
+def test_a_pipe_that_closes_ends_a_ping() -> None:
     with process("echo", "tcp://127.0.0.1:0", "-q") as server:
         url = url_of(first_line(server))
         with process("ping", url, "-i", "10ms") as started:

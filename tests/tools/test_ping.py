@@ -236,6 +236,8 @@ async def test_mistakes_and_failures(arguments: list[str], said: str) -> None:
         (["--delivery", "unreliable"], "give --echo"),
         (["--channel", "0"], "give --echo"),
         (["--echo", "--codec", "json"], "codec"),
+        (["--echo", "-s", "1m"], "over the limit of 1048576 bytes"),
+        (["--echo", "-s", "1m", "-f"], "over the limit of 1048576 bytes"),
         (["--echo", "--framing", "length32", "--delivery", "unreliable-sequenced"], None),
     ],
 )

@@ -214,24 +214,39 @@ async def test_a_target_that_is_not_there_is_a_reset() -> None:
             await command.event("interval", failed=1)
 
 
-async def test_connections_are_bounded() -> None:
+@asynccontextmanager
+async def bare(
+    target: str, link: LinkConfig | None = None, dial: Any = None, queue: int = 1 << 20, **bounds: int
+) -> AsyncIterator[tuple[Streams, Air, str]]:
+    """A proxy with bounds of its own."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
-    url = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+    where = parse(target).endpoint()
+
+    async def plain() -> socket.socket:
+        sock = socket.socket()
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, where)
+        return sock
+
+    def deliver(way: int, data: bytes, whose: Any) -> None:
+        proxy.deliver(way, data, whose)
+
+    connections = {"connections_max": bounds.pop("connections_max")} if "connections_max" in bounds else {}
+    air = Air((link or LinkConfig(), link or LinkConfig()), 1, deliver, **bounds)
+    proxy = Streams(listening, dial or plain, air, Mischief(), (queue, queue), **connections)
+    air.open()
+    proxy.start()
+    try:
+        yield proxy, air, f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        proxy.close()
+        air.close()
+
+
+async def test_connections_are_bounded() -> None:
     async with server(echo) as target:
-        where = parse(target).endpoint()
-
-        async def dial() -> socket.socket:
-            sock = socket.socket()
-            sock.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(sock, where)
-            return sock
-
-        air = Air((LinkConfig(), LinkConfig()), 1, lambda way, data, whose: proxy.deliver(way, data, whose))
-        proxy = Streams(listening, dial, air, Mischief(), (1 << 20, 1 << 20), connections_max=1)
-        air.open()
-        proxy.start()
-        try:
+        async with bare(target, connections_max=1) as (proxy, _, url):
             reader, writer = await opened(url)
             writer.write(b"first")
             assert await reader.readexactly(5) == b"first"
@@ -239,10 +254,56 @@ async def test_connections_are_bounded() -> None:
             assert (proxy.connections(), proxy.counts["refused"]) == (1, 1)
             await closed(writer)
             assert await reader.read(-1) == b""
-        finally:
-            proxy.close()
-            air.close()
         assert proxy.connections() == 0
+
+
+@pytest.mark.parametrize("bounds", [{"packets_max": 200}, {"bytes_max": 300_000}])
+async def test_what_is_under_way_is_bounded_and_nothing_is_lost(bounds: dict[str, int], rng: random.Random) -> None:
+    """Two connections that want far more than there may be; one ends before the other."""
+    link = LinkConfig(delay_ns=5 * limits.MS_NS, rate_bits_per_s=10**9)
+    bodies = [rng.randbytes(300_000), rng.randbytes(900_000)]
+
+    async def talk(url: str, body: bytes) -> None:
+        reader, writer = await opened(url)
+        writer.write(body)
+        writer.write_eof()
+        assert await reader.read(-1) == body
+        await closed(writer)
+
+    async with server(echo) as target, bare(target, link, **bounds) as (_, air, url):
+        await asyncio.gather(*[talk(url, body) for body in bodies])
+        assert air.full == [0, 0]
+
+
+async def test_a_target_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PROXY_CONNECT_S", 0.05)
+
+    async def never() -> socket.socket:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async with bare("tcp://127.0.0.1:9", dial=never) as (proxy, _, url):
+        await meets_a_reset(url)
+        assert proxy.counts["failed"] == 1
+
+
+@pytest.mark.slow
+async def test_a_long_way_does_not_slow_a_rate_down() -> None:
+    """Room in the queue is used when it is there, not when what has left it arrives: 0.7 s, and 9.6 s otherwise."""
+    link = LinkConfig(delay_ns=300 * limits.MS_NS, rate_bits_per_s=40_000_000)
+    size = 2_000_000
+
+    async def sink(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await all_of(reader) == size
+        await closed(writer)
+
+    async with server(sink) as target, bare(target, link, queue=65_536) as (_, __, url):
+        reader, writer = await opened(url)
+        began = time.monotonic()
+        writer.write(bytes(size))
+        writer.write_eof()
+        assert await reader.read(-1) == b""
+        assert 0.99 <= time.monotonic() - began < 5  # there and back
+        await closed(writer)
 
 
 async def test_its_end_resets_what_is_open() -> None:

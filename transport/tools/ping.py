@@ -8,7 +8,9 @@ its time is over.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import transport
@@ -32,9 +34,11 @@ async def run(given: Any, out: Output, stop: Stop) -> int:
     """
     if scheme_of(given.url) == "memory":
         raise transport.InvalidURL("memory:// stays within one process: nobody outside can be reached")
-    Registry.default().find(scheme_of(given.url))  # imported now, and not while the clock runs
+    # What these import is imported now, and not while the clock runs.
+    Registry.default().find(scheme_of(given.url))
+    opener, codec = transport.connect, codec_of(given.codec)
     began = time.monotonic()
-    conn = await stop.unless(connect(given, out))
+    conn = await stop.unless(connect(given, functools.partial(opener, given.url, codec=codec), out))
     took = time.monotonic() - began
     try:
         trips = trips_of(given, conn)
@@ -65,8 +69,8 @@ def trips_of(given: Any, conn: Any) -> Any:
     return EchoTrips(conn, given.size or 56, delivery, given.channel or 0, text=given.codec == "json", reason=reason)
 
 
-async def connect(given: Any, out: Output) -> Any:
-    """The connection, tried again for `--wait` seconds. Raises what the last try did."""
+async def connect(given: Any, opener: Callable[..., Awaitable[Any]], out: Output) -> Any:
+    """The connection by `opener`, tried again for `--wait` seconds. Raises what the last try did."""
     options: dict[str, Any] = {}
     if given.reconnect:
         options["reconnect"] = transport.Backoff(initial=0.1, maximum=2.0, wait=given.patience)
@@ -75,9 +79,7 @@ async def connect(given: Any, out: Output) -> Any:
     told = False
     while True:
         try:
-            return await transport.connect(
-                given.url, codec=codec_of(given.codec), framing=given.framing, connect_timeout=given.timeout, **options
-            )
+            return await opener(framing=given.framing, connect_timeout=given.timeout, **options)
         except transport.ConnectFailed as error:
             left = until - time.monotonic()
             if left <= 0:
@@ -103,6 +105,7 @@ class Pinger:
         self._figures = Figures()
         self._latest = 0.0  # lateness of the ping that left latest after its plan, seconds
         self._ended = ""
+        self._mistake: transport.TransportError | None = None
         self._began = time.monotonic()
         self._span = 0.0
         self._count = given.count
@@ -113,7 +116,11 @@ class Pinger:
         self._room = asyncio.Semaphore(limits.PING_FLOOD_WINDOW)
 
     async def run(self) -> None:
-        """Sends all, and waits for those under way; a signal ends that, too."""
+        """Sends all, and waits for those under way; a signal ends that, too.
+
+        Raises:
+            TransportError: a ping could not be sent as it was asked for.
+        """
         helpers = [asyncio.ensure_future(each) for each in (self._watch(), self._show(), self._trips.run(self._heard))]
         self._began = time.monotonic()
         try:
@@ -126,7 +133,11 @@ class Pinger:
         self._span = time.monotonic() - self._began
         for task in (*self._tasks, *helpers):
             task.cancel()
-        await asyncio.gather(*self._tasks, *helpers, return_exceptions=True)
+        for outcome in await asyncio.gather(*self._tasks, *helpers, return_exceptions=True):
+            if isinstance(outcome, Exception):  # a mistake of ours; being cancelled is none
+                raise outcome
+        if self._mistake is not None:
+            raise self._mistake
 
     async def _paced(self) -> None:
         sequence = 0
@@ -171,8 +182,9 @@ class Pinger:
                 self._say("unsent", f"not sent: seq={sequence} ({error})", seq=sequence, reason=str(error))
             except transport.ConnectionClosed as error:
                 self._lost(sequence, str(error))
-            except transport.TransportError as error:
-                self._lost(sequence, str(error))
+            except transport.TransportError as error:  # such as a message that is too large: no ping could ever leave
+                tally.sent -= 1
+                self._mistake = error
                 self._end(str(error))
             else:
                 tally.answered += 1

@@ -278,7 +278,7 @@ class Report:
                 f"{losses(counters)}" + (f": {said}" if said else "")
             )
         fields |= self._rest()
-        said = ", ".join([f"{count} {name.replace('_', ' ')}" for name, count in self._proxy.counts.items() if count])
+        said = ", ".join([f"{name.replace('_', ' ')} {count}" for name, count in self._proxy.counts.items() if count])
         if said:
             lines.append(said)
         late = self._air.lateness

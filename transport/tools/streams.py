@@ -140,8 +140,7 @@ class Pipe:
                 self.pair.reset()
                 return
             self.pair.half_done()
-        elif not self.is_done:
-            self.pair.proxy.resume()
+        self.pair.proxy.resume()
 
     def stop_writing(self) -> None:
         """Watches the sink no more."""
@@ -251,6 +250,7 @@ class Streams:
         self._connections_max = connections_max
         self._dialling: set[asyncio.Task[None]] = set()
         self._stalled: asyncio.TimerHandle | None = None
+        self._full: asyncio.TimerHandle | None = None
         self._accepting: asyncio.TimerHandle | None = None
         self._began = 0
         self.counts = dict.fromkeys(("connections", "refused", "failed", "resets", "silent", "swallowed_bytes"), 0)
@@ -262,7 +262,7 @@ class Streams:
 
     def close(self) -> None:
         """Closes every socket."""
-        for timer in (self._stalled, self._accepting):
+        for timer in (self._stalled, self._full, self._accepting):
             if timer is not None:
                 timer.cancel()
         self.loop.remove_reader(self._listening.fileno())
@@ -330,26 +330,36 @@ class Streams:
                 if self._stalled is None:
                     self._stalled = self.loop.call_later((self._began + end - now) / limits.SECOND_NS, self._go_on)
                 return False
-        waiting = self.air.links[pipe.way].queued_bytes(now)
-        return (
-            pipe.held < limits.PROXY_PIPE_BYTES
-            and waiting < self._queue_bytes[pipe.way]
-            and self.air.has_room(limits.PROXY_PIECE_BYTES, limits.PROXY_PIECE_BYTES // limits.PROXY_RATE_PIECE_BYTES)
+        excess = self.air.links[pipe.way].queued_bytes(now) - self._queue_bytes[pipe.way]
+        if excess >= 0:
+            # What leaves the queue may arrive much later, so that no arrival tells of the room.
+            if self._full is None:
+                seconds = 8 * (excess + 1) / self.air.configs[pipe.way].rate_bits_per_s
+                self._full = self.loop.call_later(seconds, self._has_drained)
+            return False
+        return pipe.held < limits.PROXY_PIPE_BYTES and self.air.has_room(
+            limits.PROXY_PIECE_BYTES, limits.PROXY_PIECE_BYTES // limits.PROXY_RATE_PIECE_BYTES
         )
 
     def _go_on(self) -> None:
         self._stalled = None
         self.resume()
 
+    def _has_drained(self) -> None:
+        self._full = None
+        self.resume()
+
     def resume(self) -> None:
-        """Something has left: whoever was told to wait looks again."""
-        waiting, self.waiting = self.waiting, {}
-        for pipe in waiting:
-            pipe.watch()
+        """There may be room: whoever was told to wait looks again."""
+        if self.waiting:
+            waiting, self.waiting = self.waiting, {}
+            for pipe in waiting:
+                pipe.watch()
 
     def deliver(self, _: int, data: bytes, pipe: Pipe) -> None:
         """From the air."""
         pipe.deliver(data)
+        self.resume()
 
 
 def linger(sock: socket.socket) -> None:

@@ -123,7 +123,10 @@ class EchoTrips:
         while True:
             try:
                 got = await self._conn.receive()
-            except transport.TransportError:
+            except transport.CodecError:  # the connection is closed for it; one that comes back goes on
+                heard("damaged", -1, 0.0)
+                continue
+            except transport.ConnectionClosed:
                 return
             now = time.monotonic_ns()
             sequence = self._sequence(got.message)
