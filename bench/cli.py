@@ -17,10 +17,11 @@ from typing import Any
 from bench import bars, cli_open, cli_trace, comparison, report, schema, tables, which
 from bench.campaign import Campaign, Request
 from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, BadCase, Case, latency, throughput
+from bench.comparing import against, trees
 from bench.comparing import command as comparing
-from bench.comparing import trees
 from bench.link.model import BadLink, Link
 from bench.peers import all_peers, select
+from bench.peers.base import OURS
 from bench.probes import connections, imports, slow_reader
 from bench.progress import Progress
 from bench.scenarios import SCENARIOS, SEEDS
@@ -112,8 +113,13 @@ def add_closed(command: cli_open.MakeCommand) -> None:
     quick.add_argument(
         "--payload", type=payload_list, default=None, metavar="BYTES", help="throughput sizes (default 64,65536)"
     )
-    side_by_side(command("latency", "closed loop, one message in flight", 10, 1.0, 0.3), "64,1024,16384", "same")
-    side_by_side(command("throughput", "one way, as fast as back-pressure lets", 10, 1.0, 0.3), "64,1024,65536", "each")
+    for name, text, payload, placement in (
+        ("latency", "closed loop, one message in flight", "64,1024,16384", "same"),
+        ("throughput", "one way, as fast as back-pressure lets", "64,1024,65536", "each"),
+    ):
+        sub = command(name, text, 10, 1.0, 0.3)
+        side_by_side(sub, payload, placement)
+        sub.add_argument("--against", metavar="PEER", help="whom the words compare with (default the best of ours)")
     accept = command("accept", "every acceptance figure, paired in one run, PASS or FAIL", 9, 1.0, 0.3)
     accept.add_argument(
         "--only", default=None, metavar="IDS", help="bars by id, separated by commas; a trailing * matches"
@@ -174,6 +180,7 @@ def in_turns(sub: argparse.ArgumentParser, side_by_side: Callable[..., None], pa
         sub.add_argument("--repetitions", type=positive_int, default=20, help="of the whole comparison (default 20)")
     side_by_side(sub, "64", comparing.PLACEMENT)
     sub.set_defaults(peers=comparing.PEERS)
+    sub.add_argument("--modes", choices=("latency", "throughput", "both"), default="both", help="(default both)")
     sub.add_argument("--turns", type=positive_int, default=comparing.TURNS,
                      help=f"of each pair of processes in a block (default {comparing.TURNS})")  # fmt: skip
 
@@ -242,7 +249,19 @@ def run_side_by_side(options: argparse.Namespace) -> int:
     """`latency` and `throughput`."""
     make = latency if options.command == "latency" else throughput
     names = chosen(options.peers, [name for name in all_peers() if name != bars.CODEC_FLOOR])
-    return measure(options, request_of(options, [(make(size, options.placement), names) for size in options.payload]))
+    if options.against is not None and options.against not in names:
+        raise KeyError(f"--against {options.against!r} is not among the peers")
+    if options.rounds >= against.BLOCKS_MIN:  # one pair of the same, for the noise of the run
+        ours = [name for name in names if all_peers()[name].kind == OURS]
+        names += [f"{name}{against.AGAIN}" for name in ([options.against] if options.against else ours[:1])]
+
+    def judge(campaign: Campaign) -> None:
+        found = against.probe_of(campaign.result(), options.against)
+        if found is not None:
+            campaign.probes["against"] = found
+
+    work = [(make(size, options.placement), names) for size in options.payload]
+    return measure(options, request_of(options, work), after=judge)
 
 
 def run_open(options: argparse.Namespace) -> int:
@@ -381,6 +400,7 @@ def measure(
     request: Request,
     wanted: Sequence[bars.Bar] = (),
     probes: Sequence[tuple[str, int, Probe]] = (),
+    after: Callable[[Campaign], None] | None = None,
 ) -> int:
     """Runs, judges, prints, writes; keeps what there is when interrupted."""
     campaign = Campaign(request)
@@ -401,6 +421,8 @@ def measure(
     if interrupted and not campaign.rounds and not campaign.probes:
         print("interrupted before anything was measured", file=sys.stderr)
         return 130
+    if after is not None:
+        after(campaign)
     data = campaign.result()
     publish(options, data, options.json or campaign.default_path())
     return 130 if interrupted else status_of(data)

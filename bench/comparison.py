@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bench.comparing.verdict import FASTER, SAME, SLOWER, UNCLEAR
 from bench.statistics import median, paired_ratios, ratio_interval
 from bench.summary import FLOOR_OF, by_block
 from bench.tables import table
 
-SLOWER, FASTER, SAME, UNCLEAR = "slower", "faster", "no difference", "too few rounds"
 ROUNDS_MIN = 4  # of each file: with fewer, the interval of a median is its range
 NOISE_MIN = 0.02
 AGAIN = "@again"

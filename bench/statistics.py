@@ -6,6 +6,7 @@ show a percentile that too few samples stand behind.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from bisect import bisect_left, bisect_right
@@ -140,6 +141,13 @@ def ratio_interval(above: Sequence[float], below: Sequence[float], seed: int = 1
     return percentile(ratios, tail), percentile(ratios, 1 - tail)
 
 
+@functools.lru_cache(maxsize=8)
+def medians_drawn(values: tuple[float, ...], draws: int, seed: int) -> list[float]:
+    """Sorted medians of as many draws with replacement; kept, for intervals of several widths are asked for."""
+    choose = random.Random(seed).choices
+    return sorted(median(choose(values, k=len(values))) for _ in range(draws))
+
+
 def bca_interval(
     values: Sequence[float], confidence: float = CONFIDENCE, draws: int = DRAWS, seed: int = 1
 ) -> tuple[float, float]:
@@ -149,8 +157,7 @@ def bca_interval(
     by the skewness of the leave-one-out medians. The same figures always give the same interval.
     """
     middle = median(values)
-    choose = random.Random(seed).choices
-    found = sorted(median(choose(values, k=len(values))) for _ in range(draws))
+    found = medians_drawn(tuple(values), draws, seed)
     if found[0] == found[-1]:
         return middle, middle
     normal = NormalDist()

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bench import schema
+from bench import report, schema
 from bench.campaign import Campaign, Request
 from bench.cases import LATENCY, THROUGHPUT, Case, latency, throughput
 from bench.child import ROOT
@@ -71,7 +71,8 @@ def settings_of(options: Any) -> Settings:
     foreign = [peer.name for peer in peers if peer.kind != OURS]
     if foreign:
         raise KeyError(f"{foreign[0]} is not in the trees; only peers of ours can be compared")
-    cases = [make(size, options.placement) for size in options.payload for make in (latency, throughput)]
+    makes = [make for make in (latency, throughput) if options.modes in (make.__name__, "both")]
+    cases = [make(size, options.placement) for size in options.payload for make in makes]
     cells = [(case, peer) for case in cases for peer in peers if peer.supports(case) and not peer.missing()]
     if not cells:
         raise KeyError("no peer can run these payloads")
@@ -248,7 +249,11 @@ def measure(options: Any, settings: Settings, folders: dict[str, Path], told: Re
     print(probe_text(campaign.probes["comparison"]["table"]))
     if campaign.why_incomplete:
         print(f"\nINCOMPLETE: {campaign.why_incomplete}")
-    print(f"\nresult  {path.name if path.is_absolute() else path}")
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    print(f"\nresult  {shown}")
+    if not options.no_html:
+        path.with_suffix(".html").write_text(report.html(data), encoding="utf-8")
+        print(f"report  {shown.with_suffix('.html')}")
     return 130 if interrupted else status_of(found, campaign.rounds)
 
 

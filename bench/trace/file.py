@@ -117,13 +117,13 @@ def parse_line(line: bytes) -> Message:
     if text.startswith((b"#", b"//")):
         raise BadTrace("a comment; every line is a message")
     try:
-        data: Any = json.loads(text)
+        data: Any = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise BadTrace(f"no JSON: {error}") from None
     if not isinstance(data, dict):
         raise BadTrace('not an object such as {"at": 0.5, "size": 120, "connection": 0}')
-    if unknown := sorted(set(data) - FIELDS):
-        raise BadTrace(f"{unknown[0][:40]!r} is none of at, size, connection")
+    if not data.keys() <= FIELDS:
+        raise BadTrace(f"{min(data.keys() - FIELDS)[:40]!r} is none of at, size, connection")
     at, size, connection = data.get("at"), data.get("size"), data.get("connection", 0)
     if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= AT_MAX or not math.isfinite(at):
         raise BadTrace(f"at is a number of seconds from 0 to {AT_MAX:g}, not {shown(at)}")

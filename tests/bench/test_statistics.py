@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 
 from bench import statistics
@@ -77,3 +80,26 @@ def test_ratios_pair_blocks_that_both_have() -> None:
 
 def test_spread() -> None:
     assert statistics.spread([1.0, 5.0, 2.0]) == {"median": 2.0, "min": 1.0, "max": 5.0, "n": 3}
+
+
+def test_an_interval_has_a_known_answer() -> None:
+    """The symmetrical case: as a percentile bootstrap; a constant: a point."""
+    values = [float(at) for at in range(-5, 6)]
+    low, high = statistics.bca_interval(values)
+    assert (low, high) == statistics.bca_interval(values), "the same figures, the same interval"
+    assert low == pytest.approx(-high, abs=1.0)
+    assert -4 <= low <= -2 and 2 <= high <= 4
+    assert statistics.bca_interval([3.0] * 7) == (3.0, 3.0)
+    wide = statistics.bca_interval(values, 0.999)
+    assert wide[0] <= low and high <= wide[1]
+
+
+@pytest.mark.slow
+def test_an_interval_holds_the_truth_as_often_as_it_says(rng: random.Random) -> None:
+    """95 % is promised; of 150 runs of 12 skewed values, between 88 and 100 % hold the true median."""
+    truth, runs = math.log(2), 150
+    hits = 0
+    for _ in range(runs):
+        low, high = statistics.bca_interval([rng.expovariate(1) for _ in range(12)], draws=1000)
+        hits += low <= truth <= high
+    assert 0.88 <= hits / runs <= 1.0
