@@ -38,6 +38,14 @@ def level(cells: list[Cell]) -> list[Cell]:
     return [cell for cell in cells if p99(cell) <= p99(cells[0]) * (1 + LEVEL)]
 
 
+def unknown(cells: list[Cell]) -> list[str]:
+    """Ids of those without a valid round, who might be better than anybody ranked: the harness failed, not they.
+
+    A tenth of its own p99 is what a peer's sender may be late, so a noisy machine takes the figures of the fast ones.
+    """
+    return [cell.peer["id"] for cell in cells if cell.status == "INVALID" and cell.peer["kind"] != "floor"]
+
+
 def is_ours(cell: Cell) -> bool:
     """Whether it is a peer of this project."""
     return bool(cell.peer["kind"] == "ours")

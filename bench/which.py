@@ -18,7 +18,7 @@ from typing import Any
 from bench import schema
 from bench.cases import bytes_text
 from bench.link.model import Link
-from bench.ranking import LEVEL, is_ranked, level, p99, ranked
+from bench.ranking import LEVEL, is_ranked, level, p99, ranked, unknown
 from bench.series import count_text, link_of, total_rate
 from bench.summary import ANY_ORDER, GUARANTEES, IN_ORDER, SHORT, Cell, summarize
 from bench.sweeps import CONNECTIONS, RATE
@@ -247,6 +247,9 @@ def answer_text(found: Answer) -> str:
     if less:
         lines.append(f"          {less[0].peer['id']}: {figure_of(less[0], deadline)}, if this will do: "
                      f"{less[0].guarantee}")  # fmt: skip
+    blind = unknown(found.left_out)
+    if blind:
+        lines.append(f"          no valid round of {', '.join(blind)}: might be better; measure again")
     text = ["\n".join(map(hung, lines)), table([*head, "lost %", "cpu us", "wire B"], rows, 2)]
     notes = [f"  {cell.peer['id']}: {reason(cell)}" for cell in found.left_out]
     if notes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.ranking import LEVEL, Standing, p99, ranked, standing
+from bench.ranking import LEVEL, Standing, p99, ranked, standing, unknown
 from bench.series import Family, tabled
 from bench.summary import ANY_ORDER, IN_ORDER, MAY_LOSE, Cell, payload_mean
 from bench.tables import milliseconds, ratio_text
@@ -125,16 +125,16 @@ def higher_rows(cases: list[dict[str, Any]], cells: Cells) -> list[list[str]]:
 
 
 def best_text(case: dict[str, Any], cells: Cells) -> tuple[str, str]:
-    """Who has the lowest p99 of those in order, and who is level with it."""
+    """Who has the lowest p99 of those in order; who is level with it, and who had no valid round."""
     found = standing(case, cells[case["id"]])
     if found is None:
         return "no p99", ""
     first, *rest = found.best
-    if not rest:
-        return f"{first.peer['id']} {milliseconds(p99(first))}", ""
-    names = [cell.peer["id"] for cell in rest]
-    said = ", ".join(names) if len(names) < 4 else f"{len(names)} more"
-    return f"{first.peer['id']} {milliseconds(p99(first))}", f"level: {said}"
+    notes = []
+    for word, names in (("level", [cell.peer["id"] for cell in rest]), ("invalid", unknown(cells[case["id"]]))):
+        if names:
+            notes.append(f"{word}: {', '.join(names) if len(names) < 4 else f'{len(names)} peers'}")
+    return f"{first.peer['id']} {milliseconds(p99(first))}", "; ".join(notes)
 
 
 COSTS_HEAD = [

@@ -31,7 +31,7 @@ from bench.tables import (
 )
 from bench.tables import volume_text as volume
 
-BLOCKS = frozenset({"rate", "loss", "sweep", "all", "replay", "virtual"})  # commands with a block of their own
+BLOCKS = frozenset({"rate", "loss", "sweep", "all", "bulk", "replay", "virtual"})  # commands with a block of their own
 LARGE_BYTES = 8 * 1024
 
 

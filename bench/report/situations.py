@@ -10,7 +10,7 @@ import textwrap
 from typing import Any
 
 from bench.environment import one_line
-from bench.ranking import LEVEL, is_ours, p99, ranked
+from bench.ranking import LEVEL, is_ours, p99, ranked, unknown
 from bench.report.findings import counted
 from bench.report.markdown import rows_to_markdown
 from bench.series import alone, tabled
@@ -38,7 +38,8 @@ def document(sources: list[Source], files: list[str], target: str) -> str:
         f"percentile is looked up among those that deliver everything in order; whose p99 is within {100 * LEVEL:.0f} "
         "% of it is level with it, and of these the cheapest is named: fewest bytes on the wire, over loopback least "
         "CPU time. A transport that failed a round in a situation is never named there, nor are the benchmark's "
-        "floors. The last two columns say what is gained by asking for less.",
+        "floors; one without a valid round (the machine was too busy) might be better than the one named. The last "
+        "two columns say what is gained by asking for less.",
         "Your own situation: `python -m bench which FILE --rtt 50 --loss 2 --payload 64 --deadline 100ms`.",
     ]
     parts = [filled(text) for text in words]
@@ -94,13 +95,14 @@ def source_part(source: Source) -> list[str]:
 def situation_row(name: str, cells: list[Cell]) -> tuple[list[str], Cell | None]:
     """One situation, and its choice."""
     order = ranked(cells, IN_ORDER)
-    failed = [cell.peer["id"] for cell in cells if cell.has_failed]
+    bad = {"failed": [cell.peer["id"] for cell in cells if cell.has_failed], "no valid round": unknown(cells)}
+    notes = "; ".join(f"{word}: {', '.join(names)}" for word, names in bad.items() if names)
     if not order:
         return [name, "-", *[""] * (len(HEAD) - 2)], None
     choice = choose(order, None)
     others = [cell.peer["id"] for cell in level_with(order, None) if cell is not choice]
     text = [
-        name + (f" (failed: {', '.join(failed)})" if failed else ""),
+        name + (f" ({notes})" if notes else ""),
         f"**{choice.peer['id']}**", milliseconds(p99(choice)), f"{100 * choice.within:.2f} %", wire_text(choice),
         microseconds(choice.cpu_ns), ", ".join(others) or "nobody", gain(cells, ANY_ORDER, order),
         gain(cells, MAY_LOSE, order),

@@ -112,6 +112,12 @@ def test_less_than_order_is_offered_where_it_helps() -> None:
     assert "if this will do" not in which.answer_text(ask(Link(delay_ms=25.0)))
 
 
+def test_who_had_no_valid_round_is_said_aloud() -> None:
+    link = Link(delay_ms=10.0, loss=0.05)
+    assert "no valid round of pyzmq: might be better; measure again" in which.answer_text(ask(link))
+    assert "no valid round" not in which.answer_text(ask(LOSSY)), "a failure is no excuse"
+
+
 @pytest.mark.parametrize(("text", "ns"), [("100ms", 1e8), ("2s", 2e9), ("500us", 5e5), ("1.5ms", 1.5e6)])
 def test_times_are_read(text: str, ns: float) -> None:
     assert which.duration_ns(text) == ns
@@ -166,6 +172,7 @@ def test_the_document_has_every_situation_and_its_choice(file: Path, tmp_path: P
     assert cells[0] == "RTT 50 ms, 5 % (failed: tcp)"
     assert cells[1:4] == ["**rudp**", "50.0", "100.00 %"]
     assert cells[6:] == ["nobody", "rudp-unordered: 42.5 ms", "rudp-unreliable: 25.5 ms, 5.00 % lost"]
+    assert "| RTT 20 ms, 5 % (no valid round: pyzmq) | **rudp** |" in text
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
     assert widths == {10, 6}
     assert "| **tcp** | transport tcp, callbacks | 0 of 13 | 2 of 13 | 3 |" in text
