@@ -270,8 +270,10 @@ def run_open(options: argparse.Namespace) -> int:
         raise KeyError("--resume needs the file: --json FILE")
     many = options.command == "all"
     budget_s = options.budget and options.budget * (60 if many else 1)
+    work = cli_open.work_of(options)
+    options.seconds = options.seconds or cli_open.SECONDS
     request = request_of(
-        options, cli_open.work_of(options), budget_s=budget_s, fit=many, rounds_min=1,
+        options, work, budget_s=budget_s, fit=many, rounds_min=1,
         resume=options.json if options.resume else None, lanes=options.lanes,
     )  # fmt: skip
     return measure(options, request)

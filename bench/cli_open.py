@@ -22,6 +22,7 @@ MakeCommand = Callable[[str, str, int, float, float], argparse.ArgumentParser]
 Work = list[tuple[Case, list[str]]]
 Probe = Callable[[Callable[[str], None]], Any]
 LANES_MAX = 4
+SECONDS = 30.0
 NAMES = ("rate", "loss", "sweep", "all", "bulk")
 BULK_MBIT = 50.0  # some 4,300 packets a second each way, which the emulator is proved for
 
@@ -72,21 +73,23 @@ def add(command: MakeCommand) -> None:
         "--link", default=None, metavar="TEXT",
         help="one link instead of the grid: delay=25ms,loss=2%%,rate=10mbit,queue=64k,jitter=5ms,burst=30ms,...",
     )  # fmt: skip
-    sweep = command("sweep", "open-loop series in which one thing varies", 1, 30.0, 2.0)
+    sweep = command("sweep", "open-loop series in which one thing varies", 1, SECONDS, 2.0)
     sweep.add_argument("names", nargs="+", metavar="NAME", help=", ".join(SWEEPS))
-    every = command("all", "every series and the grid of losses, as many rounds as the budget allows", 20, 30.0, 2.0)
+    every = command("all", "every series and the grid of losses, as many rounds as the budget allows", 20, SECONDS, 2.0)
     bulk = command("bulk", "goodput over an emulated link with loss, and two flows that share one", 3, 20.0, 3.0)
     bulk.add_argument("--loss", type=numbers, default=[0.0, 1.0, 5.0], help="percent each way")
     bulk.add_argument("--rtt", type=numbers, default=[50.0], help="ms")
     bulk.add_argument("--rate-mbit", type=float, default=BULK_MBIT, help=f"of the link (default {BULK_MBIT:g})")
     bulk.add_argument("--payload", type=sizes, default=[1024], metavar="BYTES")
     bulk.add_argument("--no-sharing", action="store_true", help="leave out the flows that share a link")
+    for sub in (sweep, every):
+        sub.set_defaults(seconds=None)  # each series has its own
     for sub in (rate, loss, sweep, every, bulk):
         common(sub)
 
 
 def work_of(options: argparse.Namespace) -> Work:
-    """What a command runs.
+    """What a command runs; series keep to their own seconds unless `--seconds` is given.
 
     Raises:
         KeyError: no such series or peer. NoLink: a link is needed and can't be had. BadLink, ValueError: wrong figures.
@@ -118,7 +121,7 @@ def work_of(options: argparse.Namespace) -> Work:
         if unknown:
             raise KeyError(f"no series {unknown[0]!r}; there are: {', '.join(SWEEPS)}")
         work = [
-            (replace(case, seconds=SWEEPS[name].seconds), list(SWEEPS[name].peers))
+            (replace(case, seconds=options.seconds or SWEEPS[name].seconds), list(SWEEPS[name].peers))
             for name in names
             for case in SWEEPS[name].cases()
         ]

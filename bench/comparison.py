@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bench.cases import THROUGHPUT
 from bench.comparing.verdict import FASTER, SAME, SLOWER, UNCLEAR
 from bench.statistics import median, paired_ratios, ratio_interval
 from bench.summary import FLOOR_OF, by_block
@@ -82,7 +83,7 @@ def judge(case: str, peer: str, is_ours: bool, before: list[float], after: list[
 def times(data: Result, case: Result, peer: Result) -> list[float]:
     """Time a message in every good round: latencies as they are, rates turned over."""
     figures = by_block(data["rounds"], case["id"], peer["id"])
-    return [value if case["mode"] == "latency" else 1 / value for value in figures.values()]
+    return [1 / value if case["mode"] == THROUGHPUT else value for value in figures.values()]
 
 
 def scaled(data: Result, case: Result, peer: Result) -> list[float]:
@@ -92,7 +93,7 @@ def scaled(data: Result, case: Result, peer: Result) -> list[float]:
         return []
     rounds = data["rounds"]
     ratios = paired_ratios(by_block(rounds, case["id"], peer["id"]), by_block(rounds, case["id"], floor))
-    return [value if case["mode"] == "latency" else 1 / value for value in ratios.values()]
+    return [1 / value if case["mode"] == THROUGHPUT else value for value in ratios.values()]
 
 
 def noise_of(*files: Result) -> float:

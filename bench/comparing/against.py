@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import log
 from typing import Any
 
+from bench.cases import THROUGHPUT
 from bench.comparing.verdict import UNCLEAR, Series, Verdict, verdict
 from bench.statistics import median
 from bench.summary import by_block
@@ -33,7 +34,7 @@ def reference_of(data: Result, case: Result, chosen: str | None) -> str | None:
 
 def series_between(data: Result, case: Result, peer: str, reference: str, noise: list[dict[int, float]]) -> Series:
     """Logs of time a message takes, `peer` over `reference`, of the blocks in which both were well."""
-    sign = 1.0 if case["mode"] == "latency" else -1.0
+    sign = -1.0 if case["mode"] == THROUGHPUT else 1.0
     above, below = (by_block(data["rounds"], case["id"], name) for name in (peer, reference))
     flagged = {
         item["block"]

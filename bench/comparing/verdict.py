@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from math import exp, log
 from typing import Any
 
+from bench.cases import THROUGHPUT
 from bench.statistics import CONFIDENCE, bca_interval, median
 
 SLOWER, FASTER, SAME, UNCLEAR = "slower", "faster", "no difference shown", "too few rounds"
@@ -119,7 +120,7 @@ def series_of(rounds: Sequence[Result], case: Result, peer: str, key: str = "tur
     of one pair over the other, of the same turns, is its noise. `key` names the figures of a round: "turns" (p50, or
     messages a second) or "turns_cpu" (messages a second of CPU time, which others on the core hardly move).
     """
-    sign = 1.0 if case["mode"] == "latency" else -1.0
+    sign = -1.0 if case["mode"] == THROUGHPUT else 1.0
     blocks: dict[int, dict[str, list[Result]]] = {}
     for item in sorted(rounds, key=lambda one: (one["block"], one["pair"])):
         if item["case"] == case["id"] and item["peer"].partition("@")[0] == peer and "@" in item["peer"]:

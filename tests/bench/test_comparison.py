@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bench import cli, schema
-from bench.comparison import FASTER, NOISE_MIN, SAME, SLOWER, UNCLEAR, compare, noise_of, status_of
+from bench.cases import open_loop
+from bench.comparison import FASTER, NOISE_MIN, SAME, SLOWER, UNCLEAR, compare, noise_of, status_of, times
 from bench.statistics import ratio_interval, summarize_samples
 from tests.bench.results import LATENCY, SMALL, a_round, latency_round, result, throughput_round
 
@@ -46,6 +47,15 @@ def test_a_planted_slow_down_is_found_and_nothing_else(rng: random.Random) -> No
         assert found[SMALL.id, "pyzmq"] == SAME
         assert status_of(compare(old, new)) == 1
         assert words(new, old)[LATENCY.id, "tcp"] == FASTER
+
+
+def test_an_open_loop_is_slower_when_it_takes_longer() -> None:
+    case = open_loop(64, 100).as_dict()
+    rounds = [
+        {"case": case["id"], "peer": "tcp", "block": block, "status": "OK", "latency": {"p50_ns": 1000.0 + block}}
+        for block in range(9)
+    ]
+    assert times({"rounds": rounds}, case, {"id": "tcp"}) == [1000.0 + block for block in range(9)]
 
 
 def test_the_same_twice_is_no_difference(rng: random.Random) -> None:

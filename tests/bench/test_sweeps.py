@@ -50,6 +50,11 @@ def test_commands_say_what_they_would_run(monkeypatch: pytest.MonkeyPatch) -> No
     assert len({case.id for case, _ in every}) == len(every) > 50
 
 
+def test_series_keep_to_their_own_seconds_unless_told() -> None:
+    assert {case.seconds for case, _ in cli_open.work_of(options("sweep", "payload"))} == {SWEEPS["payload"].seconds}
+    assert {case.seconds for case, _ in cli_open.work_of(options("sweep", "payload", "--seconds", "2"))} == {2.0}
+
+
 def test_a_machine_without_a_link_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(emulator, "why_not", lambda: "no emulated link here: not root; virtual time needs none")
     assert cli.main(["loss", "--peers", "tcp"]) == 2
