@@ -125,6 +125,7 @@ SLOW = (
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)  # thirty rounds of real processes: 8 s alone, and all of it waits for the processor
 def test_a_slower_folder_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = a_tree(tmp_path / "old"), a_tree(tmp_path / "new", SLOW)
     path = tmp_path / "result.json"
