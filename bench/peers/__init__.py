@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from typing import TypeVar
 
 from bench.peers.base import Peer
 
+T = TypeVar("T")
 MODULES = (
     "native",
     "blocking",
@@ -46,12 +48,16 @@ def load_peer(name: str, module: str) -> Peer:
 
 
 def select(names: list[str]) -> list[Peer]:
-    """Peers by exact name or by prefix ending in "*", in the order of the tables.
+    """Peers by name, see `pick`. Raises KeyError."""
+    return pick(all_peers(), names)
+
+
+def pick(found: dict[str, T], names: list[str]) -> list[T]:
+    """Of peers by name those called `names`, exactly or by a prefix ending in "*", in the order of `found`.
 
     Raises:
         KeyError: a name that matches nothing; the text lists the known ones.
     """
-    found = all_peers()
     chosen = set()
     for name in names:
         matches = [peer for peer in found if peer == name or (name.endswith("*") and peer.startswith(name[:-1]))]

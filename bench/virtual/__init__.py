@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from bench.peers import pick
 from bench.virtual.machine import VirtualPeer
 
 MODULES = ("ours", "kcp", "aioquic", "qh3")
@@ -20,16 +21,5 @@ def all_peers() -> dict[str, VirtualPeer]:
 
 
 def select(names: list[str]) -> list[VirtualPeer]:
-    """Peers by exact name or by prefix ending in "*", in the order of the tables.
-
-    Raises:
-        KeyError: a name that matches nothing; the text lists the known ones.
-    """
-    found = all_peers()
-    chosen = set()
-    for name in names:
-        matches = [peer for peer in found if peer == name or (name.endswith("*") and peer.startswith(name[:-1]))]
-        if not matches:
-            raise KeyError(f"no peer {name!r} in virtual time; there are: {', '.join(found)}")
-        chosen.update(matches)
-    return [peer for name, peer in found.items() if name in chosen]
+    """Peers by exact name or by prefix ending in "*", in the order of the tables. Raises KeyError."""
+    return pick(all_peers(), names)

@@ -444,7 +444,7 @@ def test_options_that_make_no_link_are_refused(capsys: pytest.CaptureFixture[str
     assert cli.main(["virtual", "--loss", "100"]) == 2
     assert "loss is a share" in capsys.readouterr().err
     assert cli.main(["virtual", "--peers", "quack"]) == 2
-    assert "no peer 'quack' in virtual time; there are: rudp, " in capsys.readouterr().err
+    assert "no peer 'quack'; there are: rudp, " in capsys.readouterr().err
 
 
 def test_links_in_words_take_the_place_of_the_grid() -> None:
