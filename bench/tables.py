@@ -392,7 +392,9 @@ def legend(data: dict[str, Any]) -> str:
         text += "x floor: times blocking Python sockets of the same family (throughput: share of their rate). "
     if "open" in modes:
         text += "late: how much later than planned the sender handed a message over, p99. "
-    text += "cpu: both ends, per message" + ("; ctx: context switches, likewise. " if "latency" in modes else ". ")
+    text += "cpu: both ends, per message"
+    text += ", an open loop's with the sender's spinning before each" if "open" in modes else ""
+    text += "; ctx: context switches, likewise. " if "latency" in modes else ". "
     return (
         f"{text}TCP_NODELAY everywhere; TCP congestion control: {congestion_text(data)}. "
         "* rounds over 4 % steal; ! failed rounds."
