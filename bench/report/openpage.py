@@ -372,7 +372,7 @@ def how(data: dict[str, Any]) -> list[str]:
         "more than 0.5 ms (or 5 % of its delay), or dropped any that it should not have.",
         f"Lowest and level go by the median over rounds of p99; level is within {findings.LEVEL_TEXT}. "
         "They are words for this run, not a test of significance.",
-        "cpu contains up to 200 us of the sender's spinning before each message, so it compares peers at one rate only.",
+        "cpu contains up to 200 us of the sender's spinning before each message: it compares peers at one rate only.",
     ]
     lanes = data["config"].get("lanes", 1)
     if lanes > 1:
