@@ -85,8 +85,8 @@ def test_wrong_words_get_one_line(
 @pytest.mark.timeout(60)  # eight rounds of real processes, which wait for the processor
 def test_a_run_that_was_broken_off_is_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rate.json"
-    words = ["rate", "--peers", "asyncio-protocol,blocking-tcp", "--rates", "100,200", "--seconds", "0.2", "--warmup", "0.1",
-             "--json", str(path), "--no-html", "--resume"]  # fmt: skip
+    words = ["rate", "--peers", "asyncio-protocol,blocking-tcp", "--rates", "100,200", "--seconds", "0.2",
+             "--warmup", "0.1", "--json", str(path), "--no-html", "--resume"]  # fmt: skip
     assert cli.main([*words, "--rounds", "1"]) == 0
     first = schema.load(path)["rounds"]
     assert len(first) == 4
