@@ -108,6 +108,19 @@ async def test_somebody_elses_message_is_no_answer() -> None:
     assert (status, summary["answered"], summary["damaged"]) == (1, 0, 2)
 
 
+async def test_a_damaged_number_is_no_answer_to_another_ping() -> None:
+    """One bit makes a 1 of a 0: what is left must not fit."""
+
+    async def handler(conn: Any) -> None:
+        first, second = [await conn.recv() for _ in range(2)]
+        await conn.send(first[:8] + second[8:])
+        await conn.send(second[:8] + first[8:])
+
+    async with transport.serve("tcp://127.0.0.1:0", handler) as server:
+        status, summary, _ = await ran("ping", str(server.url), "--echo", "-c", "2", "-i", "1ms", "-W", "200ms")
+    assert (status, summary["answered"], summary["damaged"]) == (1, 0, 2)
+
+
 async def test_a_server_that_answers_nothing() -> None:
     async with transport.serve("udp://127.0.0.1:0", protocol=transport.Protocol) as server:
         status, summary, _ = await ran("ping", str(server.url), "-c", "2", "-i", "5ms", "-W", "50ms")

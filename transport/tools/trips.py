@@ -1,12 +1,13 @@
 """Single round trips of `transport ping`: by the protocol's own ping, or by a message and its echo.
 
-An echo is known by the run and the number it carries, and compared byte for byte. This must never take a duplicate, or
+An echo is known by its number and a mark that only this run can give it, and compared byte for byte. This must never take a duplicate, or
 somebody else's message, for an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from transport.codec.base import resolve
 from transport.url import parse
 
 FILLER = "The quick brown fox jumps over the lazy dog. "
-HEAD = 16  # characters: eight of the run, eight of the number, hexadecimal
+HEAD = 16  # characters: eight of the mark, eight of the number, hexadecimal
 Heard = Callable[[str, int, float], None]
 
 
@@ -106,7 +107,7 @@ class EchoTrips:
         self._channel = channel
         self._is_text = text
         self._body = (FILLER * (size // len(FILLER) + 1))[: size - HEAD]
-        self._run = secrets.token_hex(4)
+        self._key = secrets.token_bytes(16)
         self._waiting: dict[int, tuple[asyncio.Future[float], int]] = {}
         self._lost: dict[int, int] = {}
         self._next = 0
@@ -115,7 +116,10 @@ class EchoTrips:
         self.size = f"{size} bytes, "
 
     def _message(self, sequence: int) -> Any:
-        text = f"{self._run}{sequence & 0xFFFFFFFF:08x}{self._body}"
+        number = f"{sequence & 0xFFFFFFFF:08x}"
+        # the mark follows from the number, or a damaged number could be that of another ping
+        mark = hashlib.blake2s(number.encode(), key=self._key, digest_size=4).hexdigest()
+        text = f"{mark}{number}{self._body}"
         return text if self._is_text else text.encode()
 
     async def run(self, heard: Heard) -> None:
