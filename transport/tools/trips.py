@@ -1,7 +1,7 @@
 """Single round trips of `transport ping`: by the protocol's own ping, or by a message and its echo.
 
-An echo is known by its number and a mark that only this run can give it, and compared byte for byte. This must never take a duplicate, or
-somebody else's message, for an answer.
+An echo is known by its number and a mark that only this run can give it, and compared byte for byte. This must never
+take a duplicate, or somebody else's message, for an answer.
 """
 
 from __future__ import annotations
