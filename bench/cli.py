@@ -265,7 +265,7 @@ def run_side_by_side(options: argparse.Namespace) -> int:
 
 
 def run_open(options: argparse.Namespace) -> int:
-    """`rate`, `loss`, `sweep` and `all`."""
+    """`rate`, `loss`, `sweep`, `all` and `bulk`."""
     if options.resume and options.json is None:
         raise KeyError("--resume needs the file: --json FILE")
     many = options.command == "all"
@@ -274,7 +274,7 @@ def run_open(options: argparse.Namespace) -> int:
         options, cli_open.work_of(options), budget_s=budget_s, fit=many, rounds_min=1,
         resume=options.json if options.resume else None,
     )  # fmt: skip
-    return measure(options, request)
+    return measure(options, request, probes=cli_open.sharing_of(options))
 
 
 def run_replay(options: argparse.Namespace) -> int:
@@ -288,7 +288,7 @@ def run_replay(options: argparse.Namespace) -> int:
         options, [(work.case, work.peers)], rounds_min=1, resume=options.json if options.resume else None,
         traces={work.trace.facts.sha256: work.trace},
     )  # fmt: skip
-    return measure(options, request, probes=cli_open.sharing_of(options))
+    return measure(options, request)
 
 
 def run_codec(options: argparse.Namespace) -> int:
