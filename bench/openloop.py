@@ -149,11 +149,13 @@ class Arrivals:
         self.latencies.append(now - due)
 
     def save(self, path: Path) -> None:
-        """Writes both columns for the parent."""
+        """Writes both columns for the parent: what had come when this was called, for `take` may go on in its thread."""
+        count = len(self.latencies)
+        numbers, latencies = self.numbers[:count], self.latencies[:count]
         with path.open("wb") as file:
-            array("q", [len(self.numbers)]).tofile(file)
-            self.numbers.tofile(file)
-            self.latencies.tofile(file)
+            array("q", [count]).tofile(file)
+            numbers.tofile(file)
+            latencies.tofile(file)
 
 
 def load_arrivals(path: Path) -> tuple[array[int], array[int]]:

@@ -20,6 +20,7 @@ from bench.cases import EACH, FREE, LATENCY, OPEN, Case
 from bench.child import ChildFailed
 from bench.job import SCHEDULE_FILE
 from bench.link import emulator
+from bench.native_build import BuildFailed
 from bench.openresult import Judged, open_result
 from bench.pair import Pair, Placement, Terms
 from bench.peers.base import Peer
@@ -160,11 +161,12 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -
     placement = place(case)
     result["placement"] = {"client": sorted(placement.client), "server": sorted(placement.server)}
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
             result |= measure(plan, case, entry.peer, placement, scratch, plan.seed * BLOCKS_MAX + block)
-    except (ChildFailed, emulator.EmulatorFailed) as failure:
-        result["status"] = FAIL
-        result["why"] = str(failure)
+    except ChildFailed as failure:
+        result["status"], result["why"] = FAIL, str(failure)
+    except (emulator.EmulatorFailed, BuildFailed, OSError) as failure:  # nothing that a peer can help
+        result["status"], result["why"] = INVALID, str(failure)
     judged: Judged | None = result.pop("judged", None)
     if judged is not None:
         result["status"], result["why"] = judged
@@ -175,7 +177,11 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -
 
 
 def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: str, seed: int) -> dict[str, Any]:
-    """Starts the processes of one round and collects what they say. Raises ChildFailed."""
+    """Starts the processes of one round and collects what they say.
+
+    Raises:
+        ChildFailed: a peer fell over. EmulatorFailed, BuildFailed, OSError: the harness did, or its link.
+    """
     terms = Terms(placement, plan.seconds_of(case), plan.warmup, plan.seed, scratch)
     schedule = plan.schedule_of(case) if case.mode == OPEN else None
     if schedule is not None and case.trace is not None:
@@ -183,11 +189,16 @@ def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: s
     with contextlib.ExitStack() as stack:
         link = None if case.link is None else stack.enter_context(emulator.Emulator(case.link, seed, CONGESTION))
         pair = Pair(stack, case, peer, terms, link)
-        pair.introduce()
-        said = pair.said()
-        if case.mode == LATENCY:
-            return latency_result(said)
-        got = pair.got(said["sent"])
+        try:
+            pair.introduce()
+            said = pair.said()
+            if case.mode == LATENCY:
+                return latency_result(said)
+            got = pair.got(said["sent"])
+        except ChildFailed:
+            if link is not None:
+                link.report()  # raises when the link died: then nobody could have got through
+            raise
         if schedule is not None:
             found = open_result(schedule, peer, said, got, Path(scratch)) | window_result(said)
         else:

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from bench.cases import Case, open_loop
+from bench.link.emulator import EmulatorFailed
+from bench.link.model import Link
 from bench.message import HEADER
+from bench.native_build import BuildFailed
 from bench.openloop import Alarm, Arrivals, Backlog, LoopPacer, Mailbox, OpenLoop, load_arrivals, load_late
 from bench.peers import all_peers
 from bench.peers.base import Peer
@@ -62,6 +65,75 @@ def test_a_peer_that_fails_is_kept_as_such(name: str) -> None:
     item = one_round(open_loop(64, 100, 1), BROKEN_PEERS[name])
     assert item["status"] == "FAIL"
     assert item["why"]
+
+
+def test_a_message_that_nobody_sent_is_a_failure_of_its_peer() -> None:
+    item = one_round(open_loop(64, 100, 1), BROKEN_PEERS["inventing"])
+    assert item["status"] == "FAIL"
+    assert item["why"].startswith(f"receiver: message {1 << 30} of ")
+
+
+def test_a_peer_that_takes_no_connection_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its receiver has no count to tell; `expected` is None for it, so that the test need not wait for stragglers."""
+    monkeypatch.setattr(BROKEN_PEERS["deaf"], "reliable", False)
+    item = one_round(open_loop(64, 100, 1), BROKEN_PEERS["deaf"])
+    assert (item["status"], item["why"]) == ("FAIL", "none of 30 messages has arrived")
+
+
+class DeadLink:
+    """Stands in for an emulator whose router has died, over loopback."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> DeadLink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def host(self, _side: str) -> str:
+        return "127.0.0.1"
+
+    def namespace(self, _side: str) -> None:
+        return None
+
+    def report(self) -> None:
+        raise EmulatorFailed("the router is gone")
+
+
+def test_a_link_that_dies_is_no_failure_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.link.emulator.Emulator", DeadLink)
+    item = one_round(open_loop(64, 100, 1, link=Link(delay_ms=5)), BROKEN_PEERS["crashing"])
+    assert (item["status"], item["why"]) == ("INVALID", "the router is gone")
+
+
+def test_a_link_that_does_not_start_is_no_failure_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (EmulatorFailed("no"), BuildFailed("no"), OSError("no")):
+        monkeypatch.setattr(DeadLink, "__enter__", raising(error))
+        monkeypatch.setattr("bench.link.emulator.Emulator", DeadLink)
+        item = one_round(open_loop(64, 100, 1, link=Link(delay_ms=5)), all_peers()["tcp"])
+        assert (item["status"], item["why"]) == ("INVALID", "no")
+
+
+def raising(error: Exception) -> Any:
+    def enter(_self: object) -> None:
+        raise error
+
+    return enter
+
+
+def test_what_comes_while_arrivals_are_written_changes_nothing(tmp_path: Path) -> None:
+    """`take` runs in another thread: the number may be there and the latency not yet."""
+    got = Arrivals(fail)
+    for number in range(3):
+        got.numbers.append(number)
+        got.latencies.append(1000 + number)
+    got.numbers.append(3)
+    got.save(tmp_path / "arrivals")
+    numbers, latencies = load_arrivals(tmp_path / "arrivals")
+    assert list(numbers) == [0, 1, 2]
+    assert list(latencies) == [1000, 1001, 1002]
 
 
 def test_messages_leave_in_the_order_of_the_plan_and_not_before() -> None:
