@@ -9,6 +9,7 @@ import ctypes
 import importlib.util
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -19,12 +20,21 @@ from bench.link.emulator import enter
 from bench.peers import load_peer
 
 PR_SET_PDEATHSIG = 1
+DESCRIPTORS_MAX = 1 << 17
 
 
 def die_with_parent() -> None:
     """Asks Linux for SIGKILL when the parent ends; elsewhere the end of standard input does it."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def raise_descriptors() -> None:
+    """Takes as many descriptors as this user may have: an open loop has up to ten thousand connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def check_tree(tree: str) -> None:
@@ -45,6 +55,7 @@ def import_early(config: dict[str, Any]) -> None:
 def main() -> None:
     """Reads the job, runs the peer's side of it, reports."""
     die_with_parent()
+    raise_descriptors()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to standard error
     config = json.loads(sys.stdin.readline())
