@@ -149,7 +149,7 @@ class Arrivals:
         self.latencies.append(now - due)
 
     def save(self, path: Path) -> None:
-        """Writes both columns for the parent: what had come when this was called, for `take` may go on in its thread."""
+        """Writes both columns for the parent: what has come by now, for `take` may go on in its own thread."""
         count = len(self.latencies)
         numbers, latencies = self.numbers[:count], self.latencies[:count]
         with path.open("wb") as file:

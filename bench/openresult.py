@@ -117,6 +117,8 @@ def wrong_bytes(schedule: Schedule, found: Account, arrived: int, received: int)
 
 def judge(peer: Peer, found: Account, late_ns: list[int], planned: int) -> Judged:
     """The round's status and why, by the rules above."""
+    if not planned:
+        return "INVALID", "no message of the plan counts"
     if not found.latencies:
         return "FAIL", f"none of {planned} messages has arrived"
     if peer.reliable and found.lost:

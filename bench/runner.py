@@ -24,7 +24,7 @@ from bench.native_build import BuildFailed
 from bench.openresult import Judged, open_result
 from bench.pair import Pair, Placement, Terms
 from bench.peers.base import Peer
-from bench.schedule import Schedule, make_schedule, replay_schedule
+from bench.schedule import Schedule, check_plan, make_schedule, replay_schedule
 from bench.statistics import rate_in_window
 from bench.trace.file import Trace
 
@@ -91,6 +91,12 @@ class Plan:
     def seconds_of(self, case: Case) -> float:
         """How long a round of `case` measures."""
         return case.seconds or self.seconds
+
+    def check(self) -> None:
+        """Raises BadCase for what could not be planned, so that no run breaks off for it half-way."""
+        for case, _ in self.work:
+            if case.mode == OPEN and case.trace is None:
+                check_plan(case, self.seconds_of(case), self.warmup)
 
     def schedule_of(self, case: Case) -> Schedule:
         """The plan of an open loop's round. Raises BadTrace, ValueError: there is too much to plan, or too little."""
