@@ -15,7 +15,20 @@ from bench.link.emulator import EmulatorFailed
 from bench.link.model import Link
 from bench.message import HEADER
 from bench.native_build import BuildFailed
-from bench.openloop import Alarm, Arrivals, Backlog, LoopPacer, Mailbox, OpenLoop, load_arrivals, load_late
+from bench.openloop import (
+    MAKING_NS_A_BYTE,
+    SPIN_NS,
+    Alarm,
+    Arrivals,
+    Backlog,
+    LoopPacer,
+    Mailbox,
+    OpenLoop,
+    load_arrivals,
+    load_late,
+    nap,
+    pace_blocking,
+)
 from bench.peers import all_peers
 from bench.peers.base import Peer
 from bench.runner import Entry, Plan, run_round
@@ -160,6 +173,46 @@ def test_messages_leave_in_the_order_of_the_plan_and_not_before() -> None:
     window: Any = load.window
     assert window.begun
     assert window.ended
+
+
+def test_a_message_that_is_not_made_before_the_start_is_made_before_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones take milliseconds; nobody may be waked when it is too late for that, nor spin for what is left."""
+    monkeypatch.setattr("bench.openloop.PREPARED_BYTES_MAX", 0)
+    size = 1 << 20
+    load = load_of(open_loop(size, 100, 1))
+    sent: list[bytes] = []
+    load.begin([sent.append])
+    due = load.start + load.schedule.due[0]
+    assert load.awake_at() == due - SPIN_NS - MAKING_NS_A_BYTE * size
+    assert load.make_next()
+    assert not load.make_next()
+    assert load.awake_at() == due - SPIN_NS
+    load.send_next()
+    load.send_next()  # also without having been made
+    assert [HEADER.unpack_from(message)[1] for message in sent] == [0, 1]
+    got = Arrivals(fail)
+    for message in sent:
+        got.take(message)
+    assert got.bytes == 2 * size
+
+
+@pytest.mark.parametrize("drive", ["loop", "blocking"])
+def test_all_is_sent_where_messages_are_made_when_due(drive: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.openloop.PREPARED_BYTES_MAX", 0)
+    load = load_of(open_loop(1 << 16, 100, 1))
+    got = Arrivals(fail)
+    load.begin([got.take])
+    if drive == "blocking":
+        pace_blocking(load, nap)
+    else:
+        loop = asyncio.new_event_loop()
+        try:
+            done = loop.create_future()
+            LoopPacer(loop, load, lambda: done.set_result(None)).start()
+            loop.run_until_complete(done)
+        finally:
+            loop.close()
+    assert list(got.numbers) == list(range(len(load.schedule)))
 
 
 def test_arrivals_are_dated_checked_and_kept(tmp_path: Path) -> None:
