@@ -16,8 +16,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bench.cases import EACH, FREE, LATENCY, OPEN, Case
+from bench.cases import EACH, FREE, LATENCY, OPEN, BadCase, Case
 from bench.child import ChildFailed
+from bench.descriptors import connections_allowed
 from bench.job import SCHEDULE_FILE
 from bench.link import emulator
 from bench.native_build import BuildFailed
@@ -94,7 +95,10 @@ class Plan:
 
     def check(self) -> None:
         """Raises BadCase for what could not be planned, so that no run breaks off for it half-way."""
+        allowed = connections_allowed()
         for case, _ in self.work:
+            if case.connections > allowed:
+                raise BadCase(f"{case.connections} connections take more descriptors than may be had here (ulimit -Hn)")
             if case.mode == OPEN and case.trace is None:
                 check_plan(case, self.seconds_of(case), self.warmup)
 

@@ -9,32 +9,23 @@ import ctypes
 import importlib.util
 import json
 import os
-import resource
 import signal
 import sys
 import traceback
 from typing import Any
 
+from bench.descriptors import raise_descriptors
 from bench.job import Job
 from bench.link.emulator import enter
 from bench.peers import load_peer
 
 PR_SET_PDEATHSIG = 1
-DESCRIPTORS_MAX = 1 << 17
 
 
 def die_with_parent() -> None:
     """Asks Linux for SIGKILL when the parent ends; elsewhere the end of standard input does it."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def raise_descriptors() -> None:
-    """Takes as many descriptors as this user may have: an open loop has up to ten thousand connections."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def check_tree(tree: str) -> None:

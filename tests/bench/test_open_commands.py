@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import resource
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import cli, cli_open, runner, schema
-from bench.cases import Case
+from bench.cases import Case, open_loop, throughput
 from bench.link import emulator
+from bench.link.model import Link
+from bench.peers import all_peers
+from bench.report.openpage import heat_cell
+from bench.summary import cell_of
 from bench.sweeps import SWEEPS
+from bench.tables import open_row
 from tests.bench.results import open_round
 
 
@@ -63,6 +71,16 @@ def test_what_can_not_be_run_is_refused_before_anything_is_measured(
     assert err.startswith("bench: ")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_more_connections_than_descriptors_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 4096))
+    assert cli.main(["rate", "--connections", "4000", "--rates", "8000", "--peers", "tcp"]) == 2
+    assert capsys.readouterr().err == (
+        "bench: 4000 connections take more descriptors than may be had here (ulimit -Hn)\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,3 +160,60 @@ def test_a_run_that_is_gone_on_with_keeps_the_peers_it_had(tmp_path: Path, monke
     assert cli.main([*words, "--rounds", "2", "--peers", "asyncio-udp"]) == 0
     (case,) = schema.load(path)["cases"]
     assert case["peers"] == ["asyncio-udp", "blocking-udp"]
+
+
+@pytest.mark.parametrize("name", ["unix", "unix-coro", "blocking-unix", "uvloop-streams-unix", "memory"])
+def test_who_would_pass_a_link_by_is_left_out(name: str) -> None:
+    peer = all_peers()[name]
+    assert peer.supports(open_loop(64, 100, 1)) or name == "memory"
+    assert not peer.supports(open_loop(64, 100, 1, link=Link(delay_ms=10)))
+    assert not peer.supports(throughput(64, link=Link(delay_ms=10)))
+
+
+def test_plain_datagrams_promise_no_order() -> None:
+    known = all_peers()
+    for name in ("udp", "udp-coro", "asyncio-udp", "blocking-udp"):
+        assert (known[name].reliable, known[name].ordered) == (False, False), name
+    for name in ("tcp", "rudp", "rudp-coro", "memory"):
+        assert known[name].ordered, name
+
+
+def test_no_column_says_p50_where_too_few_samples_stand_behind_it() -> None:
+    case = open_loop(64, 20, 1)
+    few = open_round(case, "tcp", 0, planned=50)
+    assert few["latency"]["p50_ns"] is None
+    cell = cell_of(case.as_dict(), all_peers()["tcp"].describe(), [few])
+    assert open_row(cell)[1:5] == ["-"] * 4
+    assert "<small>- · -</small>" in heat_cell(cell, False, 1.0, False)
+
+
+def test_connections_share_a_context_of_zeromq(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its guide has it; one for each is a thread or two for each."""
+    made: list[int] = []
+
+    class Context:
+        def __init__(self) -> None:
+            made.append(0)
+
+        @classmethod
+        def instance(cls) -> Context:
+            return shared
+
+        def get(self, _option: int) -> int:
+            return made[0]
+
+        def set(self, _option: int, value: int) -> None:
+            made[0] = value
+
+        def socket(self, _kind: int) -> Any:
+            return types.SimpleNamespace(connect=len, setsockopt=max, poll=max)
+
+    shared = Context()
+    zmq = types.SimpleNamespace(Context=Context, MAX_SOCKETS=3, PUSH=8, PAIR=0, IMMEDIATE=39, POLLOUT=2)
+    monkeypatch.setitem(sys.modules, "zmq", zmq)
+    case = open_loop(64, 1, 2000)
+    job: Any = types.SimpleNamespace(case=case, is_one_way=True, is_open=True, address="tcp://127.0.0.1:1")
+    peer: Any = all_peers()["pyzmq"]
+    assert len(peer.senders(job)) == 2000
+    assert len(made) == 1
+    assert made[0] > 2000
