@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from bench import schema
-from bench.cases import Case
+from bench.cases import BadCase, Case
 from bench.child import ROOT
 from bench.environment import environment, git_state
 from bench.peers import all_peers
@@ -25,6 +26,10 @@ from bench.trace.file import Trace
 
 RESULTS = ROOT / "bench" / "results"
 ROUNDS_MIN = 3
+ORIGIN_TOOL = ("commit", "changes")  # what must be the same for a run to be gone on with; see `environment`
+ORIGIN_MACHINE = ("system", "kernel", "machine", "cpu", "memory_bytes", "python", "implementation", "python_flags",
+                  "loopback_mtu")  # fmt: skip
+SYSCTLS_FREE = {"net.ipv4.tcp_available_congestion_control"}  # a module that was loaded meanwhile changes no figure
 
 
 @dataclass(slots=True)
@@ -65,6 +70,7 @@ class Campaign:
     bars: list[dict[str, Any]] = field(default_factory=list)
     probes: dict[str, Any] = field(default_factory=dict)
     missing: list[tuple[Peer, str]] = field(default_factory=list)
+    idle: list[str] = field(default_factory=list)
     why_incomplete: str | None = None
     started: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
     _began: float = field(default_factory=monotonic)
@@ -77,6 +83,7 @@ class Campaign:
         known = self._peers
         gone: dict[str, str] = {}
         work = []
+        self.idle = []
         for case, names in self.request.work:
             entries = []
             for name in names:
@@ -88,6 +95,8 @@ class Campaign:
                     entries.append(Entry(name, peer))
             if entries:
                 work.append((case, entries))
+            elif any(known[name.partition("@")[0]].missing() is None for name in names):
+                self.idle.append(f"left out: nobody that is here can run {case.title}")
         self.missing = [(known[name], install) for name, install in gone.items()]
         return work
 
@@ -104,12 +113,19 @@ class Campaign:
         return plan
 
     def run(self) -> None:
-        """Runs every round under a progress bar. A break (Ctrl-C) is noted, then raised."""
+        """Runs every round under a progress bar. A break (Ctrl-C) is noted, then raised.
+
+        Raises:
+            BadCase: nobody is left to run anything, or a case can't be planned; nothing has been run then.
+        """
         plan = self.plan()
+        if not plan.work:
+            raise BadCase("; ".join(["nothing can be run", *missing_text(self.missing_entries()), *self.idle]))
+        plan.check()
         path = self.request.resume
         keep = None if path is None else lambda: schema.save(self.result(), path)
         with Progress(self.request.command, plan.round_count) as progress:
-            for line in missing_text(self.missing_entries()):
+            for line in [*missing_text(self.missing_entries()), *self.idle]:
                 progress.say(line)
             progress.say(f"{plan.round_count} rounds, about {seconds_text(plan.estimate_s)}")
 
@@ -128,11 +144,12 @@ class Campaign:
         """Takes over the rounds of a run that was broken off.
 
         Raises:
-            SchemaError: it is no result file, or one of another request.
+            SchemaError: it is no result file, or one of another request, machine, commit or version of a peer.
         """
         if not path.exists():
             return
         old = schema.load(path)
+        self._check_origin(old, path.name)
         config, request = old["config"], self.request
         same = (config["seconds"], config["warmup"], config["seed"], config.get("lanes", 1)) == (
             request.seconds, request.warmup, request.seed, request.lanes
@@ -145,10 +162,28 @@ class Campaign:
             raise schema.SchemaError(f"{path.name} is of another request: other cases, seconds, seed or lanes")
         self.rounds = old["rounds"]
 
+    def _check_origin(self, old: dict[str, Any], name: str) -> None:
+        """Only rounds of one machine, one tree and the same peers may stand in one table. Raises SchemaError."""
+        here = json.loads(json.dumps({"tool": self._git, "environment": self._environment}))
+        pairs = [(what, old["tool"].get(what), here["tool"].get(what)) for what in ORIGIN_TOOL]
+        pairs += [(what, old["environment"].get(what), here["environment"].get(what)) for what in ORIGIN_MACHINE]
+        sysctls = {*old["environment"]["sysctl"], *here["environment"]["sysctl"]} - SYSCTLS_FREE
+        pairs += [(what, old["environment"]["sysctl"].get(what), here["environment"]["sysctl"].get(what))
+                  for what in sorted(sysctls)]  # fmt: skip
+        for peer in old["peers"]:
+            now = self._peers[peer["id"]].describe() if peer["id"] in self._peers else {}
+            pairs += [(f"{what} of {peer['id']}", peer[what], now.get(what)) for what in ("versions", "settings")]
+        for what, then, now in pairs:
+            if then != now:
+                raise schema.SchemaError(f"{name} can't be gone on with: {what} was {then}, is {now}")
+
     def result(self) -> dict[str, Any]:
         """The result file's content."""
         request = self.request
         seen = {(item["case"], item["peer"]) for item in self.rounds}
+        ran: dict[str, set[str]] = {}  # a run that is gone on with may have been for more peers
+        for case_id, name in seen:
+            ran.setdefault(case_id, set()).add(name)
         names = dict.fromkeys(item["peer"].partition("@")[0] for item in self.rounds)
         known = self._peers
         return {
@@ -170,9 +205,14 @@ class Campaign:
             "peers": [peer.describe() for name, peer in known.items() if name in names],
             "missing": self.missing_entries(),
             "cases": [
-                case.as_dict() | {"peers": [name for name in peers if (case.id, name) in seen]}
+                case.as_dict()
+                | {
+                    "peers": list(
+                        dict.fromkeys([*(name for name in peers if (case.id, name) in seen), *sorted(ran[case.id])])
+                    )
+                }
                 for case, peers in request.work
-                if any((case.id, name) in seen for name in peers)
+                if case.id in ran
             ],
             "rounds": self.rounds,
             "bars": self.bars,

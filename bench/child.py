@@ -1,13 +1,15 @@
 """A worker process as its parent sees it: a deadline, a way to talk, and certainty that it is gone afterwards.
 
-It must never wait without a deadline, and never leave a process behind, whatever is raised.
+It must never wait without a deadline, and never leave a process behind, nor one that it started, whatever is raised.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from typing import IO, Any, ClassVar
 ROOT = Path(__file__).resolve().parent.parent
 READ_BYTES = 1 << 16
 STDERR_LINES = 12
+STDERR_BYTES = 1 << 16  # looked through for them, however much was printed
 
 
 class ChildFailed(Exception):
@@ -62,6 +65,7 @@ class Child:
         self._selector.register(self._output, selectors.EVENT_READ)
         self._rest = b""
         self.pid = self._process.pid
+        self._ended = False
         Child.alive.add(self)
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -97,17 +101,23 @@ class Child:
 
     def _said(self) -> str:
         """The end of what it printed to standard error."""
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()[-STDERR_LINES:]
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - STDERR_BYTES))
+        lines = self._errors.read(STDERR_BYTES).decode(errors="replace").strip().splitlines()[-STDERR_LINES:]
         return "".join(f"\n  | {line}" for line in lines)
 
     def kill(self) -> None:
-        """Kills it; who waits to hear something fails. Safe from another thread."""
+        """Kills it and what it started; who waits to hear something fails. Safe from another thread."""
         Child.alive.discard(self)
-        self._process.kill()
+        if self._process.returncode is not None:
+            return  # reaped: its number may be somebody else's by now
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # it leads a session of its own
 
     def end(self) -> None:
-        """Kills and reaps it; idempotent."""
+        """Kills and reaps it and what it started; idempotent."""
+        if self._ended:
+            return
+        self._ended = True
         self.kill()
         self._process.wait()
         self._selector.close()

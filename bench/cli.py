@@ -7,9 +7,12 @@ kept).
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
+import math
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,12 +74,13 @@ QUICK_BUDGET_S = 175.0  # a test sees to it that all rounds fit, with time to sp
 
 
 def new_command(
-    commands: Any, name: str, text: str, rounds: int, seconds: float, warmup: float
+    commands: Any, name: str, text: str, rounds: int, seconds: float | None, warmup: float
 ) -> argparse.ArgumentParser:
-    """A command with what all that measure have in common."""
+    """A command with what all that measure have in common; `seconds` is None where each of its cases has its own."""
+    own = "as each series has it" if seconds is None else f"{seconds:g}"
     sub: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     sub.add_argument("--rounds", type=positive_int, default=rounds, help=f"blocks of each case (default {rounds})")
-    sub.add_argument("--seconds", type=positive, default=seconds, help=f"measured in a round (default {seconds:g})")
+    sub.add_argument("--seconds", type=positive, default=seconds, help=f"measured in a round (default {own})")
     sub.add_argument("--warmup", type=positive, default=warmup, help=f"seconds before that (default {warmup:g})")
     sub.add_argument("--seed", type=int, default=SEED, help="of the order and of the messages")
     unit, word = ("MINUTES", "minutes") if name == "all" else ("S", "seconds")
@@ -193,10 +197,10 @@ def link_options(commands: Any) -> None:
 
 
 def positive(text: str) -> float:
-    """A number above zero."""
+    """A finite number above zero."""
     value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("must be above 0")
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError("must be finite and above 0")
     return value
 
 
@@ -265,18 +269,17 @@ def run_side_by_side(options: argparse.Namespace) -> int:
 
 
 def run_open(options: argparse.Namespace) -> int:
-    """`rate`, `loss`, `sweep` and `all`."""
+    """`rate`, `loss`, `sweep`, `all` and `bulk`."""
     if options.resume and options.json is None:
         raise KeyError("--resume needs the file: --json FILE")
     many = options.command == "all"
     budget_s = options.budget and options.budget * (60 if many else 1)
     work = cli_open.work_of(options)
-    options.seconds = options.seconds or cli_open.SECONDS
     request = request_of(
         options, work, budget_s=budget_s, fit=many, rounds_min=1,
         resume=options.json if options.resume else None, lanes=options.lanes,
     )  # fmt: skip
-    return measure(options, request)
+    return measure(options, request, probes=cli_open.sharing_of(options))
 
 
 def run_replay(options: argparse.Namespace) -> int:
@@ -290,7 +293,7 @@ def run_replay(options: argparse.Namespace) -> int:
         options, [(work.case, work.peers)], rounds_min=1, resume=options.json if options.resume else None,
         traces={work.trace.facts.sha256: work.trace},
     )  # fmt: skip
-    return measure(options, request, probes=cli_open.sharing_of(options))
+    return measure(options, request)
 
 
 def run_codec(options: argparse.Namespace) -> int:
@@ -405,6 +408,8 @@ def measure(
     after: Callable[[Campaign], None] | None = None,
 ) -> int:
     """Runs, judges, prints, writes; keeps what there is when interrupted."""
+    if options.json is not None:
+        check_path(options.json)
     campaign = Campaign(request)
     if request.resume is not None:
         campaign.go_on(request.resume)
@@ -428,6 +433,22 @@ def measure(
     data = campaign.result()
     publish(options, data, options.json or campaign.default_path())
     return 130 if interrupted else status_of(data)
+
+
+class BadPath(KeyError):
+    """A result could not be written where it is wanted; the text says why."""
+
+
+def check_path(path: Path) -> None:
+    """Whether a result can be written there, before hours are spent on it. Raises BadPath."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise BadPath(f"--json {path}: {error.strerror}") from None
 
 
 def publish(options: argparse.Namespace, data: dict[str, Any], path: Path) -> None:

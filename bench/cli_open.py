@@ -6,11 +6,12 @@ It must never decide what a figure means, only which cases are run by whom.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bench.cases import CONSTANT, POISSON, Case, open_loop, throughput
+from bench.cases import CONSTANT, PAYLOAD_MAX, PAYLOAD_MIN, POISSON, BadCase, Case, open_loop, throughput
 from bench.flows import FLOWS, RIVALS
 from bench.flows import run as run_sharing
 from bench.link import emulator
@@ -18,12 +19,12 @@ from bench.link.model import Link
 from bench.peers import select
 from bench.sweeps import CONNECTIONS, LOSSES, OVER_LINK, OVER_LOOPBACK, RATE, RTTS_MS, SWEEPS, grid, rates
 
-MakeCommand = Callable[[str, str, int, float, float], argparse.ArgumentParser]
+MakeCommand = Callable[[str, str, int, float | None, float], argparse.ArgumentParser]
 Work = list[tuple[Case, list[str]]]
 Probe = Callable[[Callable[[str], None]], Any]
 LANES_MAX = 4
-SECONDS = 30.0
 NAMES = ("rate", "loss", "sweep", "all", "bulk")
+GRID_S = 30.0  # of the losses' rounds in `all`
 BULK_MBIT = 50.0  # some 4,300 packets a second each way, which the emulator is proved for
 
 
@@ -34,14 +35,18 @@ class NoLink(KeyError):
 def numbers(text: str) -> list[float]:
     """Numbers separated by commas, none below zero."""
     found = [float(part) for part in text.split(",")]
-    if any(not value >= 0 for value in found):
-        raise argparse.ArgumentTypeError("must not be below 0")
+    if any(not 0 <= value < math.inf for value in found):
+        raise argparse.ArgumentTypeError("must be finite and not below 0")
     return found
 
 
 def sizes(text: str) -> list[int]:
-    """Whole numbers separated by commas."""
-    return [int(part) for part in text.split(",")]
+    """Bytes of messages, separated by commas."""
+    found = [int(part) for part in text.split(",")]
+    for size in found:
+        if not PAYLOAD_MIN <= size <= PAYLOAD_MAX:
+            raise argparse.ArgumentTypeError(f"{size} is not from {PAYLOAD_MIN} to {PAYLOAD_MAX}")
+    return found
 
 
 def add(command: MakeCommand) -> None:
@@ -73,26 +78,24 @@ def add(command: MakeCommand) -> None:
         "--link", default=None, metavar="TEXT",
         help="one link instead of the grid: delay=25ms,loss=2%%,rate=10mbit,queue=64k,jitter=5ms,burst=30ms,...",
     )  # fmt: skip
-    sweep = command("sweep", "open-loop series in which one thing varies", 1, SECONDS, 2.0)
+    sweep = command("sweep", "open-loop series in which one thing varies", 1, None, 2.0)
     sweep.add_argument("names", nargs="+", metavar="NAME", help=", ".join(SWEEPS))
-    every = command("all", "every series and the grid of losses, as many rounds as the budget allows", 20, SECONDS, 2.0)
+    every = command("all", "every series and the grid of losses, as many rounds as the budget allows", 20, None, 2.0)
     bulk = command("bulk", "goodput over an emulated link with loss, and two flows that share one", 3, 20.0, 3.0)
     bulk.add_argument("--loss", type=numbers, default=[0.0, 1.0, 5.0], help="percent each way")
     bulk.add_argument("--rtt", type=numbers, default=[50.0], help="ms")
     bulk.add_argument("--rate-mbit", type=float, default=BULK_MBIT, help=f"of the link (default {BULK_MBIT:g})")
     bulk.add_argument("--payload", type=sizes, default=[1024], metavar="BYTES")
     bulk.add_argument("--no-sharing", action="store_true", help="leave out the flows that share a link")
-    for sub in (sweep, every):
-        sub.set_defaults(seconds=None)  # each series has its own
     for sub in (rate, loss, sweep, every, bulk):
         common(sub)
 
 
 def work_of(options: argparse.Namespace) -> Work:
-    """What a command runs; series keep to their own seconds unless `--seconds` is given.
+    """What a command runs; sets `options.seconds` where each series has its own.
 
     Raises:
-        KeyError: no such series or peer. NoLink: a link is needed and can't be had. BadLink, ValueError: wrong figures.
+        KeyError: no such series or peer. NoLink: a link is needed and can't be had. BadLink, BadCase: wrong figures.
     """
     if options.command == "rate":
         wanted = options.rates or [100, 1000, 2000, 5000, 10_000, 20_000, 50_000]
@@ -121,19 +124,30 @@ def work_of(options: argparse.Namespace) -> Work:
         if unknown:
             raise KeyError(f"no series {unknown[0]!r}; there are: {', '.join(SWEEPS)}")
         work = [
-            (replace(case, seconds=options.seconds or SWEEPS[name].seconds), list(SWEEPS[name].peers))
+            (replace(case, seconds=0.0 if options.seconds else SWEEPS[name].seconds), list(SWEEPS[name].peers))
             for name in names
             for case in SWEEPS[name].cases()
         ]
         if options.command == "all":
             work = [(case, list(OVER_LINK)) for case in grid([64, 1024], RTTS_MS, LOSSES)] + work
-        work = list({case.id: (case, peers) for case, peers in work}.values())
+        options.seconds = options.seconds or GRID_S
+    work = without_repeats(work)
     if any(case.link is not None for case, _ in work) and (why := emulator.why_not()):
         raise NoLink(why)
     if options.peers:
         chosen = [peer.name for peer in select(options.peers.split(","))]
         work = [(case, chosen) for case, _ in work]
     return work
+
+
+def without_repeats(work: Work) -> Work:
+    """Each case once. Raises BadCase when two have one name, for rounds are kept by it."""
+    found: dict[str, tuple[Case, list[str]]] = {}
+    for case, peers in work:
+        known = found.setdefault(case.id, (case, peers))[0]
+        if replace(known, seconds=0.0) != replace(case, seconds=0.0):
+            raise BadCase(f"two cases are too much alike to be told apart: {case.id}")
+    return list(found.values())
 
 
 def sharing_of(options: argparse.Namespace) -> list[tuple[str, int, Probe]]:

@@ -5,6 +5,7 @@ It must never record anything that names a person or a place: no host name, user
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -62,13 +63,13 @@ def clock_cost_ns() -> int:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and whether the tree differs from it; empty outside a checkout."""
+    """Commit, whether the tree differs from it, and a hash of how; empty outside a checkout."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
         )
         if commit.returncode:
-            return {"commit": None, "dirty": None}
+            return {"commit": None, "dirty": None, "changes": None}
         status = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"],
             cwd=ROOT,
@@ -77,9 +78,16 @@ def git_state() -> dict[str, Any]:
             timeout=20,
             check=False,
         )
-        return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+        changes = subprocess.run(
+            ["git", "diff", "--binary", "HEAD"], cwd=ROOT, capture_output=True, timeout=20, check=False
+        ).stdout
+        return {
+            "commit": commit.stdout.strip(),
+            "dirty": bool(status.stdout.strip()),
+            "changes": hashlib.sha256(changes).hexdigest()[:16] if changes else None,
+        }
     except (OSError, subprocess.TimeoutExpired):
-        return {"commit": None, "dirty": None}
+        return {"commit": None, "dirty": None, "changes": None}
 
 
 def steal_since_boot() -> float | None:

@@ -31,6 +31,7 @@ SPIN_NS = 200_000
 START_NS = 200_000_000  # between the last preparation and the first message
 PREPARED_BYTES_MAX = 256 * 1024 * 1024  # of messages made before the start; with more they are made when due
 POLL_S_MAX = 0.05
+MAKING_NS_A_BYTE = 1  # what they take, with the pages that they need
 FILLING_SPREAD = 251
 UNDATED = -1  # in `late`: not handed over
 TIMER_ABSTIME = 1
@@ -65,7 +66,13 @@ class OpenLoop:
         self._final = -1 if schedule.last < len(schedule) else len(schedule) - 1  # with no tail behind what counts
         self._filling = random.Random(seed).randbytes(FILLING_SPREAD + max(schedule.size, default=HEADER_BYTES))
         self._messages: list[bytes] | None = [] if sum(schedule.size) <= PREPARED_BYTES_MAX else None
+        self._ready: bytes | None = None  # the next one, where they are made when due
         self._due: array[int] = array("q")
+
+    @property
+    def left(self) -> int:
+        """Messages that have not been handed over."""
+        return len(self.schedule) - self._next
 
     @property
     def is_done(self) -> bool:
@@ -83,13 +90,25 @@ class OpenLoop:
     def message(self, number: int) -> bytes:
         """Header and filling of one message."""
         at = number % FILLING_SPREAD  # so that no two messages in a row are alike
-        filling = self._filling[at : at + self.schedule.size[number] - HEADER_BYTES]
-        body = struct.pack("<IQ", number, self._due[number]) + filling
-        return struct.pack("<I", zlib.crc32(body)) + body
+        filling = memoryview(self._filling)[at : at + self.schedule.size[number] - HEADER_BYTES]
+        head = struct.pack("<IQ", number, self._due[number])
+        return b"".join((struct.pack("<I", zlib.crc32(filling, zlib.crc32(head))), head, filling))
 
-    def next_at(self) -> int:
-        """When the next message is due (ns), or -1."""
-        return -1 if self.is_done else self._due[self._next]
+    def awake_at(self) -> int:
+        """When whoever sleeps has to be awake for the next message (ns): to spin, or before that to make it."""
+        making = 0 if self._is_made else MAKING_NS_A_BYTE * self.schedule.size[self._next]
+        return self._due[self._next] - SPIN_NS - making
+
+    def make_next(self) -> bool:
+        """Makes the next message and gives True, if there is none yet. There may be time to sleep again afterwards."""
+        if self._is_made:
+            return False
+        self._ready = self.message(self._next)
+        return True
+
+    @property
+    def _is_made(self) -> bool:
+        return self._messages is not None or self._ready is not None
 
     def send_next(self) -> None:
         """Spins until the next message is due, hands it over."""
@@ -99,7 +118,10 @@ class OpenLoop:
         elif number == self.schedule.last:
             self.window.end()
         made = self._messages
-        message = self.message(number) if made is None else made[number]
+        if made is not None:
+            message = made[number]
+        else:
+            message, self._ready = self._ready or self.message(number), None
         send = self.sends[self.schedule.connection[number]]
         due = self._due[number]
         now = perf_counter_ns()
@@ -149,11 +171,13 @@ class Arrivals:
         self.latencies.append(now - due)
 
     def save(self, path: Path) -> None:
-        """Writes both columns for the parent."""
+        """Writes both columns for the parent: what has come by now, for `take` may go on in its own thread."""
+        count = len(self.latencies)
+        numbers, latencies = self.numbers[:count], self.latencies[:count]
         with path.open("wb") as file:
-            array("q", [len(self.numbers)]).tofile(file)
-            self.numbers.tofile(file)
-            self.latencies.tofile(file)
+            array("q", [count]).tofile(file)
+            numbers.tofile(file)
+            latencies.tofile(file)
 
 
 def load_arrivals(path: Path) -> tuple[array[int], array[int]]:
@@ -231,19 +255,20 @@ class LoopPacer:
 
     def _step(self) -> None:
         load = self._load
-        at = load.next_at()
-        if at < 0:
+        if load.is_done:
             self._loop.remove_reader(self._alarm.fd)
             self._alarm.close()
             self._finished()
             return
-        if at - perf_counter_ns() > SPIN_NS:
-            self._alarm.set(at - SPIN_NS)
+        at = load.awake_at()
+        if at <= perf_counter_ns() and load.make_next():
+            at = load.awake_at()
+        if at > perf_counter_ns():
+            self._alarm.set(at)
             return
         load.send_next()
-        at = load.next_at()
-        if at >= 0 and at - perf_counter_ns() > SPIN_NS:
-            self._alarm.set(at - SPIN_NS)
+        if load.left and (at := load.awake_at()) > perf_counter_ns():
+            self._alarm.set(at)
         else:
             self._loop.call_soon(self._step)
 
@@ -255,10 +280,12 @@ def pace_blocking(load: OpenLoop, poll: Callable[[float], None]) -> None:
         load: with its sends.
         poll: lets the peer work for at most so many seconds, 0 for what is there; it may return sooner.
     """
-    while (at := load.next_at()) >= 0:
-        left = at - perf_counter_ns() - SPIN_NS
+    while not load.is_done:
+        left = load.awake_at() - perf_counter_ns()
         if left > 0:
             poll(min(left / 1e9, POLL_S_MAX))
+            continue
+        if load.make_next():
             continue
         load.send_next()
         poll(0.0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.child import ChildFailed
 from bench.job import ARRIVALS_FILE, LATE_FILE
 from bench.openloop import UNDATED, load_arrivals, load_late
 from bench.peers.base import Peer
@@ -73,10 +74,17 @@ def account(schedule: Schedule, numbers: array[int], latencies: array[int]) -> A
 def open_result(
     schedule: Schedule, peer: Peer, said: dict[str, Any], got: dict[str, Any], scratch: Path
 ) -> dict[str, Any]:
-    """What an open loop leaves in the result file, and `judged`."""
+    """What an open loop leaves in the result file, and `judged`.
+
+    Raises:
+        ChildFailed: something has come that nobody sent.
+    """
     numbers, latencies = load_arrivals(scratch / ARRIVALS_FILE)
     late = load_late(scratch / LATE_FILE)
-    found = account(schedule, numbers, latencies)
+    try:
+        found = account(schedule, numbers, latencies)
+    except ValueError as error:
+        raise ChildFailed(f"receiver: {error}") from None
     late_ns = sorted(value for value in late[schedule.first : schedule.last] if value != UNDATED)
     latency = summarize_samples(found.latencies)
     planned = schedule.last - schedule.first
@@ -109,6 +117,8 @@ def wrong_bytes(schedule: Schedule, found: Account, arrived: int, received: int)
 
 def judge(peer: Peer, found: Account, late_ns: list[int], planned: int) -> Judged:
     """The round's status and why, by the rules above."""
+    if not planned:
+        return "INVALID", "no message of the plan counts"
     if not found.latencies:
         return "FAIL", f"none of {planned} messages has arrived"
     if peer.reliable and found.lost:

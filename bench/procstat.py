@@ -135,10 +135,10 @@ class Window:
         uses: dict[str, dict[str, int]] = {}
         for name, now in after.processes.items():
             then = before.processes.get(name, ProcessUse())
-            uses[name] = {
-                "cpu_ns": now.cpu_ns - then.cpu_ns,
-                "voluntary_switches": now.voluntary - then.voluntary,
-                "involuntary_switches": now.involuntary - then.involuntary,
+            uses[name] = {  # a thread that ended takes its counters along
+                "cpu_ns": max(0, now.cpu_ns - then.cpu_ns),
+                "voluntary_switches": max(0, now.voluntary - then.voluntary),
+                "involuntary_switches": max(0, now.involuntary - then.involuntary),
             }
         return {
             "begin_ns": before.at_ns,

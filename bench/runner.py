@@ -18,14 +18,16 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bench.cases import EACH, FREE, LATENCY, OPEN, Case
+from bench.cases import EACH, FREE, LATENCY, OPEN, BadCase, Case
 from bench.child import Child, ChildFailed
+from bench.descriptors import connections_allowed
 from bench.job import SCHEDULE_FILE
 from bench.link import emulator
+from bench.native_build import BuildFailed
 from bench.openresult import Judged, open_result
 from bench.pair import Pair, Placement, Terms
 from bench.peers.base import Peer
-from bench.schedule import Schedule, make_schedule, replay_schedule
+from bench.schedule import Schedule, check_plan, make_schedule, replay_schedule
 from bench.statistics import rate_in_window
 from bench.trace.file import Trace
 
@@ -94,6 +96,15 @@ class Plan:
     def seconds_of(self, case: Case) -> float:
         """How long a round of `case` measures."""
         return case.seconds or self.seconds
+
+    def check(self) -> None:
+        """Raises BadCase for what could not be planned, so that no run breaks off for it half-way."""
+        allowed = connections_allowed()
+        for case, _ in self.work:
+            if case.connections > allowed:
+                raise BadCase(f"{case.connections} connections take more descriptors than may be had here (ulimit -Hn)")
+            if case.mode == OPEN and case.trace is None:
+                check_plan(case, self.seconds_of(case), self.warmup)
 
     def schedule_of(self, case: Case) -> Schedule:
         """The plan of an open loop's round. Raises BadTrace, ValueError: there is too much to plan, or too little."""
@@ -198,11 +209,12 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int, l
         placement = Placement(placement.server, placement.client)
     result["placement"] = {"client": sorted(placement.client), "server": sorted(placement.server)}
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
             result |= measure(plan, case, entry.peer, placement, scratch, plan.seed * BLOCKS_MAX + block)
-    except (ChildFailed, emulator.EmulatorFailed) as failure:
-        result["status"] = FAIL
-        result["why"] = str(failure)
+    except ChildFailed as failure:
+        result["status"], result["why"] = FAIL, str(failure)
+    except (emulator.EmulatorFailed, BuildFailed, OSError) as failure:  # nothing that a peer can help
+        result["status"], result["why"] = INVALID, str(failure)
     judged: Judged | None = result.pop("judged", None)
     if judged is not None:
         result["status"], result["why"] = judged
@@ -213,7 +225,11 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int, l
 
 
 def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: str, seed: int) -> dict[str, Any]:
-    """Starts the processes of one round and collects what they say. Raises ChildFailed."""
+    """Starts the processes of one round and collects what they say.
+
+    Raises:
+        ChildFailed: a peer fell over. EmulatorFailed, BuildFailed, OSError: the harness did, or its link.
+    """
     terms = Terms(placement, plan.seconds_of(case), plan.warmup, plan.seed, scratch)
     schedule = plan.schedule_of(case) if case.mode == OPEN else None
     if schedule is not None and case.trace is not None:
@@ -221,11 +237,16 @@ def measure(plan: Plan, case: Case, peer: Peer, placement: Placement, scratch: s
     with contextlib.ExitStack() as stack:
         link = None if case.link is None else stack.enter_context(emulator.Emulator(case.link, seed, CONGESTION))
         pair = Pair(stack, case, peer, terms, link)
-        pair.introduce()
-        said = pair.said()
-        if case.mode == LATENCY:
-            return latency_result(said)
-        got = pair.got(said["sent"])
+        try:
+            pair.introduce()
+            said = pair.said()
+            if case.mode == LATENCY:
+                return latency_result(said)
+            got = pair.got(said["sent"])
+        except ChildFailed:
+            if link is not None:
+                link.report()  # raises when the link died: then nobody could have got through
+            raise
         if schedule is not None:
             found = open_result(schedule, peer, said, got, Path(scratch)) | window_result(said)
         else:

@@ -21,7 +21,7 @@ from bench.trace.file import BadTrace, Message, Trace
 TAIL_MESSAGES = 16  # of each connection, behind the last one that counts, so that this is in the midst of a stream
 TAIL_S_MAX = 1.0
 MESSAGES_MAX = 1 << 23  # of one round, before anything is set aside for them
-COUNTED_MIN = 2  # of recorded traffic; fewer have no time between them
+COUNTED_MIN = 2  # fewer have no time between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,27 @@ class Schedule:
         return Schedule(due, connection, size, head[1], head[2])
 
 
+def check_plan(case: Case, seconds: float, warmup: float) -> None:
+    """Whether an open loop without a trace can be planned at all, before anything is measured.
+
+    Raises:
+        BadCase: too many messages, hardly any that counts, or a hole in the link that no round would see.
+    """
+    planned = (warmup + seconds + tail_s(case)) * case.rate * case.connections
+    if planned > MESSAGES_MAX:
+        raise BadCase(f"{planned:.0f} messages are planned, {MESSAGES_MAX} at most can be: {case.title}")
+    counted = seconds * case.rate * case.connections
+    if counted < COUNTED_MIN:
+        raise BadCase(f"{counted:.3g} messages would count in {seconds:g} s, {COUNTED_MIN} at least must: {case.title}")
+    if case.link is not None and case.link.hole_s and case.link.hole_at_s >= warmup + seconds:
+        raise BadCase(f"a round is over after {warmup + seconds:g} s, before the hole: {case.title}")
+
+
+def tail_s(case: Case) -> float:
+    """How long messages go on behind the stretch that counts."""
+    return min(TAIL_S_MAX, TAIL_MESSAGES / case.rate)
+
+
 def make_schedule(case: Case, seconds: float, warmup: float, seed: int) -> Schedule:
     """The plan of `case`.
 
@@ -72,8 +93,7 @@ def make_schedule(case: Case, seconds: float, warmup: float, seed: int) -> Sched
     Raises:
         BadCase: more messages than `MESSAGES_MAX`.
     """
-    tail = min(TAIL_S_MAX, TAIL_MESSAGES / case.rate)
-    end = warmup + seconds + tail
+    end = warmup + seconds + tail_s(case)
     if end * case.rate * case.connections > MESSAGES_MAX:
         raise BadCase(f"{end * case.rate * case.connections:.0f} messages are planned, {MESSAGES_MAX} at most can be")
     rng = random.Random(f"{seed}/{case.id}/schedule")

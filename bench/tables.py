@@ -125,8 +125,7 @@ def open_row(cell: Cell) -> Row:
         return [name_of(cell), cell.failed[0]["status"], *[""] * (len(OPEN_HEAD) - 2)]
     return [
         name_of(cell),
-        milliseconds(cell.value),
-        *(milliseconds(cell.percentiles[name]) for name in ("p90", "p99", "p999")),
+        *(milliseconds(cell.percentiles[name]) for name in ("p50", "p90", "p99", "p999")),
         milliseconds(cell.longest),
         f"{100 * cell.within:.2f}" if cell.within < 1 else "100",
         f"{cell.lost_percent:.2f}" if cell.lost_percent else "0",

@@ -14,6 +14,7 @@ import sys
 import traceback
 from typing import Any
 
+from bench.descriptors import raise_descriptors
 from bench.job import Job
 from bench.link.emulator import enter
 from bench.peers import load_peer
@@ -45,6 +46,7 @@ def import_early(config: dict[str, Any]) -> None:
 def main() -> None:
     """Reads the job, runs the peer's side of it, reports."""
     die_with_parent()
+    raise_descriptors()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to standard error
     config = json.loads(sys.stdin.readline())

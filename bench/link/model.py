@@ -13,6 +13,8 @@ from typing import Any
 MTU_MIN, MTU_MAX = 576, 9000
 DELAY_MS_MAX = 10_000.0
 QUEUE_BYTES_MAX = 1 << 30
+RATE_MBIT_MIN, RATE_MBIT_MAX = 0.001, 100_000.0
+HOLE_S_MAX = 86_400.0
 
 
 class BadLink(ValueError):
@@ -61,8 +63,13 @@ class Link:
         for name in ("delay_ms", "jitter_ms", "reorder_ms", "burst_ms"):
             if not 0 <= getattr(self, name) <= DELAY_MS_MAX:
                 raise BadLink(f"{name} is from 0 to {DELAY_MS_MAX:g} ms, not {getattr(self, name)!r}")
-        if self.rate_mbit < 0 or not 0 <= self.queue_bytes <= QUEUE_BYTES_MAX or min(self.hole_s, self.hole_at_s) < 0:
-            raise BadLink("rate, queue and hole are not negative")
+        if self.rate_mbit != 0 and not RATE_MBIT_MIN <= self.rate_mbit <= RATE_MBIT_MAX:
+            raise BadLink(f"rate is 0 or from {RATE_MBIT_MIN:g} to {RATE_MBIT_MAX:g} Mbit/s, not {self.rate_mbit!r}")
+        if not 0 <= self.queue_bytes <= QUEUE_BYTES_MAX:
+            raise BadLink(f"queue is from 0 to {QUEUE_BYTES_MAX} bytes, not {self.queue_bytes}")
+        for name in ("hole_at_s", "hole_s"):
+            if not 0 <= getattr(self, name) <= HOLE_S_MAX:
+                raise BadLink(f"{name} is from 0 to {HOLE_S_MAX:g} s, not {getattr(self, name)!r}")
         if not MTU_MIN <= self.mtu <= MTU_MAX:
             raise BadLink(f"mtu is from {MTU_MIN} to {MTU_MAX}, not {self.mtu}")
 
@@ -157,7 +164,8 @@ def _rate(word: str, text: str) -> float:
 
 
 def _bytes(word: str, text: str) -> int:
-    return int(_number(word, text, _UNITS_BYTES))
+    found = _number(word, text, _UNITS_BYTES)
+    return int(min(found, QUEUE_BYTES_MAX + 1))  # out of range whatever it is
 
 
 _WORDS: dict[str, tuple[str, Any, Any]] = {

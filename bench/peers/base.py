@@ -26,6 +26,7 @@ LIBRARY = "library"
 OURS = "ours"
 KINDS = (FLOOR, BASELINE, LIBRARY, OURS)
 
+LOCAL = ("unix", "memory")  # schemes that would pass any link by
 POLL_S = 0.05  # of a blocking peer that has sent everything
 SOCKET_BUFFER_BYTES = 2 * 1024 * 1024  # asked for on every datagram socket of every peer
 
@@ -71,6 +72,7 @@ class Peer:
             and case.codec in self.codecs
             and case.payload <= self.payload_max
             and (case.fanout == 1 or self.fans_out)
+            and (case.link is None or self.scheme not in LOCAL)
         )
 
     def missing(self) -> str | None:

@@ -10,12 +10,15 @@ interpreter's lock: a server that counts sleeps for milliseconds, or the thread 
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Any
 
-from bench.cases import LATENCY, OPEN, THROUGHPUT
+from bench.cases import LATENCY, OPEN, THROUGHPUT, Case
 from bench.job import Job
 from bench.openloop import nap
 from bench.peers.base import LIBRARY, BlockingPeer
+from bench.peers.blocking import tune_datagram
 
 WAIT_MS = 1000
 COUNT_WAIT_MS = 5
@@ -34,12 +37,18 @@ class ENet(BlockingPeer):
     distributions = ("pyenet",)
     modes = frozenset({LATENCY, THROUGHPUT, OPEN})
     payload_max = 1024 * 1024
+    CONNECTIONS_MAX = 4095  # ENet's own limit of a host
+
+    def supports(self, case: Case) -> bool:
+        """See `Peer`."""
+        return super().supports(case) and case.connections <= self.CONNECTIONS_MAX
 
     def settings(self) -> dict[str, str]:
         """See `Peer`."""
         return {
             "flags": "PACKET_FLAG_RELIABLE, channel 0",
             "bandwidth": "unlimited (0, 0)",
+            "SO_RCVBUF, SO_SNDBUF": "2 MiB asked for, as on every datagram peer",
             "sending": "flush() after each message in the closed loop, after each run for throughput",
         }
 
@@ -48,6 +57,7 @@ class ENet(BlockingPeer):
         import enet
 
         self.host: Any = enet.Host(enet.Address(job.host.encode(), 0), job.case.connections, 1, 0, 0)
+        enlarge(self.host)
         job.ready(f"{job.host}:{self.host.address.port}")
         host, received, reliable = self.host, enet.EVENT_TYPE_RECEIVE, enet.PACKET_FLAG_RELIABLE
         service = host.service
@@ -69,6 +79,7 @@ class ENet(BlockingPeer):
 
         self.enet: Any = enet
         self.host = enet.Host(None, 1, 1, 0, 0)
+        enlarge(self.host)
         name, _, port = job.address.partition(":")
         self.peer: Any = self.host.connect(enet.Address(name.encode(), int(port)), 1)
         for _ in range(CONNECT_TRIES):
@@ -114,6 +125,12 @@ class ENet(BlockingPeer):
 
     def close(self) -> None:
         """Everything has been answered."""
+
+
+def enlarge(host: Any) -> None:
+    """The buffers that every datagram peer gets; ENet itself asks for 256 KiB."""
+    with socket.socket(fileno=os.dup(host.socket.fileno())) as sock:
+        tune_datagram(sock)
 
 
 PEERS = [ENet()]

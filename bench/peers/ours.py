@@ -45,7 +45,7 @@ class Ours(LoopPeer):
         self.loop = loop
         self.name = name
         self.title = f"transport {scheme}, {style}" + ("" if loop == "uvloop" else f", {loop}")
-        self.reliable = scheme != DATAGRAMS
+        self.reliable = self.ordered = scheme != DATAGRAMS
         self.one_process = scheme == "memory"
         self.fans_out = scheme == DATAGRAMS
         self.payload_max = 65_507 if scheme == DATAGRAMS else 1024 * 1024

@@ -15,6 +15,8 @@ from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.peers.base import LIBRARY, BlockingPeer
 
+SPARE_SOCKETS = 16
+CONNECT_MS = 10_000
 COPY_THRESHOLD = 65_536  # pyzmq's own default: from here on copy=False shares the message's memory
 
 
@@ -64,13 +66,27 @@ class ZeroMq(BlockingPeer):
             message = recv()
             send(message, copy=len(message) < COPY_THRESHOLD)
 
+    def shared_context(self, job: Job) -> Any:
+        """One for all connections, as ZeroMQ's guide has it ("exactly one context in your process"), so one thread."""
+        import zmq
+
+        context = zmq.Context.instance()
+        wanted = job.case.connections + SPARE_SOCKETS
+        if context.get(zmq.MAX_SOCKETS) < wanted:
+            context.set(zmq.MAX_SOCKETS, wanted)
+        return context
+
     def connect(self, job: Job) -> None:
         """See `BlockingPeer`."""
         import zmq
 
-        self.context = zmq.Context()
+        self.context = self.shared_context(job)
         self.sock: Any = self.context.socket(zmq.PUSH if job.is_one_way else zmq.PAIR)
+        if job.is_open:
+            self.sock.setsockopt(zmq.IMMEDIATE, 1)  # no room before it is connected, so that this can be waited for
         self.sock.connect(job.address)
+        if job.is_open and not self.sock.poll(CONNECT_MS, zmq.POLLOUT):
+            raise ConnectionError("ZeroMQ did not connect")
 
     def roundtrip(self, message: bytes) -> Any:
         """See `BlockingPeer`."""

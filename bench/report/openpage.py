@@ -180,7 +180,7 @@ def heat_cell(cell: Cell | None, best: bool, lowest: float, first: bool) -> str:
     if best:
         kinds.append("best")
     mark = " !" if cell.has_failed else ""
-    small = f"{milliseconds(cell.value)} · {milliseconds(cell.percentiles['p999'])}"
+    small = f"{milliseconds(cell.percentiles['p50'])} · {milliseconds(cell.percentiles['p999'])}"
     return f'<td class="{" ".join(kinds)}">{milliseconds(p99)}{mark}<small>{small}</small></td>'
 
 

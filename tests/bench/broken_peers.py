@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import struct
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
+from bench.cases import HEADER_BYTES
 from bench.job import SCHEDULE_FILE, Job
 from bench.peers.base import BlockingPeer
 from bench.peers.blocking import StreamFloor
@@ -54,6 +56,24 @@ class Losing(StreamFloor):
         super().send_many(messages[1:])
 
 
+class Inventing(StreamFloor):
+    """Sends a message more than was asked for, well formed, with a number that is in no plan."""
+
+    def senders(self, job: Job) -> list[Any]:
+        (send,) = super().senders(job)
+        body = struct.pack("<IQ", 1 << 30, 1) + bytes(job.case.payload - HEADER_BYTES)
+        send(struct.pack("<I", zlib.crc32(body)) + body)
+        return [send]
+
+
+class Deaf(StreamFloor):
+    """Listens and takes no connection."""
+
+    def serve(self, job: Job) -> None:
+        self.listener, address = self.listen(job)
+        job.ready(address)
+
+
 class Measuring(ProtocolPeer):
     """Well behaved: leaves the sizes that it took, and the plan that it kept to, in the folder of `SIZES_FOLDER`."""
 
@@ -92,4 +112,6 @@ PEERS = [
     Losing("losing", "losing", "tcp"),
     Absent(),
     Measuring(),
+    Inventing("inventing", "inventing", "tcp"),
+    Deaf("deaf", "deaf", "tcp"),
 ]

@@ -11,8 +11,24 @@ from typing import Any
 import pytest
 
 from bench.cases import Case, open_loop
+from bench.link.emulator import EmulatorFailed
+from bench.link.model import Link
 from bench.message import HEADER
-from bench.openloop import Alarm, Arrivals, Backlog, LoopPacer, Mailbox, OpenLoop, load_arrivals, load_late
+from bench.native_build import BuildFailed
+from bench.openloop import (
+    MAKING_NS_A_BYTE,
+    SPIN_NS,
+    Alarm,
+    Arrivals,
+    Backlog,
+    LoopPacer,
+    Mailbox,
+    OpenLoop,
+    load_arrivals,
+    load_late,
+    nap,
+    pace_blocking,
+)
 from bench.peers import all_peers
 from bench.peers.base import Peer
 from bench.runner import Entry, Plan, run_round
@@ -64,6 +80,75 @@ def test_a_peer_that_fails_is_kept_as_such(name: str) -> None:
     assert item["why"]
 
 
+def test_a_message_that_nobody_sent_is_a_failure_of_its_peer() -> None:
+    item = one_round(open_loop(64, 100, 1), BROKEN_PEERS["inventing"])
+    assert item["status"] == "FAIL"
+    assert item["why"].startswith(f"receiver: message {1 << 30} of ")
+
+
+def test_a_peer_that_takes_no_connection_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its receiver has no count to tell; `expected` is None for it, so that the test need not wait for stragglers."""
+    monkeypatch.setattr(BROKEN_PEERS["deaf"], "reliable", False)
+    item = one_round(open_loop(64, 100, 1), BROKEN_PEERS["deaf"])
+    assert (item["status"], item["why"]) == ("FAIL", "none of 30 messages has arrived")
+
+
+class DeadLink:
+    """Stands in for an emulator whose router has died, over loopback."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> DeadLink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def host(self, _side: str) -> str:
+        return "127.0.0.1"
+
+    def namespace(self, _side: str) -> None:
+        return None
+
+    def report(self) -> None:
+        raise EmulatorFailed("the router is gone")
+
+
+def test_a_link_that_dies_is_no_failure_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.link.emulator.Emulator", DeadLink)
+    item = one_round(open_loop(64, 100, 1, link=Link(delay_ms=5)), BROKEN_PEERS["crashing"])
+    assert (item["status"], item["why"]) == ("INVALID", "the router is gone")
+
+
+def test_a_link_that_does_not_start_is_no_failure_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (EmulatorFailed("no"), BuildFailed("no"), OSError("no")):
+        monkeypatch.setattr(DeadLink, "__enter__", raising(error))
+        monkeypatch.setattr("bench.link.emulator.Emulator", DeadLink)
+        item = one_round(open_loop(64, 100, 1, link=Link(delay_ms=5)), all_peers()["tcp"])
+        assert (item["status"], item["why"]) == ("INVALID", "no")
+
+
+def raising(error: Exception) -> Any:
+    def enter(_self: object) -> None:
+        raise error
+
+    return enter
+
+
+def test_what_comes_while_arrivals_are_written_changes_nothing(tmp_path: Path) -> None:
+    """`take` runs in another thread: the number may be there and the latency not yet."""
+    got = Arrivals(fail)
+    for number in range(3):
+        got.numbers.append(number)
+        got.latencies.append(1000 + number)
+    got.numbers.append(3)
+    got.save(tmp_path / "arrivals")
+    numbers, latencies = load_arrivals(tmp_path / "arrivals")
+    assert list(numbers) == [0, 1, 2]
+    assert list(latencies) == [1000, 1001, 1002]
+
+
 def test_messages_leave_in_the_order_of_the_plan_and_not_before() -> None:
     load = load_of(open_loop(100, 200, 3))
     sent: list[tuple[int, bytes, int]] = []
@@ -88,6 +173,46 @@ def test_messages_leave_in_the_order_of_the_plan_and_not_before() -> None:
     window: Any = load.window
     assert window.begun
     assert window.ended
+
+
+def test_a_message_that_is_not_made_before_the_start_is_made_before_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones take milliseconds; nobody may be waked when it is too late for that, nor spin for what is left."""
+    monkeypatch.setattr("bench.openloop.PREPARED_BYTES_MAX", 0)
+    size = 1 << 20
+    load = load_of(open_loop(size, 100, 1))
+    sent: list[bytes] = []
+    load.begin([sent.append])
+    due = load.start + load.schedule.due[0]
+    assert load.awake_at() == due - SPIN_NS - MAKING_NS_A_BYTE * size
+    assert load.make_next()
+    assert not load.make_next()
+    assert load.awake_at() == due - SPIN_NS
+    load.send_next()
+    load.send_next()  # also without having been made
+    assert [HEADER.unpack_from(message)[1] for message in sent] == [0, 1]
+    got = Arrivals(fail)
+    for message in sent:
+        got.take(message)
+    assert got.bytes == 2 * size
+
+
+@pytest.mark.parametrize("drive", ["loop", "blocking"])
+def test_all_is_sent_where_messages_are_made_when_due(drive: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.openloop.PREPARED_BYTES_MAX", 0)
+    load = load_of(open_loop(1 << 16, 100, 1))
+    got = Arrivals(fail)
+    load.begin([got.take])
+    if drive == "blocking":
+        pace_blocking(load, nap)
+    else:
+        loop = asyncio.new_event_loop()
+        try:
+            done = loop.create_future()
+            LoopPacer(loop, load, lambda: done.set_result(None)).start()
+            loop.run_until_complete(done)
+        finally:
+            loop.close()
+    assert list(got.numbers) == list(range(len(load.schedule)))
 
 
 def test_arrivals_are_dated_checked_and_kept(tmp_path: Path) -> None:

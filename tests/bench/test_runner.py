@@ -183,6 +183,43 @@ def test_a_child_that_is_gone_is_reported_with_its_last_words() -> None:
     child.end()
 
 
+def test_what_a_worker_started_ends_with_it(tmp_path: Path) -> None:
+    """A module of the kind that `Child` runs, which starts a process and prints without end."""
+    (tmp_path / "starter.py").write_text(
+        "import subprocess, sys\n"
+        "other = subprocess.Popen(['sleep', '60'])\n"
+        "sys.stderr.write('x' * 300_000 + '\\nlast words\\n')\n"
+        "sys.stderr.flush()\n"
+        "print('{\"ready\": %d}' % other.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with Child("worker", "starter", tmp_path) as child:
+        descriptor = os.pidfd_open(child.hear("ready", monotonic() + 10))
+        with pytest.raises(ChildFailed, match="last words") as failure:
+            child.hear("more", monotonic() + 0.01)
+        assert len(str(failure.value)) < 100_000
+    try:
+        gone, _, _ = select.select([descriptor], [], [], 10)
+        assert gone, "it outlived the worker that started it"
+    finally:
+        os.close(descriptor)
+    child.end()
+
+
+def test_a_worker_may_have_many_descriptors() -> None:
+    code = (
+        "import resource\n"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))\n"
+        "known = resource.RLIM_INFINITY\n"
+        "from bench.descriptors import DESCRIPTORS_MAX, raise_descriptors\n"
+        "raise_descriptors()\n"
+        "soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]\n"
+        "assert soft in ({DESCRIPTORS_MAX} if hard == known else {DESCRIPTORS_MAX, min(hard, DESCRIPTORS_MAX)}), soft\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
 def test_workers_die_with_their_parent() -> None:
     code = (
         "from bench.child import Child; import time\n"
