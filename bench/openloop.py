@@ -262,6 +262,10 @@ class LoopPacer:
             self._alarm.set(at)
             return
         load.send_next()
+        self._again()
+
+    def _again(self) -> None:
+        load = self._load
         if not load.is_done and (at := load.awake_at()) > perf_counter_ns():
             self._alarm.set(at)
         else:
