@@ -125,7 +125,7 @@ def missed_rate(schedule: Schedule, late: array[int], window: dict[str, Any]) ->
     stretch = schedule.due[schedule.last - 1] - schedule.due[schedule.first]
     if behind <= RATE_MISSED_MAX * stretch:
         return None
-    why = f"the sender was {behind / 1e6:.3g} ms behind its plan at the end"
+    why = f"the sender was {behind / 1e6:,.1f} ms behind its plan at the end"
     wall = window["end_ns"] - window["begin_ns"]
     sender = window["processes"].get("both") or window["processes"]["client"]
     starved = (sender["waited_ns"] + window["steal_ms"] * 1e6) / wall

@@ -69,6 +69,7 @@ class Plan:
         seed: of the order and of the messages.
         budget_s: no new block starts after so much time; None for no limit.
         traces: by their sha256, those of the cases that play recorded traffic.
+        scratch: where rounds have their folders; None for the system's place.
     """
 
     work: list[tuple[Case, list[Entry]]]
@@ -78,6 +79,7 @@ class Plan:
     seed: int
     budget_s: float | None = None
     traces: Mapping[str, Trace] = field(default_factory=dict)
+    scratch: Path | None = None
 
     @property
     def round_count(self) -> int:
@@ -171,7 +173,7 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int) -
     placement = place(case)
     result["placement"] = {"client": sorted(placement.client), "server": sorted(placement.server)}
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=plan.scratch, ignore_cleanup_errors=True) as scratch:
             result |= measure(plan, case, entry.peer, placement, scratch, plan.seed * BLOCKS_MAX + block)
     except ChildFailed as failure:
         result["status"], result["why"] = FAIL, str(failure)
