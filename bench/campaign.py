@@ -21,6 +21,7 @@ from bench.peers import all_peers
 from bench.peers.base import Peer
 from bench.progress import Progress, seconds_text
 from bench.runner import FAIL, OVERHEAD_S, Entry, Plan, run_plan
+from bench.scratch import Scratch
 from bench.tables import missing_text
 from bench.trace.file import Trace
 
@@ -124,7 +125,7 @@ class Campaign:
         plan.check()
         path = self.request.resume
         keep = None if path is None else lambda: schema.save(self.result(), path)
-        with Progress(self.request.command, plan.round_count) as progress:
+        with Scratch() as plan.scratch, Progress(self.request.command, plan.round_count) as progress:
             for line in [*missing_text(self.missing_entries()), *self.idle]:
                 progress.say(line)
             progress.say(f"{plan.round_count} rounds, about {seconds_text(plan.estimate_s)}")

@@ -70,11 +70,6 @@ class OpenLoop:
         self._due: array[int] = array("q")
 
     @property
-    def left(self) -> int:
-        """Messages that have not been handed over."""
-        return len(self.schedule) - self._next
-
-    @property
     def is_done(self) -> bool:
         """Everything has been handed over."""
         return self._next >= len(self.schedule)
@@ -267,7 +262,11 @@ class LoopPacer:
             self._alarm.set(at)
             return
         load.send_next()
-        if load.left and (at := load.awake_at()) > perf_counter_ns():
+        self._again()
+
+    def _again(self) -> None:
+        load = self._load
+        if not load.is_done and (at := load.awake_at()) > perf_counter_ns():
             self._alarm.set(at)
         else:
             self._loop.call_soon(self._step)

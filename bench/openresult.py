@@ -1,8 +1,8 @@
 """What an open loop's round amounts to: latencies, what is missing, and whether the figure may be shown.
 
 OK, FAIL (the peer lost a reliable message, broke its order, or did not take the load) or INVALID (the generator was
-late, so that the figure says more about it than about the peer). Works on what both processes noted down, after the
-round, so that nothing of it is in the way of what is measured.
+late for another reason, so that the figure says more about it than about the peer). Works on what both processes noted
+down, after the round, so that nothing of it is in the way of what is measured.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from bench.statistics import percentile, summarize_samples
 
 LATENESS_MIN_NS = 50_000
 LATENESS_SHARE = 0.1  # of the latency at the same percentile
+RATE_MISSED_MAX = 0.001  # of the stretch that counts, by which the sender may be behind its plan at the end
+AT_THE_END = 20  # the last of so many parts; who was only held up has caught up somewhere in it
+STARVED_MAX = 0.05  # of the time, in which the sender was ready to run and had no core
+PROVED_RATE = 100_000.0  # messages a second that the harness alone keeps up with, with half a core to spare
 DEADLINE_NS = 100_000_000  # the share that arrived within it stands in the tables
 
 Judged = tuple[str, str | None]
@@ -32,12 +36,13 @@ class Account:
 
     Attributes:
         latencies: (ns) of those that count.
-        lost: among those that count. doubled, swapped: over the whole plan; `swapped` came behind a later one of their
-            connection.
+        lost: among those that count. missing, doubled, swapped: over the whole plan; `swapped` came behind a later one
+            of their connection.
     """
 
     latencies: array[int]
     lost: int
+    missing: int
     doubled: int
     swapped: int
 
@@ -68,7 +73,7 @@ def account(schedule: Schedule, numbers: array[int], latencies: array[int]) -> A
             newest[where] = number
         if first <= number < last:
             good.append(latency)
-    return Account(good, last - first - len(good), doubled, swapped)
+    return Account(good, last - first - len(good), count - sum(seen), doubled, swapped)
 
 
 def open_result(
@@ -103,8 +108,32 @@ def open_result(
         },
         "memory": {"sender": said["memory"], "receiver": got["memory"]},
         "judged": wrong_bytes(schedule, found, len(numbers), got["bytes_received"])
-        or judge(peer, found, late_ns, planned),
+        or judge(peer, found, late_ns, planned, missed_rate(schedule, late, said["window"])),
     }
+
+
+def missed_rate(schedule: Schedule, late: array[int], window: dict[str, Any]) -> Judged | None:
+    """What it means that the sender was behind its plan until the end; None when it was not.
+
+    It hands messages over on the peer's own loop, or by a call that may block: where it had its core all the time, the
+    peer took the load too slowly. It is not for the harness to be that slow, nor for another process.
+    """
+    counted = late[schedule.first : schedule.last]
+    if not counted:
+        return None
+    behind = min(counted[-(len(counted) // AT_THE_END + 1) :])
+    stretch = schedule.due[schedule.last - 1] - schedule.due[schedule.first]
+    if behind <= RATE_MISSED_MAX * stretch:
+        return None
+    why = f"the sender was {behind / 1e6:,.1f} ms behind its plan at the end"
+    wall = window["end_ns"] - window["begin_ns"]
+    sender = window["processes"].get("both") or window["processes"]["client"]
+    starved = (sender["waited_ns"] + window["steal_ms"] * 1e6) / wall
+    if starved > STARVED_MAX:
+        return "INVALID", f"{why}, without a core for {starved:.0%} of the time"
+    if len(counted) / max(1, stretch) * 1e9 > PROVED_RATE:
+        return "INVALID", f"{why}: more than {PROVED_RATE:,.0f} messages a second are too many for the harness"
+    return "FAIL", f"{why}: the peer does not take so many messages a second"
 
 
 def wrong_bytes(schedule: Schedule, found: Account, arrived: int, received: int) -> Judged | None:
@@ -115,7 +144,7 @@ def wrong_bytes(schedule: Schedule, found: Account, arrived: int, received: int)
     return "FAIL", f"{received} bytes have arrived in {arrived} messages, {planned} were planned"
 
 
-def judge(peer: Peer, found: Account, late_ns: list[int], planned: int) -> Judged:
+def judge(peer: Peer, found: Account, late_ns: list[int], planned: int, missed: Judged | None = None) -> Judged:
     """The round's status and why, by the rules above."""
     if not planned:
         return "INVALID", "no message of the plan counts"
@@ -123,10 +152,14 @@ def judge(peer: Peer, found: Account, late_ns: list[int], planned: int) -> Judge
         return "FAIL", f"none of {planned} messages has arrived"
     if peer.reliable and found.lost:
         return "FAIL", f"{found.lost} of {planned} messages have not arrived"
+    if peer.reliable and found.missing:
+        return "FAIL", f"{found.missing} messages before or behind those that count have not arrived"
     if found.doubled and peer.reliable:
         return "FAIL", f"{found.doubled} messages came twice"
     if peer.ordered and found.swapped:
         return "FAIL", f"{found.swapped} messages came behind later ones of their connection"
+    if missed is not None:
+        return missed
     ordered = sorted(found.latencies)
     allowed = max(LATENESS_MIN_NS, LATENESS_SHARE * percentile(ordered, 0.99))
     late = percentile(late_ns, 0.99)

@@ -17,9 +17,10 @@ TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 @dataclass(slots=True)
 class ProcessUse:
-    """One process so far: CPU time of all its threads, and how often they were switched."""
+    """One process so far: CPU time of all its threads, how long they were ready and had no core, how often switched."""
 
     cpu_ns: int = 0
+    waited_ns: int = 0
     voluntary: int = 0
     involuntary: int = 0
 
@@ -65,7 +66,9 @@ def process_use(pid: int) -> ProcessUse:
     try:
         for task in os.scandir(f"/proc/{pid}/task"):
             with open(f"{task.path}/schedstat", encoding="ascii") as text:
-                use.cpu_ns += int(text.read().split()[0])
+                ran, waited = text.read().split()[:2]
+                use.cpu_ns += int(ran)
+                use.waited_ns += int(waited)
             with open(f"{task.path}/status", encoding="ascii") as lines:
                 for line in lines:
                     if line.startswith("voluntary_ctxt"):
@@ -137,6 +140,7 @@ class Window:
             then = before.processes.get(name, ProcessUse())
             uses[name] = {  # a thread that ended takes its counters along
                 "cpu_ns": max(0, now.cpu_ns - then.cpu_ns),
+                "waited_ns": max(0, now.waited_ns - then.waited_ns),
                 "voluntary_switches": max(0, now.voluntary - then.voluntary),
                 "involuntary_switches": max(0, now.involuntary - then.involuntary),
             }

@@ -72,6 +72,7 @@ class Plan:
         budget_s: no new block starts after so much time; None for no limit.
         traces: by their sha256, those of the cases that play recorded traffic.
         lanes: rounds over emulated links that run at a time, each over a link of its own; 1 for anything else.
+        scratch: where rounds have their folders; None for the system's place.
     """
 
     work: list[tuple[Case, list[Entry]]]
@@ -82,6 +83,7 @@ class Plan:
     budget_s: float | None = None
     traces: Mapping[str, Trace] = field(default_factory=dict)
     lanes: int = 1
+    scratch: Path | None = None
 
     @property
     def round_count(self) -> int:
@@ -209,7 +211,7 @@ def run_round(plan: Plan, case: Case, entry: Entry, block: int, position: int, l
         placement = Placement(placement.server, placement.client)
     result["placement"] = {"client": sorted(placement.client), "server": sorted(placement.server)}
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=plan.scratch, ignore_cleanup_errors=True) as scratch:
             result |= measure(plan, case, entry.peer, placement, scratch, plan.seed * BLOCKS_MAX + block)
     except ChildFailed as failure:
         result["status"], result["why"] = FAIL, str(failure)

@@ -120,7 +120,9 @@ _ROUND = {
             "additionalProperties": {
                 "type": "object",
                 "required": ["cpu_ns", "voluntary_switches", "involuntary_switches"],
-                "properties": {"cpu_ns": _COUNT, "voluntary_switches": _COUNT, "involuntary_switches": _COUNT},
+                "properties": dict.fromkeys(
+                    ("cpu_ns", "waited_ns", "voluntary_switches", "involuntary_switches"), _COUNT
+                ),
             },
         },
         "memory": {"type": "object", "additionalProperties": {"type": "object"}},

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.cases import LATENCY, OPEN, THROUGHPUT, Case
 from bench.job import Job
-from bench.openloop import nap
+from bench.openloop import Send, nap
 from bench.peers.base import LIBRARY, BlockingPeer
 from bench.peers.blocking import tune_datagram
 
@@ -75,31 +75,45 @@ class ENet(BlockingPeer):
 
     def connect(self, job: Job) -> None:
         """See `BlockingPeer`."""
+        (self.peer,) = self.open(job, 1)
+
+    def open(self, job: Job, count: int) -> list[Any]:
+        """So many connections, all of one host, as ENet has it. Raises ConnectionError."""
         import enet
 
         self.enet: Any = enet
-        self.host = enet.Host(None, 1, 1, 0, 0)
+        self.host = enet.Host(None, count, 1, 0, 0)
         enlarge(self.host)
         name, _, port = job.address.partition(":")
-        self.peer: Any = self.host.connect(enet.Address(name.encode(), int(port)), 1)
-        for _ in range(CONNECT_TRIES):
-            if self.host.service(WAIT_MS).type == enet.EVENT_TYPE_CONNECT:
-                return
-        raise ConnectionError("the ENet host did not answer")
+        made = []
+        for _ in range(count):
+            made.append(self.host.connect(enet.Address(name.encode(), int(port)), 1))
+            for _try in range(CONNECT_TRIES):
+                if self.host.service(WAIT_MS).type == enet.EVENT_TYPE_CONNECT:
+                    break
+            else:
+                raise ConnectionError("the ENet host did not answer")
+        return made
 
-    def send_one(self, message: bytes) -> None:
+    def senders(self, job: Job) -> list[Send]:
         """See `BlockingPeer`."""
-        self.peer.send(0, self.enet.Packet(message, self.enet.PACKET_FLAG_RELIABLE))
-        self.host.flush()
+
+        def sender_to(peer: Any) -> Send:
+            def send(message: bytes) -> None:
+                peer.send(0, self.enet.Packet(message, self.enet.PACKET_FLAG_RELIABLE))
+                self.host.flush()
+
+            return send
+
+        return [sender_to(peer) for peer in self.open(job, job.case.connections)]
 
     def poll(self, seconds: float) -> None:
-        """See `BlockingPeer`. In `service` acknowledgements are read and losses sent again, one host after the other.
+        """See `BlockingPeer`. In `service` acknowledgements are read and losses sent again.
 
         It would sleep whole milliseconds; so sleeping is done here, and nothing leaves late.
         """
-        for one in self.opened or [self]:
-            while one.host.service(0).type != one.enet.EVENT_TYPE_NONE:
-                pass
+        while self.host.service(0).type != self.enet.EVENT_TYPE_NONE:
+            pass
         if seconds > 0:
             nap(min(seconds, NAP_S))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -176,6 +178,27 @@ def test_a_break_keeps_what_was_measured(tmp_path: Path, number: signal.Signals)
         assert "INCOMPLETE" in out
     else:
         assert "interrupted before anything was measured" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_no_folder(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "bench", "latency", "--seconds", "60", "--peers", "blocking-tcp", "--payload",
+               "64", "--json", str(tmp_path / "x.json")]  # fmt: skip
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    with subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=dict(os.environ, TMPDIR=str(folders))
+    ) as process:
+        until = monotonic() + 15
+        while not list(folders.glob("bench-run-*/bench-*")) and monotonic() < until:
+            process.poll()
+        assert list(folders.glob("bench-run-*/bench-*"))
+        process.send_signal(number)
+        process.wait(15)
+    until = monotonic() + 15
+    while os.listdir(folders) and monotonic() < until:
+        os.sched_yield()
+    assert not os.listdir(folders)
 
 
 def test_peers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
+import socket
 import sys
 import types
 from pathlib import Path
@@ -16,6 +18,7 @@ from bench.cases import Case, open_loop, throughput
 from bench.link import emulator
 from bench.link.model import Link
 from bench.peers import all_peers
+from bench.peers.blocking import tune_datagram
 from bench.report.openpage import heat_cell
 from bench.summary import cell_of
 from bench.sweeps import SWEEPS
@@ -217,3 +220,45 @@ def test_connections_share_a_context_of_zeromq(monkeypatch: pytest.MonkeyPatch) 
     assert len(peer.senders(job)) == 2000
     assert len(made) == 1
     assert made[0] > 2000
+
+
+def test_connections_share_a_host_of_enet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host of ENet is a socket; one for each connection would be asked one after the other."""
+    made: list[Any] = []
+
+    class Host:
+        def __init__(self, _address: Any, count: int, *_: int) -> None:
+            made.append(self)
+            self.count = count
+            self.own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.socket = types.SimpleNamespace(fileno=self.own.fileno)
+            self.flushed = 0
+
+        def connect(self, _address: Any, _channels: int) -> Any:
+            sent: list[Any] = []
+            return types.SimpleNamespace(sent=sent, send=lambda _channel, packet: sent.append(packet))
+
+        def service(self, _wait: int) -> Any:
+            return types.SimpleNamespace(type=1)
+
+        def flush(self) -> None:
+            self.flushed += 1
+
+    fake = types.SimpleNamespace(
+        Host=Host, Address=lambda *_: None, Packet=lambda data, _flags: data, EVENT_TYPE_CONNECT=1,
+        EVENT_TYPE_NONE=1, PACKET_FLAG_RELIABLE=1,
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "enet", fake)
+    job: Any = types.SimpleNamespace(case=open_loop(64, 1, 5), address="127.0.0.1:1")
+    peer: Any = copy.copy(all_peers()["pyenet"])
+    plain = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sends = peer.senders(job)
+    sends[3](b"m")
+    peer.poll(0)
+    (host,) = made
+    assert (host.count, len(sends), host.flushed) == (5, 5, 1)
+    tune_datagram(plain)
+    asked = plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert host.own.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == asked
+    plain.close()
+    host.own.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import pytest
 
 from bench.cases import open_loop
-from bench.openresult import account, judge
+from bench.openresult import PROVED_RATE, account, judge, missed_rate
 from bench.peers import all_peers
 from bench.peers.base import Peer
 from bench.schedule import Schedule, make_schedule
@@ -85,6 +86,60 @@ def test_a_late_sender_makes_a_round_invalid() -> None:
     assert judge(Peer(), found, [99_000] * 40, 40)[0] == "OK"
     status, why = judge(Peer(), found, [0] * 38 + [101_000] * 2, 40)
     assert (status, why) == ("INVALID", "the sender was 101 us late at p99, 100 us may be")
+
+
+def test_a_reliable_peer_loses_nothing_before_and_behind_what_counts() -> None:
+    schedule = plan()
+    for gone in (0, len(schedule) - 1):
+        found = account(schedule, *arrivals([number for number in range(len(schedule)) if number != gone]))
+        assert (found.lost, found.missing) == (0, 1)
+        assert judge(Peer(), found, [0], 40) == (
+            "FAIL", "1 messages before or behind those that count have not arrived"
+        )  # fmt: skip
+        assert judge(Loose(), found, [0], 40) == ("OK", None)
+
+
+def window(waited_ms: float = 0.0, steal_ms: float = 0.0) -> dict[str, Any]:
+    """A stretch of two seconds."""
+    return {"begin_ns": 0, "end_ns": 2000 * MS, "steal_ms": steal_ms,
+            "processes": {"client": {"waited_ns": waited_ms * MS}, "server": {"waited_ns": 0}}}  # fmt: skip
+
+
+def test_who_does_not_take_the_load_has_failed() -> None:
+    """The sender keeps falling behind, though it has its core."""
+    schedule = plan()
+    growing = array("q", range(0, len(schedule) * MS, MS))
+    missed = missed_rate(schedule, growing, window())
+    assert missed is not None
+    status, why = missed
+    assert (status, why.partition(":")[2]) == ("FAIL", " the peer does not take so many messages a second")
+    found = account(schedule, *arrivals(list(range(len(schedule)))))
+    assert judge(Peer(), found, [0] * 40, 40, missed) == missed
+
+
+def test_a_sender_that_was_held_up_by_others_is_no_failure_of_the_peer() -> None:
+    schedule = plan()
+    growing = array("q", range(0, len(schedule) * MS, MS))
+    for seen in (window(waited_ms=110), window(steal_ms=110)):
+        missed = missed_rate(schedule, growing, seen)
+        assert missed is not None
+        assert missed[0] == "INVALID"
+        assert missed[1].endswith("without a core for 6% of the time")
+
+
+def test_a_sender_that_caught_up_has_kept_its_rate() -> None:
+    schedule = plan()
+    once = array("q", [100 * MS] * len(schedule))
+    once[schedule.last - 2] = 0
+    assert missed_rate(schedule, once, window()) is None
+
+
+def test_more_than_the_harness_is_proved_for_is_no_failure_of_the_peer() -> None:
+    schedule = make_schedule(open_loop(64, 2 * PROVED_RATE, 1), 0.1, 0.01, 1)
+    missed = missed_rate(schedule, array("q", [10 * MS] * len(schedule)), window())
+    assert missed is not None
+    assert missed[0] == "INVALID"
+    assert "too many for the harness" in missed[1]
 
 
 def test_nothing_at_all() -> None:

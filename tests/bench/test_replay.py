@@ -215,7 +215,7 @@ def test_the_window_is_opened_once_and_closed_once(first: int, last: int) -> Non
 
 def test_wrong_sizes_fail_a_round() -> None:
     schedule = Schedule(array("q", [0, 1]), array("i", [0, 0]), array("i", [16, 50]), 0, 2)
-    found = Account(array("q", [1, 1]), 0, 0, 0)
+    found = Account(array("q", [1, 1]), 0, 0, 0, 0)
     assert wrong_bytes(schedule, found, 2, 66) is None
     assert wrong_bytes(schedule, found, 1, 16) is None
     assert wrong_bytes(schedule, found, 2, 67) == ("FAIL", "67 bytes have arrived in 2 messages, 66 were planned")
