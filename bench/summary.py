@@ -154,6 +154,12 @@ def cell_of(case: dict[str, Any], peer: dict[str, Any], rounds: list[Result]) ->
     return cell
 
 
+def unpublishable(data: Result) -> list[str]:
+    """Why figures of a result are not for publishing, however well the run went; empty for most."""
+    said = (item["link"].get("unpublishable") for item in data["rounds"] if "link" in item)
+    return list(dict.fromkeys(why for why in said if why))
+
+
 def payload_mean(case: Result) -> float:
     """Bytes of a message, where sizes differ on average."""
     trace = case.get("trace")

@@ -9,7 +9,7 @@ from bench.environment import build_text, congestion_control, one_line
 from bench.ranking import level, ranked
 from bench.runner import CONGESTION
 from bench.series import Family, alone, tabled
-from bench.summary import GUARANTEES, IN_ORDER, SHORT, Cell, summarize
+from bench.summary import GUARANTEES, IN_ORDER, SHORT, Cell, summarize, unpublishable
 
 WIDTH = 100
 NAME_WIDTH = 34
@@ -355,6 +355,7 @@ def report_text(data: dict[str, Any]) -> str:
         parts.append("PREVIEW: short rounds, for a first look; no verdicts follow from these figures.")
     if not data["complete"]:
         parts.append(f"INCOMPLETE: {data['why_incomplete']}")
+    parts += [wrapped(f"NOT FOR PUBLISHING: {why}") for why in unpublishable(data)]
     cells = summarize(data)
     shown = [case for case in data["cases"] if cells[case["id"]]]
     many = sum(case["mode"] == "open" for case in shown) >= GRID_MIN

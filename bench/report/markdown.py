@@ -13,7 +13,7 @@ from typing import Any
 from bench.environment import one_line
 from bench.report.findings import LEVEL_TEXT, sentences
 from bench.series import Family, alone, tabled
-from bench.summary import SHORT, Cell, summarize
+from bench.summary import SHORT, Cell, summarize, unpublishable
 from bench.tables import (
     BARS_HEAD,
     bar_row,
@@ -225,8 +225,11 @@ def rewrite_readme(path: Path, data: dict[str, Any]) -> None:
     """Replaces what stands between the marks of the file's block.
 
     Raises:
-        ReadmeError: the marks are missing, doubled or in the wrong order; the file is left as it was.
+        ReadmeError: the marks are missing, doubled or in the wrong order, or figures are not for publishing. The file
+            is left as it was.
     """
+    for why in unpublishable(data):
+        raise ReadmeError(f"not for publishing: {why}")
     text = path.read_text(encoding="utf-8")
     begin, end = block_of(data)
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):

@@ -11,7 +11,7 @@ from bench.environment import build_text
 from bench.message import STRIDE_LARGE, STRIDE_SMALL
 from bench.report import openpage, plots
 from bench.report.markup import cells_table, figure, html_table, sentence
-from bench.summary import Cell, summarize
+from bench.summary import Cell, summarize, unpublishable
 from bench.tables import BARS_HEAD, bar_row, congestion_text, placement_text
 
 STYLE = Path(__file__).with_name("style.css")
@@ -80,6 +80,8 @@ def header(data: dict[str, Any]) -> str:
         )
     if not data["complete"]:
         notes += f'<p class="note"><b>Incomplete.</b> {escape(str(data["why_incomplete"]))}</p>'
+    for why in unpublishable(data):
+        notes += f'<p class="note"><b>Not for publishing.</b> {escape(why)}</p>'
     return (
         f'<header><h1>Message transports, side by side</h1><p class="command"><code>{escape(data["tool"]["command"])}'
         f'</code></p>{notes}<dl class="facts">{items}</dl></header>'

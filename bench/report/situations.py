@@ -14,7 +14,7 @@ from bench.ranking import LEVEL, is_ours, p99, ranked, unknown
 from bench.report.findings import counted
 from bench.report.markdown import rows_to_markdown
 from bench.series import alone, tabled
-from bench.summary import ANY_ORDER, IN_ORDER, MAY_LOSE, Cell
+from bench.summary import ANY_ORDER, IN_ORDER, MAY_LOSE, Cell, unpublishable
 from bench.tables import congestion_text, microseconds, milliseconds
 from bench.which import NoAnswer, Source, choose, level_with, wire_text
 
@@ -149,6 +149,7 @@ def provenance(source: Source) -> str:
     flagged = sum(bool(item["flagged"]) for item in data["rounds"])
     warnings = ["a preview: short rounds"] if data["preview"] else []
     warnings += [] if data["complete"] else [f"incomplete: {data['why_incomplete']}"]
+    warnings += [f"not for publishing: {why}" for why in unpublishable(data)]
     return (
         f"<sub>{source.name}: `{tool['command']}` on {data['started'][:10]}{commit}. "
         f"{counted(len(data['rounds']), 'round')} ({counted(config['rounds'], 'block')}), {invalid} invalid, {flagged} "

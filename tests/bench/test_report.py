@@ -354,3 +354,17 @@ def test_a_distribution_is_thinned_and_keeps_its_ends() -> None:
     assert thin[-1] == points[-1]
     assert thin == sorted(thin, key=lambda point: -point[0])
     assert plots.thinned(points[:20]) == points[:20]
+
+
+def test_what_is_not_for_publishing_says_so_and_goes_into_no_readme(tmp_path: Path) -> None:
+    data = results.open_result()
+    assert "NOT FOR PUBLISHING" not in tables.report_text(data)
+    item = next(item for item in data["rounds"] if "link" in item)
+    item["link"]["unpublishable"] = "a delay under 5 ms one way"
+    assert "NOT FOR PUBLISHING: a delay under 5 ms one way" in tables.report_text(data)
+    assert "<b>Not for publishing.</b> a delay under 5 ms one way" in report.html(data)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- bench:loss:begin -->\n<!-- bench:loss:end -->\n")
+    with pytest.raises(report.ReadmeError, match="not for publishing: a delay under 5 ms"):
+        report.rewrite_readme(readme, data)
+    assert readme.read_text() == "<!-- bench:loss:begin -->\n<!-- bench:loss:end -->\n"
