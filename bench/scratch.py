@@ -13,18 +13,23 @@ from pathlib import Path
 JANITOR = Path(__file__).with_name("comparing") / "janitor.py"
 
 
+def hire_janitor(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that removes `folder` when its standard input ends, which the end of ours does, too."""
+    return subprocess.Popen(
+        [sys.executable, "-I", str(JANITOR), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+
+
 class Scratch:
     """Use as a context manager; gives the folder."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bench-run-"))
-        self._janitor = subprocess.Popen(
-            [sys.executable, "-I", str(JANITOR), str(self.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-        )
+        self._janitor = hire_janitor(self.folder)
 
     def __enter__(self) -> Path:
         return self.folder

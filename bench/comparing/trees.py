@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.child import ROOT
+from bench.scratch import hire_janitor
 
 PACKAGE = "transport"
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.c", "*.so", ".*")  # what is compiled, `building` takes over
-JANITOR = Path(__file__).with_name("janitor.py")
 
 
 class TreeError(ValueError):
@@ -91,13 +90,7 @@ class Workspace:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bench-trees-"))
-        self._janitor = subprocess.Popen(
-            [sys.executable, "-I", str(JANITOR), str(self.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-        )
+        self._janitor = hire_janitor(self.folder)
 
     def watch(self, group: int) -> None:
         """A process group writes into the folder."""

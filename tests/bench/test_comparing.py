@@ -162,11 +162,11 @@ def test_a_folder_of_the_wrong_package_is_not_measured(tmp_path: Path) -> None:
 def test_nothing_stays_after_a_kill(tmp_path: Path) -> None:
     source = a_tree(tmp_path / "tree")
     code = (
-        "import sys, time\nfrom bench.comparing.trees import Workspace, resolve\n"
+        "import signal, sys\nfrom bench.comparing.trees import Workspace, resolve\n"
         "import subprocess\n"
         "space = Workspace()\nspace.unpack('old', resolve(sys.argv[1]))\n"
         "child = subprocess.Popen(['sleep', '60'], start_new_session=True)\nspace.watch(child.pid)\n"
-        "print(space.folder, child.pid, space._janitor.pid, flush=True)\ntime.sleep(60)\n"
+        "print(space.folder, child.pid, space._janitor.pid, flush=True)\nsignal.pause()\n"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(source)], stdout=subprocess.PIPE, text=True,
                           cwd=blocks.ROOT) as parent:  # fmt: skip
