@@ -10,5 +10,8 @@ from transport import limits
 SPAN, RIDER, CREDIT, SKIP, PING, BLOCKED = 0, 1, 2, 3, 4, 5
 """Kinds of what a packet carried, see `sent.Item`."""
 
+PATH_CHALLENGE, PATH_RESPONSE, NEW_CID, RETIRE_CID = 9, 10, 11, 12
+"""Types of frames about paths and connection ids."""
+
 FIXED_BIT, COPIES_BIT = 0x40, 0x10
 STREAM_CHANNEL = limits.RUDP_STREAM_CHANNEL
