@@ -20,6 +20,8 @@ class Relay:
         host: what to listen on.
         every: rebinds after so many datagrams of the client; 0 for never.
         hosts: what the target sees, one after the other; any address, each time another port, when empty.
+        port: to listen on; any when 0.
+        kept: how many old ports still lead to the client, as a NAT's entries do for a while.
 
     Attributes:
         address: what the client sends to.
@@ -28,7 +30,7 @@ class Relay:
     """
 
     def __init__(self, target: Any, host: str = "127.0.0.1", every: int = 0, hosts: tuple[str, ...] = (),
-                 port: int = 0) -> None:  # fmt: skip
+                 port: int = 0, kept: int = 0) -> None:  # fmt: skip
         self._loop = asyncio.get_running_loop()
         self._target = target
         self._every = every
@@ -38,7 +40,8 @@ class Relay:
         self.address = self._front.getsockname()
         self.passed = 0
         self.rebinds = -1
-        self._back: socket.socket | None = None
+        self._backs: list[socket.socket] = []
+        self._kept = kept
         self.rebind()
         self._loop.add_reader(self._front, self._from_client)
 
@@ -50,17 +53,19 @@ class Relay:
         return sock
 
     def rebind(self) -> None:
-        """The target sees another address from now on; what it sends to the old one is lost."""
-        self._drop()
+        """The target sees another address from now on; what it sends to an old one is lost in the end."""
+        self._drop(self._kept)
         self.rebinds += 1
         host = self._hosts[self.rebinds % len(self._hosts)] if self._hosts else ""
-        self._back = self._open(host)
-        self._loop.add_reader(self._back, self._from_target, self._back)
+        back = self._open(host)
+        self._backs.append(back)
+        self._loop.add_reader(back, self._from_target, back)
 
-    def _drop(self) -> None:
-        if self._back is not None:
-            self._loop.remove_reader(self._back)
-            self._back.close()
+    def _drop(self, kept: int) -> None:
+        while len(self._backs) > kept:
+            back = self._backs.pop(0)
+            self._loop.remove_reader(back)
+            back.close()
 
     def _from_client(self) -> None:
         with contextlib.suppress(OSError):
@@ -69,8 +74,7 @@ class Relay:
                 self.passed += 1
                 if self._every and self.passed % self._every == 0:
                     self.rebind()
-                assert self._back is not None
-                self._back.sendto(data, self._target)
+                self._backs[-1].sendto(data, self._target)
 
     def _from_target(self, back: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -80,7 +84,7 @@ class Relay:
                 self._front.sendto(data, self._client)
 
     def close(self) -> None:
-        self._drop()
+        self._drop(0)
         self._loop.remove_reader(self._front)
         self._front.close()
 
@@ -88,7 +92,7 @@ class Relay:
 async def main(arguments: list[str]) -> None:
     """As a process of its own, until its input ends."""
     host, port, target_host, target_port, seconds = arguments
-    relay = Relay((target_host, int(target_port)), host, port=int(port))
+    relay = Relay((target_host, int(target_port)), host, port=int(port), kept=10)
     print("ready", flush=True)
     loop = asyncio.get_running_loop()
     over = loop.run_in_executor(None, sys.stdin.read)

@@ -34,7 +34,7 @@ async def serve(url: str) -> None:
 
 async def load(url: str, moves: int) -> None:
     seen = 0
-    async with transport.connect(url, codec="raw") as conn:
+    async with transport.connect(url, codec="raw", keepalive=0.2) as conn:  # it may be waiting when its address goes
         while True:
             is_last = seen >= moves
             print("batch", flush=True)

@@ -81,6 +81,21 @@ def test_a_transfer_both_ways_while_the_port_changes() -> None:
     assert duo.got["far"] == duo.got["near"] == bodies
 
 
+def test_who_is_heard_again_gets_at_once_what_it_has_not_answered() -> None:
+    """The server has probed for long, less and less often, and the client comes back from another port."""
+    duo = Moving()
+    duo.says(b"x")
+    duo.world.run_for(0.1)
+    duo.network.rebind(duo.port, ("c", 2))
+    duo.far.send(b"where are you?", 0, 0, 0, 0, duo.now)
+    duo.world.run_for(8)
+    assert len(duo.got["near"]) == 1
+    duo.near.ping(1, duo.now)
+    began = duo.now
+    duo.world.run_until(lambda: len(duo.got["near"]) == 2, 10)
+    assert duo.now - began == 20 * MS
+
+
 def test_the_first_packet_may_come_from_another_port() -> None:
     """A client that was moved between HELLO and its first ordinary packet."""
     rig = Rig()

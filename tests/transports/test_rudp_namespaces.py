@@ -106,7 +106,7 @@ def outcome(process: subprocess.Popen[str], at_batch: Callable[[int], None]) -> 
 
 
 def test_a_nat_that_gives_another_port_ten_times_a_second(lab: Lab) -> None:
-    """Both ways under load; what was on its way to the old port is gone each time."""
+    """Both ways under load; an old port leads to the client for a second more, as through a NAT."""
     lab.add("client", "nat", "server")
     lab.cable("client", "nat")
     lab.cable("nat", "server")

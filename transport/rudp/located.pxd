@@ -14,7 +14,7 @@ cdef class Located(Incoming):
     cdef public long long path_at, path_changes, ids_at
     cdef public unsigned long long home
 
-    cpdef take_path(self, path)
+    cpdef take_path(self, path, long long now)
     cpdef change_path(self, path, long long now)
     @cython.locals(packet=SentPacket, number="long long", number_bytes=int, pos=Py_ssize_t, flags=int,
                    used="unsigned long long")

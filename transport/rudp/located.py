@@ -67,7 +67,7 @@ class Located(Incoming):
             if self.is_client or number < self.acks.ranges.largest:
                 return
             if paths.is_same_host(path.remote, self.path.remote):
-                self.take_path(path)
+                self.take_path(path, now)
                 return
         if self.life < CLOSED:
             paths.came_by(self, path, number, size, now)
@@ -78,10 +78,11 @@ class Located(Incoming):
         """How large a datagram with our goodbye is at most."""
         raise NotImplementedError
 
-    def take_path(self, path: Path) -> None:
+    def take_path(self, path: Path, now: int) -> None:
         """Goes on over another path to a host that is known: all that was found out still holds."""
         self.path = path
         self.path_changes += 1
+        self.ask_again(now)
         if self.paths is not None and self.paths.confirming is not None:
             self.paths.confirming.path = path
         if self.addressed != self.home:  # the peer moves on purpose, and so it is no more known by its old id, either
@@ -90,7 +91,7 @@ class Located(Incoming):
 
     def change_path(self, path: Path, now: int) -> None:
         """Goes on over a path to another host, of which nothing is known (RFC 9000 section 9.4)."""
-        self.take_path(path)
+        self.take_path(path, now)
         self.leave_path(now)
         self.mtu = limits.RUDP_DATAGRAM_BYTES_MIN
         self.controller = congestion.make(self.config.congestion, self.mtu, self.config.rate)
@@ -106,7 +107,7 @@ class Located(Incoming):
             ids.switch(self)
             self._is_ping_due = True
         if self.life < OPEN or paths.is_same_host(path.local, self.path.local):
-            self.take_path(path)
+            self.take_path(path, now)
         else:
             self.change_path(path, now)
         self.want()

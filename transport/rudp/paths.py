@@ -242,7 +242,7 @@ def _newest(session: Located, paths: Paths, trial: Trial | None, path: Path, siz
         if trial is not None:
             paths.trials.remove(trial)
         _leave(session, paths, now)
-        session.take_path(path)
+        session.take_path(path, now)
     elif trial is None:
         trial = paths.begin(path, _pto(session), now)
         trial.came(size, now)
@@ -318,15 +318,14 @@ def expire(session: Located, now: int) -> None:
 def fill(session: Located, room: memoryview, now: int) -> int:
     """Writes the next packet that leaves by another path, or has to leave alone; -1 when there is none."""
     paths = session.paths
-    found = None if paths is None else paths.take(now)
+    assert paths is not None
+    found = paths.take(now)
+    session.path_at = paths.due()
     if found is None:
         session.has_probes = False
         return -1
-    assert paths is not None
     path, frame, size, cid = found
-    made = session.write_probe(room, frame, min(size, FULL_BYTES), path, cid or session.peer_cid, now)
-    session.path_at = paths.due()
-    return made
+    return session.write_probe(room, frame, min(size, FULL_BYTES), path, cid or session.peer_cid, now)
 
 
 def _settle(session: Located, paths: Paths, now: int) -> None:

@@ -70,6 +70,7 @@ cdef class Recovery(Sending):
     cpdef int64_t _probe_at(self) except? -1
     @cython.locals(ring=SentRing, number="long long", budget="long long", packet=SentPacket)
     cpdef _on_probe_timeout(self, long long now)
+    cpdef ask_again(self, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item, only=Item)
     cpdef _resend(self, SentPacket packet)
     @cython.locals(lane=OutLane)

@@ -460,6 +460,12 @@ class Recovery(Sending):
             number += 1
         self.is_starved = False
 
+    def ask_again(self, now: int) -> None:
+        """The peer is heard again, from another port: what it has not answered for long is not left to the next probe."""
+        if self._pto_count and self.in_flight:
+            self._pto_count = 0
+            self._on_probe_timeout(now)
+
     def _resend(self, packet: SentPacket) -> None:
         """What a packet carried is sent again, though it counts as in flight."""
         lane = packet.lane
