@@ -79,6 +79,11 @@ class Cell:
         return "FAIL" if self.has_failed else "INVALID"
 
     @property
+    def again(self) -> int:
+        """How many rounds were INVALID and have been run again."""
+        return sum(item.get("again", 0) for item in [*self.rounds, *self.failed])
+
+    @property
     def has_failed(self) -> bool:
         """Whether the peer failed in any round; a round that is INVALID says nothing about it."""
         return any(item["status"] == "FAIL" for item in self.failed)
