@@ -30,7 +30,7 @@ function meaning({ channels, max_message: maxMessage, ...line }) {
   if ('preface' in line) return pipe.readPreface(new Reader(bytes('preface')));
   if ('pipe' in line) return pipe.readFrames(bytes('pipe'), limits);
   if ('parameters' in line) return packets.readParameters(bytes('parameters'));
-  if ('frames' in line) return frames.readFrames(bytes('frames'), frames.receiver(limits));
+  if ('frames' in line) return [...frames.readFrames(bytes('frames'), frames.receiver(limits))];
   const known = directions.get(line.from) ?? { expected: BigInt(line.expected ?? 0), to: frames.receiver(limits) };
   const packet = packets.decode(bytes('datagram'), { kind: line.checksum, ...known });
   if ('number' in packet && packet.number >= known.expected) known.expected = packet.number + 1n;

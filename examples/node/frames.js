@@ -46,15 +46,14 @@ function receiver({ channels = 256, agreed = channels, maxMessage = 2 ** 20 } = 
 }
 
 /**
- * All frames of a packet. Behind a CLOSE nothing is looked at.
- * @param {Buffer} bytes at least one
+ * The frames of a packet, one after the other, so that each can be acted on before the next is looked at. Behind a
+ * CLOSE nothing is.
+ * @param {Buffer} bytes
  * @param {Receiver} to
- * @returns {Frame[]}
+ * @returns {Generator<Frame>}
  */
-function readFrames(bytes, to) {
+function* readFrames(bytes, to) {
   const reader = new Reader(bytes);
-  /** @type {Frame[]} */
-  const frames = [];
   /** @type {Frame | null} */
   let before = null; // the MSG that a successor follows
   while (reader.left) {
@@ -62,10 +61,9 @@ function readFrames(bytes, to) {
     const frame = type >= 0x80 ? readMessage(reader, type, before, to) : readControl(reader, type, to);
     if (frame.frame === 'MSG') before = frame;
     if (frame.frame === 'SKIP') before = null;
-    frames.push(frame);
-    if (frame.frame === 'CLOSE') break;
+    yield frame;
+    if (frame.frame === 'CLOSE') return;
   }
-  return frames;
 }
 
 /**

@@ -26,25 +26,28 @@ class Assembly {
   }
 
   /**
-   * @param {number} offset
+   * @param {number | undefined} offset of a fragment; of a whole message there is none
    * @param {number} total
    * @param {Buffer} body
    */
   add(offset, total, body) {
+    if (total !== this.bytes.length) throw new WireError(`a message of ${this.bytes.length} and of ${total} bytes`);
+    if (offset === undefined) {
+      body.copy(this.bytes);
+      this.complete = true;
+      return;
+    }
     const end = offset + body.length;
-    let agree = total === this.bytes.length;
     for (const [low, high] of this.have.list) {
       const [from, to] = [Math.max(low, offset), Math.min(high, end)];
-      agree &&= from >= to || this.bytes.compare(body, from - offset, to - offset, from, to) === 0;
+      if (from < to && this.bytes.compare(body, from - offset, to - offset, from, to)) {
+        throw new WireError('fragments that disagree');
+      }
     }
-    if (!agree) throw new WireError('fragments that disagree');
     body.copy(this.bytes, offset);
-    if (body.length) this.have.add(offset, end);
-    this.complete = total === 0 || (this.have.list.length === 1 && this.received === total);
-  }
-
-  get received() {
-    return this.have.list.reduce((sum, [low, high]) => sum + high - low, 0);
+    this.have.add(offset, end);
+    const [[from, to]] = this.have.list;
+    this.complete = from === 0 && to === total;
   }
 }
 
@@ -74,7 +77,7 @@ class ReliableLane {
 
   /**
    * @param {bigint} number
-   * @param {number} offset
+   * @param {number | undefined} offset
    * @param {number} total
    * @param {Buffer} body
    * @returns {Buffer[]} the messages that are ready by that
@@ -128,7 +131,7 @@ class UnreliableLane {
 
   /**
    * @param {bigint} number
-   * @param {number} offset
+   * @param {number | undefined} offset
    * @param {number} total
    * @param {Buffer} body
    * @returns {Buffer[]}
@@ -251,7 +254,7 @@ class Inbox {
   }
 
   /** @param {import('./frames').Frame} frame a MSG */
-  message({ channel, delivery, number, body, offset = 0, total = body.length }) {
+  message({ channel, delivery, number, body, offset, total = body.length }) {
     const to = this.lane(channel, delivery);
     const credits = to instanceof ReliableLane && channel !== STREAMS_CHANNEL ? this.creditsOf(channel) : [];
     if (to instanceof ReliableLane && to.isNew(number)) {

@@ -254,7 +254,7 @@ function decode(datagram, { kind = 'crc32', expected = 0n, to = frames.receiver(
   try {
     if (datagram.length && datagram[0] >= 0xc0) return readLong(datagram);
     const { frames: bytes, ...head } = readShort(datagram, kind, expected);
-    return { packet: 'SHORT', ...head, frames: frames.readFrames(bytes, to) };
+    return { packet: 'SHORT', ...head, frames: [...frames.readFrames(bytes, to)] };
   } catch (error) {
     if (error instanceof WireError) return { error: error.message, code: error.code };
     throw error;
