@@ -167,6 +167,16 @@ PROXY_PIECE_BYTES = 64 * KIB  # one read of a stream
 PROXY_RATE_PIECE_BYTES = 1448  # pieces into which a rate cuts a stream
 PROXY_CONNECT_S = 10.0  # for a stream to the target
 
+# Captures and traces that are read
+CAPTURE_PACKET_BYTES_MAX = 4 * MIB  # Wireshark stops at 256 KiB, offloads on loopback may be over it
+CAPTURE_BLOCK_BYTES_MAX = 16 * MIB  # of pcapng
+CAPTURE_INTERFACES_MAX = 4096  # of one section
+SIGHT_CONNECTIONS_MAX = 16_384  # that a capture is followed for; the one silent for longest makes room
+INSPECT_PACKETS_PER_TURN = 64  # before a signal is heard
+INSPECT_CONNECTIONS_LISTED = 64  # at the end, for people
+SIGHT_BODY_BYTES = 64  # of a message that are shown, unless asked for more
+SIGHT_BODY_BYTES_MAX = 64 * KIB
+
 # Simulated network
 SIM_QUEUE_BYTES = 16 * MIB  # largest (and default) queue before a link's rate
 SIM_EVENTS_MAX = 1_000_000  # datagrams in the air, or waiting in one inbox; events and timers kept for one side or loop
