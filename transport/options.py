@@ -185,6 +185,11 @@ def path(value: object) -> str:
     return text(named)
 
 
+def path_or_none(value: object) -> str:
+    """The same, or "none" for nowhere."""
+    return "none" if value is None else path(value)
+
+
 def instance(*types: type) -> Parser:
     """An object of one of `types`; use it with `keyword_only`."""
 

@@ -226,6 +226,17 @@ def short(data: bytes, sum_kind: int | None, numbers: Numbers, *, is_cut: bool =
     return found
 
 
+def frames_of(data: bytes, numbers: Numbers, *, has_sum: bool) -> Dissection:
+    """The same of a packet that is known to be whole: nothing is verified."""
+    found = Dissection(SHORT)
+    size = (data[0] & 3) + 1
+    number = pen.expand(int.from_bytes(data[9 : 9 + size], "big"), size, numbers.expected)
+    numbers.expected = max(numbers.expected, number + 1)
+    found.fields.update(number=number, copies=bool(data[0] & packet.COPIES_BIT))
+    _frames(Cursor(data, 9 + size, len(data) - packet.CHECKSUM_BYTES * has_sum), found, numbers)
+    return found
+
+
 def _verify(data: bytes, sum_kind: int | None, found: Dissection) -> int:
     """Where the frames end."""
     end = len(data) - packet.CHECKSUM_BYTES

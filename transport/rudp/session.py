@@ -71,6 +71,8 @@ class RudpSession(Incoming):
         """Its life goes on by `event`, one of `states.On`."""
         self.life = LIFE.after(self.life, event)
         self.state = PUBLIC[self.life]
+        if self.trace is not None:
+            self.trace.stepped(self.life)
 
     # Opening
 
@@ -79,6 +81,8 @@ class RudpSession(Incoming):
         self.step(On.ACCEPT if self.is_client else On.PROOF)
         config = self.config
         self.peer_cid = peer_cid
+        if self.trace is not None:
+            self.trace.opened(peer, now)
         self.send_max = min(config.max_message, peer.max_message)
         self._channels_max = min(config.channels, peer.channels)
         self._channel_limit = peer.channel_window
@@ -127,6 +131,8 @@ class RudpSession(Incoming):
             return
         if not 0 <= code < 1 << 16:
             raise LocalProtocolError(f"close code {code} is out of range")
+        if self.trace is not None:
+            self.trace.now = now
         if self.life < OPEN:
             self._finish(On.SHUT, code, reason, by_peer=False)
             return
@@ -140,6 +146,8 @@ class RudpSession(Incoming):
         """Ends at once; the peer is told if the network takes it."""
         if self.life >= CLOSED:
             return
+        if self.trace is not None:
+            self.trace.now = now
         if self._goodbye is not None and self.life == CLOSING:
             code, reason = self._goodbye  # has been said already; all that waits is the peer's
         if self.life < OPEN:
@@ -195,6 +203,8 @@ class RudpSession(Incoming):
 
     def _finish(self, event: int, code: int, reason: str, by_peer: bool, is_agreed: bool = False) -> None:
         """The session is over: one last event."""
+        if self.trace is not None:
+            self.trace.closed(code, reason, by_peer)
         self.step(event)
         self.drop_all()
         self.streams.close(self._events)
@@ -291,6 +301,8 @@ class RudpSession(Incoming):
             if handshake.tries:
                 self.step(On.LATE)
             made = handshake.write(room, now)
+            if self.trace is not None:
+                self.trace.long_sent(bytes(room[: limits.RUDP_DATAGRAM_BYTES_MIN]), now)
             self.segment = limits.RUDP_DATAGRAM_BYTES_MIN
             return made
         if self.life < CLOSED:
@@ -383,6 +395,8 @@ class RudpSession(Incoming):
 
     def expire(self, now: int) -> None:
         """Whatever is due by `now`."""
+        if self.trace is not None:
+            self.trace.now = now
         if self.life >= CLOSED:
             return
         if self.life == OPENING:

@@ -141,7 +141,7 @@ def inspect(parser: argparse.ArgumentParser) -> None:
     """`transport inspect`."""
     from transport.rudp import dissect
 
-    parser.add_argument("file", metavar="FILE", nargs="?", help="a pcap or pcapng file")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a pcap, a pcapng, or a trace (.sqlog)")
     parser.add_argument("--live", metavar="INTERFACE", help="from a network interface, or from any; needs root")
     parser.add_argument(
         "-c", "--count", type=units.typed(options.integer(1, 10**12)), metavar="N", help="ends after N packets shown"
@@ -163,6 +163,12 @@ def inspect(parser: argparse.ArgumentParser) -> None:
         help=f"only frames of a kind, and packets that have one, may be repeated: {', '.join(dissect.FRAMES)}",
     )  # fmt: skip
     group.add_argument("--all", action="store_true", help="what is not reliable UDP, too")
+    group.add_argument(
+        "--event",
+        action="append",
+        metavar="NAME",
+        help="of a trace: only events of a name (packet_lost), may be repeated",
+    )
     how = parser.add_argument_group("how")
     how.add_argument("-b", "--brief", action="store_true", help="a line for each packet")
     how.add_argument(
@@ -170,6 +176,10 @@ def inspect(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES", help=f"of each message shown at most (default {limits.SIGHT_BODY_BYTES}, 0 for none)",
     )  # fmt: skip
     how.add_argument("--codec", choices=("raw", "msgpack", "json"), help="of messages (default: what was announced)")
+    how.add_argument(
+        "--timeline", metavar="OUT.svg",
+        help="draws one connection instead: sent, acknowledged, lost, copies, window and round trip over time",
+    )  # fmt: skip
     output(parser, every=False)
 
 

@@ -1,4 +1,4 @@
-"""`transport inspect FILE`: what is in a capture, packet by packet, layer by layer; `--live` from an interface.
+"""`transport inspect FILE`: what is in a capture or a trace, layer by layer; `--live` from an interface; a timeline.
 
 It must never fail for what is in a packet, and never send one.
 """
@@ -12,16 +12,18 @@ from typing import Any
 
 from transport import limits
 from transport.rudp import dissect
-from transport.sight import show
+from transport.sight import show, sqlog
 from transport.sight.capture import BadCapture, Packet, Seen, read_capture
-from transport.sight.follow import Follower, Found
+from transport.sight.follow import TO_CLIENT, TO_SERVER, Follower, Found
 from transport.sight.headers import FRAGMENT, OTHER, UDP, Headers, read_headers
 from transport.sight.raw import RawSocket
+from transport.sight.timeline import Captured, Timeline, of_capture, of_trace
 from transport.tools.life import Stop, Stopped, fail
 from transport.tools.live import Output, counted
 
 TURN = limits.INSPECT_PACKETS_PER_TURN
 LISTED = limits.INSPECT_CONNECTIONS_LISTED
+CAPTURES_ONLY = ("port", "cid", "connection", "packet", "all", "codec")
 
 
 class Inspection:
@@ -44,6 +46,8 @@ class Inspection:
         self._kinds = frozenset(given.packet or ())
         self._follower = Follower(trusts=bool(given.port))
         self._is_choosy = bool(self._wanted.frames or self._kinds or given.cid or given.connection)
+        self._drawn: tuple[Captured, Captured] | None = None
+        self._drawn_of = 0
         self._began: int | None = None
         self._first = self._last = 0
         self.seen = Seen()
@@ -76,15 +80,36 @@ class Inspection:
             self.kinds[one.dissection.kind] += 1
             self.frames.update([frame.name for frame in one.dissection.frames])
         chosen = [one for one in found if self._is_wanted(one)]
-        if chosen:
+        if self._given.timeline:
+            self._draw(chosen, captured.at)
+        elif chosen:
             self._show(number, captured, headers, chosen)
+
+    def _draw(self, found: list[Found], at: int) -> None:
+        """Packets for the picture: of the first connection that is wanted."""
+        for one in found:
+            connection = one.connection
+            if connection is None:
+                continue
+            if self._drawn is None:
+                self._drawn, self._drawn_of = (Captured(TO_SERVER), Captured(TO_CLIENT)), connection.number
+            if connection.number == self._drawn_of:
+                self.shown += 1
+                self.listed.add(connection.number)
+                for way in self._drawn:
+                    way.take(one, (at - connection.first) / 1e9)
+
+    def picture(self) -> Timeline | None:
+        """The timeline of that connection; None where there is none, or it has gone from memory."""
+        connection = self._follower.connections.get(self._drawn_of)
+        return None if self._drawn is None or connection is None else of_capture(connection, self._drawn)
 
     def _other(self, number: int, captured: Packet, headers: Headers, reason: str) -> None:
         """What is none of ours is counted, and shown where that was asked for; so are fragments, which may be ours."""
         self.seen.skipped[reason] += 1
         ip = headers.ip
         is_piece = reason == FRAGMENT and ip is not None and ip.protocol == UDP and not self._given.port
-        if (self._given.all or is_piece) and not self._is_choosy:
+        if (self._given.all or is_piece) and not self._is_choosy and not self._given.timeline:
             self._show(number, captured, headers, [], reason)
 
     def _is_wanted(self, found: Found) -> bool:
@@ -188,7 +213,7 @@ async def run(given: Any, out: Output, stop: Stop) -> int:
         return fail("inspect", "--seconds is for --live: a file ends by itself")
     if given.live is not None:
         return await _live(given, out, stop)
-    return await _file(given, out, stop)
+    return await (_trace if sqlog.is_trace(Path(given.file)) else _file)(given, out, stop)
 
 
 async def _file(given: Any, out: Output, stop: Stop) -> int:
@@ -203,7 +228,66 @@ async def _file(given: Any, out: Output, stop: Stop) -> int:
     except BadCapture as error:
         return fail("inspect", str(error))
     inspection.summary()
+    if given.timeline and not _save(given, out, inspection.picture()):
+        return fail("inspect", "there is no connection to draw")
     return 1 if inspection.seen.broken is not None else 0
+
+
+def _save(given: Any, out: Output, timeline: Timeline | None) -> bool:
+    """Writes the picture; whether there is one. Raises OSError."""
+    if timeline is None or not timeline.sent:
+        return False
+    from transport.sight import svg
+
+    Path(given.timeline).write_text(svg.draw(timeline), encoding="utf-8")
+    out.always("timeline", f"{given.timeline}: {timeline.title}", file=given.timeline, title=timeline.title)
+    return True
+
+
+async def _trace(given: Any, out: Output, stop: Stop) -> int:
+    """A trace's events, or its picture."""
+    for name in CAPTURES_ONLY:
+        if getattr(given, name):
+            return fail("inspect", f"--{name} is for captures: a trace is of one connection")
+    try:
+        file = sqlog.TraceFile(Path(given.file))
+        if given.timeline:
+            if not _save(given, out, of_trace(file)):
+                return fail("inspect", "there is no connection to draw")
+            return 0
+        return await _events(file, given, out, stop)
+    except sqlog.BadTrace as error:
+        return fail("inspect", str(error))
+
+
+async def _events(file: sqlog.TraceFile, given: Any, out: Output, stop: Stop) -> int:
+    frames = {kind for name in given.frame or () for kind in sqlog.FRAME_TYPES.get(name, ())}
+    names: Counter[str] = Counter()
+    last_ms, shown = 0.0, 0
+    for number, event in enumerate(file.events(), 1):
+        names[event.name] += 1
+        last_ms = event.at_ms
+        if given.event and event.kind not in given.event and event.name not in given.event:
+            continue
+        if frames and not any(frame.get("frame_type") in frames for frame in event.frames):
+            continue
+        shown += 1
+        text = f"#{number}  {event.at_ms:.3f} ms  {event.kind}  {sqlog.summary(event)}".rstrip()
+        out.line("trace", text, number=number, time_ms=event.at_ms, name=event.name, data=event.data)
+        if number % TURN == 0:
+            await asyncio.sleep(0)
+        if stop.wished or (given.count is not None and shown >= given.count):
+            break
+    total = sum(names.values())
+    lines = [
+        f"{counted(total, 'event')} in {last_ms:.3f} ms, {shown} shown; {file.header.get('title', '')}".rstrip("; ")
+    ]
+    lines += [f"  {count}  {name}" for name, count in names.most_common()]
+    if file.passed_over:
+        lines.append(f"  {counted(file.passed_over, 'record')} that could not be read")
+    fields = {"events": total, "shown": shown, "ms": last_ms, "names": dict(names), "passed_over": file.passed_over}
+    out.always("summary", "\n".join(lines), vantage=file.vantage, **fields)
+    return 1 if file.passed_over else 0
 
 
 async def _live(given: Any, out: Output, stop: Stop) -> int:
@@ -243,4 +327,6 @@ async def _live(given: Any, out: Output, stop: Stop) -> int:
         dropped = raw.dropped()
         raw.close()
     inspection.summary(dropped)
+    if given.timeline and not _save(given, out, inspection.picture()):
+        return fail("inspect", "there is no connection to draw")
     return 0
