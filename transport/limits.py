@@ -147,7 +147,7 @@ WORKER_EXIT_S = 2.0  # from the end of its grace to the end of its process
 WORKER_MESSAGE_BYTES = 4 * MIB  # on the line between parent and worker
 
 # Commands that run for a while
-TOOL_COLUMNS = 80  # of a terminal that does not say
+TOOL_COLUMNS, TOOL_LINES = 80, 24  # of a terminal that does not say
 TOOL_SAMPLES_MAX = 262_144  # measured times that percentiles are of; an even sample beyond
 PING_INTERVAL_S_MIN = 0.001
 PING_BYTES_MIN = 16  # of a message to be echoed: which run and which ping
@@ -166,6 +166,16 @@ PROXY_PIPE_BYTES = 4 * MIB  # of one stream and direction under way; reading pau
 PROXY_PIECE_BYTES = 64 * KIB  # one read of a stream
 PROXY_RATE_PIECE_BYTES = 1448  # pieces into which a rate cuts a stream
 PROXY_CONNECT_S = 10.0  # for a stream to the target
+
+# A server that tells how it is doing
+STATUS_CLIENTS_MAX = 4  # that ask one server at once
+STATUS_QUESTION_BYTES_MAX = 64
+STATUS_CONNECTIONS_MAX = 256  # in one answer, the oldest; the others are counted
+STATUS_CONNECTIONS_PER_TURN = 16  # before the event loop has its turn
+TOP_SERVERS_MAX = 64  # shown at once
+TOP_ANSWER_BYTES_MAX = 4 * MIB
+TOP_ANSWER_S = 5.0  # for which an answer is waited for
+TOP_ROWS = 20  # of connections where there is no terminal whose height would say
 
 # Captures and traces that are read
 CAPTURE_PACKET_BYTES_MAX = 4 * MIB  # Wireshark stops at 256 KiB, offloads on loopback may be over it

@@ -232,6 +232,8 @@ COMMON: Mapping[str, Option] = table(
            default=limits.CONNECTION_WINDOW_BYTES),
     Option("max_connections", integer(1, limits.CONNECTIONS_MAX), "connections of a server at once",
            default=limits.CONNECTIONS_MAX),
+    Option("status", path_or_none, "folder in which a server answers `transport top`, or none; else the environment's "
+           "TRANSPORT_STATUS", keyword_only=True),
 )  # fmt: skip
 """Options of every scheme."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.rudp.test_trace import Kept
 from tests.sight import captures as made
 from tests.sight.talk import rich
 from tests.tools.running import Running, finished
@@ -190,15 +191,88 @@ def test_bodies_are_read_by_the_codec_that_was_asked_for(capture: Path, capsys: 
     assert "hello" not in shown(capsys, str(capture), "--bodies", "0")
 
 
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    kept = Kept()
+    rich(trace=kept)
+    path = tmp_path_factory.mktemp("traces") / "client.sqlog"
+    (data,) = [data for name, data in kept.data.items() if name.endswith("client")]
+    path.write_bytes(data)
+    return path
+
+
+def test_a_trace(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, str(trace))
+    for line in (
+        "#4  0.000 ms  packet_sent  initial HELLO, 1200 bytes\n", "  packet_lost  1RTT 0, 38 bytes\n",
+        "connection_closed  owner local, connection_code 7, reason enough\n", "  packets_acked  packet_numbers [2]\n",
+        "154 events in 1050.000 ms, 154 shown; reliable UDP, ", "\n  47  transport:packet_sent\n",
+    ):  # fmt: skip
+        assert line in text, line
+    assert re.search(
+        r"\n#\d+  100\.000 ms  packet_sent  1RTT 2, 38 bytes: padding 12; message 0 reliable-ordered 0 6\n", text
+    )
+
+
+def test_some_events_of_a_trace(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *events, summary = objects(capsys, str(trace), "--event", "packet_lost", "--event", "recovery:metrics_updated")
+    assert {one["name"] for one in events} == {"recovery:packet_lost", "recovery:metrics_updated"}
+    assert summary["shown"] == len(events) == 22 and summary["names"]["recovery:packet_lost"] == 6
+    *events, summary = objects(capsys, str(trace), "--frame", "SKIP", "--frame", "CLOSE")
+    kinds = [frame["frame_type"] for one in events for frame in one["data"]["frames"]]
+    assert set(kinds) == {"skip", "connection_close", "padding"}
+    *events, summary = objects(capsys, str(trace), "-c", "3")
+    assert [one["number"] for one in events] == [1, 2, 3] and summary["vantage"] == "client"
+
+
+def test_a_damaged_trace(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cut.sqlog"
+    path.write_bytes(trace.read_bytes()[:-30])
+    assert "  1 record that could not be read" in shown(capsys, str(path), status=1)
+
+
+@pytest.mark.parametrize("source", ["trace", "capture"])
+def test_a_timeline(source: str, request: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = request.getfixturevalue(source), tmp_path / "out.svg"
+    *_, said = objects(capsys, str(path), "--timeline", str(out))
+    assert said["event"] == "timeline" and said["file"] == str(out) and "what the client sent" in said["title"]
+    assert out.read_text(encoding="utf-8").startswith("<svg ")
+    assert "#" not in shown(capsys, str(path), "--timeline", str(out))
+
+
+def test_a_timeline_of_one_of_two_connections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.svg"
+    titles = []
+    for arguments in ([], ["--connection", "2"]):
+        *_, said = objects(capsys, str(two(tmp_path)), "--timeline", str(out), *arguments)
+        titles.append(said["title"])
+    assert titles == [f"connection {number} of the capture, what the client sent" for number in (1, 2)]
+
+
+def test_nothing_to_draw(trace: Path, capture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.svg"
+    empty = tmp_path / "empty.sqlog"
+    empty.write_bytes(trace.read_bytes().split(b"\x1e")[1].join([b"\x1e", b""]))
+    for arguments in ([str(empty)], [str(capture), "--connection", "7"]):
+        ended = finished("inspect", *arguments, "--timeline", str(out))
+        assert ended.returncode == 2 and "there is no connection to draw" in ended.stderr, arguments
+    assert not out.exists()
+
+
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("hello, I am a text")
+    named = tmp_path / "named.sqlog"
+    named.write_text("hello, I am a text")
     for arguments, said in (
         ([], "needs either a file, or --live INTERFACE"), ([str(text), "--live", "lo"], "needs either a file, or"),
         ([str(text)], "text is neither a pcap nor a pcapng file"), ([str(tmp_path / "none")], "No such file"),
         ([str(text), "--seconds", "1"], "--seconds is for --live"), ([str(text), "--cid", "xyz"], "'xyz' is not a"),
         ([str(text), "--cid", "0" * 17], "is not a connection id"), ([str(text), "--port", "0"], "0 is not a"),
         ([str(text), "--frame", "NONE"], "invalid choice"), (["--live", "nothing0"], "nothing0"),
+        ([str(named), "--event", "x"], "named.sqlog is no sequence of JSON records"),
+        ([str(named), "--port", "1"], "--port is for captures"),
+        ([str(named), "--all"], "--all is for captures"),
     ):  # fmt: skip
         ended = finished("inspect", *arguments)
         assert (ended.returncode, ended.stdout) == (2, ""), arguments

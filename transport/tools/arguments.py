@@ -183,6 +183,26 @@ def inspect(parser: argparse.ArgumentParser) -> None:
     output(parser, every=False)
 
 
+def top(parser: argparse.ArgumentParser) -> None:
+    """`transport top`."""
+    parser.add_argument(
+        "place", metavar="FOLDER", nargs="?",
+        help="what servers have as status=, or one socket in it (default: the environment's TRANSPORT_STATUS)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-c", "--count", type=units.typed(options.integer(1, 10**12)), metavar="N", help="ends after so many turns"
+    )
+    parser.add_argument(
+        "--sort", choices=("out", "in", "rtt", "lost", "queued", "age"), default="out",
+        help="connections by messages sent or received, round trip, losses, what waits, or as they came (default out)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rows", type=units.typed(options.integer(1, limits.STATUS_CONNECTIONS_MAX)), metavar="N",
+        help="connections of a server, where there is no terminal",
+    )  # fmt: skip
+    output(parser)
+
+
 def _ports(text: str) -> frozenset[int]:
     parse = units.typed(options.integer(1, limits.PORT_MAX))
     return frozenset([parse(part) for part in text.split(",")])
@@ -207,6 +227,7 @@ def add_commands(commands: Any) -> None:
         ("ping", "measures round trips to a server", ping),
         ("echo", "a server that sends every message back", echo),
         ("proxy", "passes on to a server, with loss, delay and whatever else a network does", proxy),
+        ("top", "shows live how servers are doing that were asked to tell it", top),
         ("inspect", "shows the packets of a capture, or of an interface, layer by layer", inspect),
     ):
         fill(commands.add_parser(name, help=text, description=f"`transport {name}`: {text}."))
