@@ -340,7 +340,7 @@ local function long(tvb, tree, is_cut)
     tree:add(f.version, version)
     tree:add(f.dcid, place:take(8))
     tree:add(f.scid, place:take(8))
-    if version:uint() == VERSION then
+    if version:uint() == VERSION or kind == "REFUSE" then -- which has the same form in all versions
       long_body(tree, place, kind, found)
     elseif place.at < place.stop then
       tree:add(f.padding, place:take(place.stop - place.at))

@@ -19,7 +19,7 @@ NAMES = {
     "connectivity:connection_started", "connectivity:connection_state_updated", "connectivity:connection_id_updated",
     "connectivity:connection_closed", "transport:parameters_set", "transport:packet_sent", "transport:packet_received",
     "transport:packet_dropped", "transport:packets_acked", "recovery:packet_lost", "recovery:metrics_updated",
-    "recovery:loss_timer_updated", "rudp:copies_sent", "rudp:message_sent", "rudp:message_received",
+    "recovery:loss_timer_updated", "recovery:congestion_state_updated", "rudp:copies_sent", "rudp:message_sent", "rudp:message_received",
     "rudp:spurious_loss", "rudp:trace_ended",
 }  # fmt: skip
 
@@ -122,6 +122,29 @@ def test_metrics_are_those_of_the_session(kept: Kept) -> None:
         last |= data
     assert last["smoothed_rtt"] == session.rtt.smoothed / 1e6 and last["min_rtt"] == session.rtt.minimum / 1e6
     assert last["congestion_window"] == session.controller.window
+
+
+def test_congestion_control_tells_its_state() -> None:
+    kept = Kept()
+    windows = {"start_window": 1 << 20, "connection_window": 1 << 22}
+    talk = Talk(client={"trace": kept, **windows}, server=windows)
+    talk.run(100)
+    lost: list[bytes] = []
+
+    def drops(data: bytes, by_client: bool) -> bool:
+        if by_client and len(data) > 1000 and not lost and talk.session.in_flight > 20_000:
+            lost.append(data)
+            return True
+        return False
+
+    talk.drops = drops
+    talk.session.send(bytes(200_000), 0, 0, 0, 0, talk.now)
+    talk.run(1000)
+    kept.sessions[0].trace.flush()
+    states = [data["new"] for data in of(kept.events(), "congestion_state_updated")]
+    assert states == ["recovery", "congestion_avoidance"]
+    thresholds = [data["ssthresh"] for data in of(kept.events(), "metrics_updated") if "ssthresh" in data]
+    assert thresholds == [kept.sessions[0].controller.statistics()["slow_start_threshold"]]
 
 
 def test_the_life_of_a_connection(kept: Kept) -> None:

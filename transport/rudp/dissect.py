@@ -407,7 +407,7 @@ def long(data: bytes, *, is_cut: bool = False) -> Dissection:
             is_good = checksum.crc32(data, 0, end, 0) == int.from_bytes(data[end:], "big")
             found.checksum = GOOD if is_good else WRONG
             fields["checksum"] = SUMS[packet.CHECKSUM_CRC32]
-        if int(fields["version"], 16) == packet.VERSION:
+        if int(fields["version"], 16) == packet.VERSION or found.kind == "REFUSE":  # which has all versions' form
             _body(cursor, found)
     except Broken as reason:
         found.problem = f"byte {cursor.at}: {reason}"

@@ -66,6 +66,8 @@ class Trace:
         self._acked: list[int] = []
         self._spurious: list[int] = []
         self._metrics: dict[str, float] = {}
+        self._congestion = "slow_start"
+        self._cuts = 0
         self._copies = (0, 0)
         path = session.path
         ends = {**_end("src", path.local), **_end("dst", path.remote)}
@@ -150,10 +152,25 @@ class Trace:
     def updated(self, now: int) -> None:
         """Acks, or their absence, have changed what is known of the path."""
         self._tell_acked(now)
+        self._tell_congestion(now)
         changed = {name: value for name, value in self._measure().items() if self._metrics.get(name) != value}
         if changed:
             self._metrics |= changed
             self._add(now, "recovery:metrics_updated", changed)
+
+    def _tell_congestion(self, now: int) -> None:
+        """What congestion control does, where it says so: grows fast, grows carefully, or has just been cut."""
+        told = self._session.controller.statistics()
+        threshold = told.get("slow_start_threshold")
+        if threshold is None:
+            return
+        state = "slow_start" if not threshold or told["window"] < threshold else "congestion_avoidance"
+        if told.get("cuts", 0) > self._cuts:
+            self._cuts = told["cuts"]
+            state = "recovery"
+        if state != self._congestion:
+            self._add(now, "recovery:congestion_state_updated", {"old": self._congestion, "new": state})
+            self._congestion = state
 
     def _tell_acked(self, now: int) -> None:
         if self._acked:
@@ -183,6 +200,9 @@ class Trace:
         }
         if rtt.latest:
             found |= {"latest_rtt": rtt.latest / MS, "min_rtt": rtt.minimum / MS, "rtt_variance": rtt.variance / MS}
+        threshold = controller.statistics().get("slow_start_threshold")
+        if threshold:
+            found["ssthresh"] = threshold
         rate = controller.rate(rtt.smoothed)
         if rate:
             found["pacing_rate"] = rate * 8
