@@ -19,7 +19,8 @@ NAMES = {
     "connectivity:connection_started", "connectivity:connection_state_updated", "connectivity:connection_id_updated",
     "connectivity:connection_closed", "transport:parameters_set", "transport:packet_sent", "transport:packet_received",
     "transport:packet_dropped", "transport:packets_acked", "recovery:packet_lost", "recovery:metrics_updated",
-    "recovery:loss_timer_updated", "recovery:congestion_state_updated", "rudp:copies_sent", "rudp:message_sent", "rudp:message_received",
+    "recovery:loss_timer_updated", "recovery:congestion_state_updated",
+    "rudp:copies_sent", "rudp:message_sent", "rudp:message_received",
     "rudp:spurious_loss", "rudp:trace_ended",
 }  # fmt: skip
 

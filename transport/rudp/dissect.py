@@ -13,18 +13,18 @@ from typing import Any
 from transport import limits
 from transport.delivery import Delivery
 from transport.rudp import checksum, packet, pen
+from transport.rudp.kinds import FRAME_NAMES, PACKET_NAMES
 from transport.stream import frames as stream_frames
 
 DELIVERIES = tuple(delivery.name.lower().replace("_", "-") for delivery in Delivery)
-LONGS = {packet.HELLO: "HELLO", packet.RETRY: "RETRY", packet.ACCEPT: "ACCEPT", packet.REFUSE: "REFUSE"}
-SHORT, RESET = "SHORT", "RESET"
-KINDS = (*LONGS.values(), SHORT, RESET)
+KINDS, FRAMES = PACKET_NAMES, FRAME_NAMES
+LONGS = dict(zip((packet.HELLO, packet.RETRY, packet.ACCEPT, packet.REFUSE), KINDS, strict=False))
+SHORT, RESET = KINDS[4:]
 PLAIN = {
     packet.PAD: ("PAD", ()), packet.PING: ("PING", ()), packet.CONNECTION_CREDIT: ("CONNECTION_CREDIT", ("limit",)),
     packet.CHANNEL_CREDIT: ("CHANNEL_CREDIT", ("channel", "limit")), packet.BLOCKED: ("BLOCKED", ("channel", "limit")),
 }  # fmt: skip
 """Frames that are a type and a few varints: name, and names of the fields."""
-FRAMES = ("PAD", "PING", "ACK", "ACK_ECN", "SKIP", "CONNECTION_CREDIT", "CHANNEL_CREDIT", "BLOCKED", "CLOSE", "MSG")
 STREAM_KINDS = {
     stream_frames.STREAM_OPEN: ("STREAM_OPEN", ("stream", "total")),
     stream_frames.STREAM_DATA: ("STREAM_DATA", ("stream",)),

@@ -139,7 +139,7 @@ def proxy(parser: argparse.ArgumentParser) -> None:
 
 def inspect(parser: argparse.ArgumentParser) -> None:
     """`transport inspect`."""
-    from transport.rudp import dissect
+    from transport.rudp.kinds import FRAME_NAMES, PACKET_NAMES
 
     parser.add_argument("file", metavar="FILE", nargs="?", help="a pcap, a pcapng, or a trace (.sqlog)")
     parser.add_argument("--live", metavar="INTERFACE", help="from a network interface, or from any; needs root")
@@ -155,12 +155,12 @@ def inspect(parser: argparse.ArgumentParser) -> None:
         help="the connection with this number of ours",
     )  # fmt: skip
     group.add_argument(
-        "--packet", action="append", type=str.upper, choices=dissect.KINDS, metavar="KIND",
-        help=f"only packets of a kind, may be repeated: {', '.join(dissect.KINDS)}",
+        "--packet", action="append", type=str.upper, choices=PACKET_NAMES, metavar="KIND",
+        help=f"only packets of a kind, may be repeated: {', '.join(PACKET_NAMES)}",
     )  # fmt: skip
     group.add_argument(
-        "--frame", action="append", type=str.upper, choices=dissect.FRAMES, metavar="KIND",
-        help=f"only frames of a kind, and packets that have one, may be repeated: {', '.join(dissect.FRAMES)}",
+        "--frame", action="append", type=str.upper, choices=FRAME_NAMES, metavar="KIND",
+        help=f"only frames of a kind, and packets that have one, may be repeated: {', '.join(FRAME_NAMES)}",
     )  # fmt: skip
     group.add_argument("--all", action="store_true", help="what is not reliable UDP, too")
     group.add_argument(
