@@ -307,7 +307,7 @@ def _frame(frame: Frame) -> dict[str, Any]:
     if name == "PAD":
         return {"frame_type": "padding", "payload_length": fields["count"]}
     if "ranges" in fields:
-        marks = {mark: fields[mark] for mark in ("ect0", "ect1", "ce") if mark in fields}
+        marks: dict[str, Any] = {mark: fields[mark] for mark in ("ect0", "ect1", "ce") if mark in fields}
         delay_ms = fields["delay_us"] / 1000
         return {"frame_type": "ack", "ack_delay": delay_ms, "acked_ranges": fields["ranges"][::-1], **marks}
     if name == "CONNECTION_CREDIT":

@@ -95,7 +95,7 @@ class Connection:
     @property
     def codec(self) -> str:
         """The name that both announced, or one of them; "" while nobody knows."""
-        names = [(side or {}).get("codec", "") for side in (self.accept, self.hello)]
+        names = [str((side or {}).get("codec", "")) for side in (self.accept, self.hello)]
         return names[0] or names[1]
 
     def begin(self) -> None:

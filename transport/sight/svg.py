@@ -195,13 +195,13 @@ class Panel:
 
 def scale(most: float, unit: str) -> tuple[float, str]:
     """What a value is divided by, and the unit that it then has; times come in milliseconds."""
-    if unit == "bytes":
-        steps = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-        return next(((factor, name) for factor, name in steps if most >= 2 * factor), (1.0, "bytes"))
-    if unit == "time":
-        steps = ((1e3, "s"), (1.0, "ms"))
-        return next(((factor, name) for factor, name in steps if most >= 2 * factor), (1e-3, "us"))
-    return (1.0, "ms") if most >= 0.5 else (1e-3, "us")
+    if unit == "ms":
+        return (1.0, "ms") if most >= 0.5 else (1e-3, "us")
+    steps: dict[str, list[tuple[float, str]]] = {
+        "bytes": [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes")],
+        "time": [(1e3, "s"), (1.0, "ms"), (1e-3, "us")],
+    }
+    return next(((factor, name) for factor, name in steps[unit] if most >= 2 * factor), steps[unit][-1])
 
 
 def ticks(most: float, count: int) -> list[float]:

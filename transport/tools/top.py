@@ -143,7 +143,8 @@ def _row(one: dict[str, Any], before: dict[str, Any] | None, seconds: float) -> 
     def rate(name: str) -> float | None:
         if name not in present or name not in earlier or seconds <= 0:
             return None
-        return max(0.0, (present[name] - earlier[name]) / seconds)
+        change: float = present[name] - earlier[name]
+        return max(0.0, change / seconds)
 
     sent, lost = rate("packets_sent"), rate("packets_lost")
     rtt = counters["rtt_ns"] / 1e6 if "rtt_ns" in counters else one["rtt"] * 1e3 if one.get("rtt") else None
