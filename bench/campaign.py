@@ -20,7 +20,7 @@ from bench.environment import environment, git_state
 from bench.peers import all_peers
 from bench.peers.base import Peer
 from bench.progress import Progress, seconds_text
-from bench.runner import FAIL, OVERHEAD_S, Entry, Plan, run_plan
+from bench.runner import FAIL, INVALID, OVERHEAD_S, Entry, Plan, key_of, run_plan
 from bench.scratch import Scratch
 from bench.tables import missing_text
 from bench.trace.file import Trace
@@ -77,6 +77,7 @@ class Campaign:
     _began: float = field(default_factory=monotonic)
     _git: dict[str, Any] = field(default_factory=git_state)
     _environment: dict[str, Any] = field(default_factory=environment)
+    _again: dict[tuple[int, str, str], int] = field(default_factory=dict)
     _peers: dict[str, Peer] = field(default_factory=lambda: all_peers())  # noqa: PLW0108  (looked up when made)
 
     def available(self) -> list[tuple[Case, list[Entry]]]:
@@ -131,6 +132,8 @@ class Campaign:
             progress.say(f"{plan.round_count} rounds, about {seconds_text(plan.estimate_s)}")
 
             def report(item: dict[str, Any], done: int, _total: int) -> None:
+                if again := self._again.get(key_of(item)):
+                    item["again"] = again
                 if item["status"] == FAIL:
                     progress.say(f"FAIL {item['peer']} at {item['case']}: {item['why']}")
                 progress.update(done, f"{item['peer']} {item['case']}")
@@ -142,7 +145,7 @@ class Campaign:
                 raise
 
     def go_on(self, path: Path) -> None:
-        """Takes over the rounds of a run that was broken off.
+        """Takes over the rounds of a run that was broken off; those that were INVALID are run again, and say so.
 
         Raises:
             SchemaError: it is no result file, or one of another request, machine, commit or version of a peer.
@@ -161,7 +164,8 @@ class Campaign:
             same = same and found == wanted.get(case["id"])
         if not same:
             raise schema.SchemaError(f"{path.name} is of another request: other cases, seconds, seed or lanes")
-        self.rounds = old["rounds"]
+        self.rounds = [item for item in old["rounds"] if item["status"] != INVALID]
+        self._again = {key_of(item): item.get("again", 0) + 1 for item in old["rounds"] if item["status"] == INVALID}
 
     def _check_origin(self, old: dict[str, Any], name: str) -> None:
         """Only rounds of one machine, one tree and the same peers may stand in one table. Raises SchemaError."""

@@ -14,13 +14,12 @@ from typing import Any
 
 from bench.child import ChildFailed
 from bench.job import ARRIVALS_FILE, LATE_FILE
+from bench.lateness import sender_may_ns
 from bench.openloop import UNDATED, load_arrivals, load_late
 from bench.peers.base import Peer
 from bench.schedule import Schedule
 from bench.statistics import percentile, summarize_samples
 
-LATENESS_MIN_NS = 50_000
-LATENESS_SHARE = 0.1  # of the latency at the same percentile
 RATE_MISSED_MAX = 0.001  # of the stretch that counts, by which the sender may be behind its plan at the end
 AT_THE_END = 20  # the last of so many parts; who was only held up has caught up somewhere in it
 STARVED_MAX = 0.05  # of the time, in which the sender was ready to run and had no core
@@ -161,7 +160,7 @@ def judge(peer: Peer, found: Account, late_ns: list[int], planned: int, missed: 
     if missed is not None:
         return missed
     ordered = sorted(found.latencies)
-    allowed = max(LATENESS_MIN_NS, LATENESS_SHARE * percentile(ordered, 0.99))
+    allowed = sender_may_ns(percentile(ordered, 0.99))
     late = percentile(late_ns, 0.99)
     if late > allowed:
         return "INVALID", f"the sender was {late / 1000:.0f} us late at p99, {allowed / 1000:.0f} us may be"

@@ -152,7 +152,7 @@ def run_plan(
         Why fewer than planned were run; None when all were.
     """
     started = monotonic()
-    done = {(item["block"], item["case"], item["peer"]) for item in rounds}
+    done = {key_of(item) for item in rounds}
     pace = 1.0  # how much longer rounds take than was thought
     planned_s = 0.0
     for block, case, whole in plan.blocks():
@@ -169,6 +169,11 @@ def run_plan(
         if keep is not None and order:
             keep()
     return None
+
+
+def key_of(item: dict[str, Any]) -> tuple[int, str, str]:
+    """Which round of a plan this is: block, case, peer."""
+    return item["block"], item["case"], item["peer"]
 
 
 def run_block(plan: Plan, case: Case, order: list[Entry], block: int) -> Iterator[dict[str, Any]]:

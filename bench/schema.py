@@ -97,6 +97,7 @@ _ROUND = {
         "why": _TEXT_OR_NULL,
         "flagged": {"type": "boolean"},
         "wall_s": _NUMBER,
+        "again": _COUNT,  # how often it had been run before and was INVALID
         "placement": {
             "type": "object",
             "required": ["client", "server"],

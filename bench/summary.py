@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.lateness import link_may_ns, sender_may_ns
 from bench.schedule import TAIL_MESSAGES, TAIL_S_MAX
 from bench.statistics import QUANTILES, bucket_value, median, merge_histograms
 
@@ -26,6 +27,8 @@ MAY_LOSE = "messages may be lost"
 GUARANTEES = (IN_ORDER, ANY_ORDER, MAY_LOSE)
 SHORT = {IN_ORDER: "", ANY_ORDER: "any order", MAY_LOSE: "may lose"}
 SIDES = ("client", "server")  # of a link's report
+DASH = "-: too few samples for that percentile; ~: there the sender or the link was late for too long"
+EXTREMES = ("p999", "p9999")  # judged by themselves; up to the 99th the round is
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class Cell:
         wire_bytes, wire_packets: what crossed the emulated link in both directions, IP headers and what was lost on it
             included, for each message of the plan; None where no link was emulated.
         link_late: p99 of how late the link released a packet (ns), the worse direction of the worst round, or None.
+        doubtful: names of percentiles at which the harness was late in every round, see `is_disturbed`.
         x_floor: how many times the floor's figure (for throughput: what share of it), or None without a floor.
     """
 
@@ -55,6 +59,7 @@ class Cell:
     high: float = 0.0
     x_floor: float | None = None
     percentiles: dict[str, float | None] = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
     messages: int = 0
     cpu_ns: float = 0.0
     switches: float = 0.0
@@ -72,6 +77,11 @@ class Cell:
         if self.rounds:
             return "OK"
         return "FAIL" if self.has_failed else "INVALID"
+
+    @property
+    def again(self) -> int:
+        """How many rounds were INVALID and have been run again."""
+        return sum(item.get("again", 0) for item in [*self.rounds, *self.failed])
 
     @property
     def has_failed(self) -> bool:
@@ -118,6 +128,20 @@ def figure(item: Result) -> float:
     return float(item["throughput"]["per_second"])
 
 
+def is_disturbed(item: Result, name: str, case: Result) -> bool:
+    """Whether the sender or the link was too late for a percentile above the 99th; see `bench.lateness`."""
+    latency_ns = item["latency"][f"{name}_ns"]
+    if name not in EXTREMES or "open" not in item or latency_ns is None:
+        return False
+    late_ns = item["open"]["lateness"].get(f"{name}_ns")
+    if late_ns is not None and late_ns > sender_may_ns(latency_ns):
+        return True
+    if "link" not in item or name not in item["link"][SIDES[0]]["lateness_ns"]:
+        return False
+    worst = max(item["link"][side]["lateness_ns"][name] for side in SIDES)
+    return bool(worst > link_may_ns(case["link"]["delay_ms"]))
+
+
 def cell_of(case: dict[str, Any], peer: dict[str, Any], rounds: list[Result]) -> Cell:
     """Sums up the rounds of one peer at one case."""
     cell = Cell(case, peer)
@@ -126,9 +150,9 @@ def cell_of(case: dict[str, Any], peer: dict[str, Any], rounds: list[Result]) ->
     if not cell.rounds:
         return cell
     figures = [figure(item) for item in cell.rounds]
-    calm = [figure(item) for item in cell.rounds if not item["flagged"]]
+    quiet = [figure(item) for item in cell.rounds if not item["flagged"]]
     cell.value, cell.low, cell.high = median(figures), min(figures), max(figures)
-    cell.quiet = median(calm) if calm else None
+    cell.quiet = median(quiet) if quiet else None
     cell.messages = sum(item["messages"] for item in cell.rounds)
     cell.cpu_ns = median(
         sum(use["cpu_ns"] for use in item["processes"].values()) / max(1, item["messages"]) for item in cell.rounds
@@ -140,8 +164,11 @@ def cell_of(case: dict[str, Any], peer: dict[str, Any], rounds: list[Result]) ->
     )
     if cell.is_latency:
         for name in QUANTILES:
-            values = [item["latency"][f"{name}_ns"] for item in cell.rounds]
+            calm = [item for item in cell.rounds if not is_disturbed(item, name, cell.case)]
+            values = [item["latency"][f"{name}_ns"] for item in calm or cell.rounds]
             cell.percentiles[name] = None if None in values else median(values)
+            if not calm:
+                cell.doubtful.add(name)
     if cell.case["mode"] == "open":
         planned = sum(item["open"]["planned"] for item in cell.rounds)
         cell.lost_percent = 100 * sum(item["open"]["lost"] for item in cell.rounds) / planned

@@ -9,7 +9,7 @@ from bench.environment import build_text, congestion_control, one_line
 from bench.ranking import level, ranked
 from bench.runner import CONGESTION
 from bench.series import Family, alone, tabled
-from bench.summary import GUARANTEES, IN_ORDER, SHORT, Cell, summarize, unpublishable
+from bench.summary import DASH, GUARANTEES, IN_ORDER, SHORT, Cell, summarize, unpublishable
 
 WIDTH = 100
 NAME_WIDTH = 34
@@ -119,13 +119,18 @@ def milliseconds(value: float | None) -> str:
     )
 
 
+def percentile_text(cell: Cell, name: str) -> str:
+    """One percentile in ms, with "~" where the harness was late; see `DASH`."""
+    return milliseconds(cell.percentiles[name]) + ("~" if name in cell.doubtful else "")
+
+
 def open_row(cell: Cell) -> Row:
     """One peer in an open loop."""
     if cell.value is None:
         return [name_of(cell), cell.failed[0]["status"], *[""] * (len(OPEN_HEAD) - 2)]
     return [
         name_of(cell),
-        *(milliseconds(cell.percentiles[name]) for name in ("p50", "p90", "p99", "p999")),
+        *(percentile_text(cell, name) for name in ("p50", "p90", "p99", "p999")),
         milliseconds(cell.longest),
         f"{100 * cell.within:.2f}" if cell.within < 1 else "100",
         f"{cell.lost_percent:.2f}" if cell.lost_percent else "0",
@@ -145,7 +150,7 @@ def grid_cell(cell: Cell | None, names: tuple[str, ...] = TAIL) -> str:
     if cell.value is None:
         return cell.status
     mark = "!" if cell.has_failed else ""
-    return "/".join(milliseconds(cell.percentiles[name]) for name in names) + mark
+    return "/".join(percentile_text(cell, name) for name in names) + mark
 
 
 def grid_peers(cells: dict[str, list[Cell]], cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -220,7 +225,7 @@ def open_text(data: dict[str, Any], cells: dict[str, list[Cell]]) -> list[str]:
     shown = {case["id"]: cells[case["id"]] for case in cases if case["mode"] == "open"}
     note = (
         "One way, from the planned time. < lowest p99 of the column, or within 5 % of it, among those that deliver "
-        "everything in order (floors are not ranked); - too few samples for that percentile; ! some rounds failed. "
+        f"everything in order (floors are not ranked); {DASH}; !: some rounds failed. "
         "Every figure is in the page."
     )
     return [*parts, "\n".join([wrapped(note), *map(wrapped, trouble(shown))])]

@@ -22,7 +22,7 @@ from bench.ranking import LEVEL, is_ranked, level, p99, ranked, unknown
 from bench.series import count_text, link_of, total_rate
 from bench.summary import ANY_ORDER, GUARANTEES, IN_ORDER, SHORT, Cell, summarize
 from bench.sweeps import CONNECTIONS, RATE
-from bench.tables import WIDTH, Row, microseconds, milliseconds, table, wrapped
+from bench.tables import WIDTH, Row, microseconds, milliseconds, percentile_text, table, wrapped
 
 NEAR = {"round-trip time": 2.0, "payload": 4.0, "rate": 4.0}  # by which factor a cell may be off; of all else, 2
 NEAR_ELSE = 2.0
@@ -227,7 +227,7 @@ def answer_text(found: Answer) -> str:
     rows: list[Row] = []
     for cell in found.order:
         promise = SHORT[cell.guarantee] or "in order"
-        figures = [milliseconds(cell.percentiles[name]) for name in ("p50", "p99", "p999")]
+        figures = [percentile_text(cell, name) for name in ("p50", "p99", "p999")]
         row = [cell.peer["id"], promise, *figures, milliseconds(cell.longest)]
         row += [f"{100 * cell.share_within(deadline):.2f}"] if deadline else []
         rows.append([*row, f"{cell.lost_percent:.2f}", microseconds(cell.cpu_ns), wire_text(cell)])

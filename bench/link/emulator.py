@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 from bench import native_build
+from bench.lateness import link_may_ns
 from bench.link.model import Link
 
 SOURCE = Path(__file__).with_name("router.c")
@@ -32,8 +33,6 @@ SPIN_US = 150.0
 SPIN_SHARE = 50
 PRIORITY = 10
 SEED_MASK = (1 << 64) - 1
-LATE_MS_MAX = 0.5
-LATE_SHARE_MAX = 0.05
 PUBLISHED_DELAY_MS = 5.0
 AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
@@ -95,7 +94,7 @@ def arguments_of(link: Link) -> dict[str, int | float]:
 
 def verdict(link: Link, report: dict[str, Any]) -> str | None:
     """Why what crossed the link can't be published as having crossed *this* link; None when it can."""
-    bound_ns = max(LATE_MS_MAX, LATE_SHARE_MAX * link.delay_ms) * 1e6
+    bound_ns = link_may_ns(link.delay_ms)
     if not any(report[side]["packets_out"] for side in SIDES):
         return "nothing crossed the link"
     for side in SIDES:

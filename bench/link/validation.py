@@ -14,7 +14,8 @@ from time import monotonic, monotonic_ns
 from typing import Any
 
 from bench.child import Child, ChildFailed
-from bench.link.emulator import LATE_MS_MAX, LATE_SHARE_MAX, SIDES, Emulator, EmulatorFailed
+from bench.lateness import link_may_ns
+from bench.link.emulator import SIDES, Emulator, EmulatorFailed
 from bench.link.model import Link
 from bench.link.traffic import SMALLEST
 from bench.native_build import BuildFailed
@@ -141,7 +142,7 @@ def share_row(check: str, seen: int, count: int, share: float, also: bool = True
 
 def kept_time(name: str, link: Link, crossing: Crossing) -> Row:
     """The rule that makes a run valid."""
-    bound = max(LATE_MS_MAX, LATE_SHARE_MAX * link.delay_ms)
+    bound = link_may_ns(link.delay_ms) / 1e6
     worst = max(crossing.report[side]["lateness_ns"]["p99"] for side in SIDES) / 1e6
     why = f" ({crossing.report['why']})" if crossing.report["why"] else ""
     return Row(f"{name}: lateness, p99", f"<= {bound:g} ms", f"{worst:.3f} ms{why}", crossing.report["valid"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from bench.peers.base import Peer
 
@@ -33,9 +34,14 @@ MODULES = (
 
 def all_peers() -> dict[str, Peer]:
     """Every peer by name, in the order of the tables; nothing but our own modules is imported."""
-    found: dict[str, Peer] = {}
-    for module in MODULES:
-        for peer in importlib.import_module(f"bench.peers.{module}").PEERS:
+    return named(f"bench.peers.{module}" for module in MODULES)
+
+
+def named(modules: Iterable[str]) -> dict[str, Any]:
+    """The peers of each module's `PEERS`, by name."""
+    found: dict[str, Any] = {}
+    for module in modules:
+        for peer in importlib.import_module(module).PEERS:
             assert peer.name not in found, f"two peers are called {peer.name}"
             found[peer.name] = peer
     return found

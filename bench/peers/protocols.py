@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from struct import Struct
 from typing import Any
 
 from bench.cases import LATENCY, OPEN, THROUGHPUT
 from bench.job import Job
 from bench.load import ClosedLoop, Pump, Sender
 from bench.peers.base import BASELINE, CallbackPeer, finish
-
-LENGTH = Struct(">I")
+from bench.peers.cutting import LENGTH, Cutter
 
 
 class BareEcho(asyncio.Protocol):
@@ -59,12 +57,13 @@ class BarePing(asyncio.Protocol):
             self.transport.write(message)
 
 
-class Framed(asyncio.Protocol):
-    """Cuts messages from the stream and hands each to `take`."""
+class Framed(Cutter, asyncio.Protocol):
+    """Cuts messages from the stream and hands each to `take`, at first back where it came from."""
+
+    data_received = Cutter.feed
 
     def __init__(self) -> None:
-        self.rest = b""
-        self.take: Callable[[bytes], Any] = self.echo
+        super().__init__(self.echo)
         self.transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -73,19 +72,6 @@ class Framed(asyncio.Protocol):
     def echo(self, message: bytes) -> None:
         """Back where it came from."""
         self.transport.write(LENGTH.pack(len(message)) + message)
-
-    def data_received(self, data: bytes) -> None:
-        if self.rest:
-            data = self.rest + data
-        at, end = 0, len(data)
-        take = self.take
-        while end - at >= 4:
-            stop = at + 4 + LENGTH.unpack_from(data, at)[0]
-            if stop > end:
-                break
-            take(data[at + 4 : stop])
-            at = stop
-        self.rest = data[at:]
 
 
 class FramedPing(Framed):

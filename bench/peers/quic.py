@@ -16,7 +16,6 @@ import importlib
 import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from struct import Struct
 from typing import Any
 
 from bench.cases import LATENCY, OPEN, THROUGHPUT
@@ -25,34 +24,12 @@ from bench.load import ClosedLoop, Pump, Sender
 from bench.peers.base import LIBRARY, CallbackPeer, finish
 from bench.peers.blocking import tune_datagram
 from bench.peers.certificate import CERTIFICATE, KEY
+from bench.peers.cutting import LENGTH, Cutter
 
 ALPN = "bench"
-LENGTH = Struct(">I")
 STREAM = 0  # the client's first bidirectional stream
 HIGH_BYTES = 1024 * 1024  # a sender pauses when so much waits in the stream
 LOW_BYTES = HIGH_BYTES // 2  # and goes on from here
-
-
-class Cutter:
-    """Cuts messages from a stream and hands each to `take`."""
-
-    def __init__(self, take: Callable[[bytes], Any]) -> None:
-        self.take = take
-        self._rest = b""
-
-    def feed(self, data: bytes) -> None:
-        """The next bytes of the stream."""
-        if self._rest:
-            data = self._rest + data
-        at, end = 0, len(data)
-        take = self.take
-        while end - at >= 4:
-            stop = at + 4 + LENGTH.unpack_from(data, at)[0]
-            if stop > end:
-                break
-            take(data[at + 4 : stop])
-            at = stop
-        self._rest = data[at:]
 
 
 def fingerprint() -> str:

@@ -109,6 +109,9 @@ def troubles(cases: list[dict[str, Any]], cells: Cells) -> list[str]:
             total = sum(count.values())
             who = ", ".join(f"{name} {number}" for name, number in sorted(count.items(), key=lambda one: -one[1]))
             text.append(f"{counted(total, 'round')} {words} ({who}).")
+    again = sum(cell.again for case in cases for cell in cells[case["id"]])
+    if again:
+        text.append(f"Invalid rounds were run again when the run was gone on with, {counted(again, 'time')}.")
     return text
 
 

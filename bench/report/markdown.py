@@ -13,7 +13,7 @@ from typing import Any
 from bench.environment import one_line
 from bench.report.findings import LEVEL_TEXT, sentences
 from bench.series import Family, alone, tabled
-from bench.summary import SHORT, Cell, summarize, unpublishable
+from bench.summary import DASH, SHORT, Cell, summarize, unpublishable
 from bench.tables import (
     BARS_HEAD,
     bar_row,
@@ -170,7 +170,7 @@ def open_markdown(data: dict[str, Any], cells: dict[str, list[Cell]]) -> list[st
     parts.append(
         "<sub>One way, from the planned time (open loop). Bold: the lowest p99 of the column, and those within "
         f"{LEVEL_TEXT}, among peers that deliver everything in order; floors (*in italics*) are not ranked. "
-        "-: too few samples for that percentile. FAIL: lost, doubled or swapped a message, or did not end; "
+        f"{DASH}. FAIL: lost, doubled or swapped a message, or did not end; "
         "INVALID: the sender or the link was late.</sub>"
     )
     return parts

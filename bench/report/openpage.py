@@ -14,7 +14,7 @@ from bench.report import findings, lines, plots
 from bench.report.findings import Cells
 from bench.report.markup import figure, html_table, sentence
 from bench.series import Family, families, tabled
-from bench.summary import GUARANTEES, IN_ORDER, SIDES, Cell
+from bench.summary import DASH, GUARANTEES, IN_ORDER, SIDES, Cell
 from bench.tables import (
     best_of,
     congestion_text,
@@ -25,6 +25,7 @@ from bench.tables import (
     milliseconds,
     name_of,
     ordered,
+    percentile_text,
     placement_text,
     rate_text,
 )
@@ -152,7 +153,7 @@ def heat_table(family: Family, cells: Cells) -> str:
     caption = (
         f"p99 in ms, with p50 and p99.9 below it. Boxed: the lowest p99 of the column, and those within "
         f"{findings.LEVEL_TEXT}, among those that deliver everything in order (floors are not ranked). Shaded: from "
-        "1.5, 3 and 10 times the lowest p99 of the column. A dash: too few samples for that percentile."
+        f"1.5, 3 and 10 times the lowest p99 of the column. {DASH}."
     )
     return (
         f'<figure><div class="scroll"><table class="heat"><thead><tr><th></th>{over}</tr><tr><th></th>{under}</tr>'
@@ -180,7 +181,7 @@ def heat_cell(cell: Cell | None, best: bool, lowest: float, first: bool) -> str:
     if best:
         kinds.append("best")
     mark = " !" if cell.has_failed else ""
-    small = f"{milliseconds(cell.percentiles['p50'])} · {milliseconds(cell.percentiles['p999'])}"
+    small = f"{milliseconds(cell.percentiles['p50'])} · {percentile_text(cell, 'p999')}"
     return f'<td class="{" ".join(kinds)}">{milliseconds(p99)}{mark}<small>{small}</small></td>'
 
 
@@ -329,7 +330,7 @@ def cell_row(cell: Cell) -> list[str]:
         return [name_of(cell), cell.status, *[""] * (len(CELL_HEAD) - 2)]
     return [
         name_of(cell),
-        *(milliseconds(cell.percentiles[name]) for name in PERCENTILES),
+        *(percentile_text(cell, name) for name in PERCENTILES),
         milliseconds(cell.longest),
         f"{100 * cell.within:.2f}" if cell.within < 1 else "100",
         f"{cell.lost_percent:.2f}" if cell.lost_percent else "0",

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-
-from bench.peers import pick
+from bench.peers import named, pick
 from bench.virtual.machine import VirtualPeer
 
-MODULES = ("ours", "kcp", "aioquic", "qh3")
+MODULES = ("ours", "kcp", "quic")
 
 
 def all_peers() -> dict[str, VirtualPeer]:
     """Every peer by name, in the order of the tables; no library but our own is imported."""
-    found: dict[str, VirtualPeer] = {}
-    for module in MODULES:
-        for peer in importlib.import_module(f"bench.virtual.{module}").PEERS:
-            assert peer.name not in found, f"two peers are called {peer.name}"
-            found[peer.name] = peer
-    return found
+    return named(f"bench.virtual.{module}" for module in MODULES)
 
 
 def select(names: list[str]) -> list[VirtualPeer]:

@@ -1,4 +1,4 @@
-"""QUIC by a library of aioquic's interface: one connection object an end, which takes the time as float seconds.
+"""QUIC by aioquic and by qh3, its fork with a packet core in Rust: one connection object an end, with times as floats.
 
 Messages go over one stream, a length before each, or each over a stream of its own. It must never give a library a time
 that is not later than the one it asked for: a timer that fires at its very instant is no timer to some of them.
@@ -6,7 +6,9 @@ that is not later than the one it asked for: a timer that fires at its very inst
 
 from __future__ import annotations
 
+import importlib
 import math
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -124,13 +126,17 @@ class QuicPeer(VirtualPeer):
     """A library of this interface, with one stream or with one for each message.
 
     Args:
-        name, title: see `Peer`.
+        package: aioquic or qh3.
         per_message: a stream for each message, which no other message holds up.
     """
 
-    def __init__(self, name: str, title: str, per_message: bool = False) -> None:
-        self.name = name
-        self.title = title
+    note = "encrypted; keys and connection ids come from the system, so bytes on the wire differ from run to run"
+
+    def __init__(self, package: str, per_message: bool = False) -> None:
+        self.name = f"{package}-streams" if per_message else package
+        self.title = f"{package}, a stream a message" if per_message else f"{package}, one stream"
+        self.modules = (package,)
+        self.distributions = (package,)
         self.per_message = per_message
         self.ordered = not per_message
 
@@ -144,17 +150,15 @@ class QuicPeer(VirtualPeer):
 
     def connection(self, is_client: bool, original: bytes | None) -> Any:
         """A connection object; `original` is the connection id that the client chose for the server."""
-        raise NotImplementedError
-
-    def configure(self, configuration: Any) -> Any:
-        """What both libraries' configurations have in common."""
-        import ssl
-
+        (package,) = self.modules
+        configuration = importlib.import_module(f"{package}.quic.configuration").QuicConfiguration(is_client=is_client)
         configuration.alpn_protocols = ALPN
         configuration.verify_mode = ssl.CERT_NONE
-        if not configuration.is_client:
-            configuration.load_cert_chain(CERTIFICATE, KEY)
-        return configuration
+        make = importlib.import_module(f"{package}.quic.connection").QuicConnection
+        if is_client:
+            return make(configuration=configuration)
+        configuration.load_cert_chain(CERTIFICATE, KEY)
+        return make(configuration=configuration, original_destination_connection_id=original)
 
     def pair(self, entropy: Entropy) -> tuple[VirtualMachine, VirtualMachine]:
         """See `VirtualPeer`."""
@@ -162,3 +166,6 @@ class QuicPeer(VirtualPeer):
             QuicMachine(lambda original: self.connection(True, original), SERVER, self.per_message),
             QuicMachine(lambda original: self.connection(False, original), CLIENT, self.per_message),
         )
+
+
+PEERS = [QuicPeer(package, per_message) for package in ("aioquic", "qh3") for per_message in (False, True)]

@@ -19,8 +19,9 @@ from bench.link import emulator
 from bench.link.model import Link
 from bench.peers import all_peers
 from bench.peers.blocking import tune_datagram
+from bench.report import findings
 from bench.report.openpage import heat_cell
-from bench.summary import cell_of
+from bench.summary import cell_of, summarize
 from bench.sweeps import SWEEPS
 from bench.tables import open_row
 from tests.bench.results import open_round
@@ -151,6 +152,29 @@ def test_a_run_is_not_gone_on_with_elsewhere(
     assert err.startswith("bench: rate.json can't be gone on with: ")
     assert err.count("\n") == 1
     assert json.loads(path.read_text()) == data
+
+
+def test_a_run_that_is_gone_on_with_takes_invalid_rounds_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They say nothing about a peer; what failed by itself stays."""
+    path = tmp_path / "rate.json"
+    said = {"asyncio-udp": ["INVALID", "INVALID", "OK"], "blocking-udp": ["OK"], "uvloop-udp": ["FAIL"]}
+
+    def run(_plan: Any, case: Case, entry: Any, block: int, _position: int) -> dict[str, Any]:
+        return open_round(case, entry.label, block, tail=1.0, status=said[entry.label].pop(0), why="because")
+
+    monkeypatch.setattr(runner, "run_round", run)
+    words = ["rate", "--rates", "100", "--seconds", "1", "--no-html", "--resume", "--json", str(path), "--rounds", "1",
+             "--peers", ",".join(said)]  # fmt: skip
+    for _ in range(3):
+        assert cli.main(words) in (0, 1)
+    data = schema.load(path)
+    found = {item["peer"]: (item["status"], item.get("again", 0)) for item in data["rounds"]}
+    assert found == {"asyncio-udp": ("OK", 2), "blocking-udp": ("OK", 0), "uvloop-udp": ("FAIL", 0)}
+    assert said == {name: [] for name in said}, "nothing else ran again"
+    cells = summarize(data)
+    assert findings.troubles(data["cases"], cells)[-1].endswith("gone on with, 2 times.")
 
 
 def test_a_run_that_is_gone_on_with_keeps_the_peers_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

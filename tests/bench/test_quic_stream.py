@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bench.peers.quic import LENGTH, Cutter
+from bench.peers.cutting import LENGTH, Cutter
 
 
 @pytest.mark.parametrize("seed", range(20))

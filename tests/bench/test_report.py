@@ -14,6 +14,7 @@ import pytest
 
 from bench import bars, report, tables
 from bench.cases import open_loop
+from bench.lateness import link_may_ns, sender_may_ns
 from bench.link.model import Link
 from bench.report import lines, plots, svg
 from bench.summary import summarize
@@ -336,6 +337,32 @@ def test_percentiles_without_samples_are_dashes(opened: dict[str, Any]) -> None:
     assert "<th>p99.9</th>" not in page, "a column of dashes"
     opened["rounds"][0]["latency"]["p99_ns"] = None
     assert "1 cell has no p99 of anybody in order" in report.html(opened)
+
+
+def test_an_extreme_percentile_that_the_machine_spoiled_has_a_mark(opened: dict[str, Any]) -> None:
+    case = next(case for case in results.open_cases() if case.link is not None)
+    assert case.link is not None
+
+    def of(sender_ns: int, link_ns: int, block: int = 0) -> dict[str, Any]:
+        item = results.open_round(case, "tcp", block, planned=40_000)
+        item["open"]["lateness"]["p999_ns"] = sender_ns
+        item["link"]["server"]["lateness_ns"]["p999"] = link_ns
+        return item
+
+    def shown(*rounds: dict[str, Any]) -> str:
+        opened["cases"] = [case.as_dict() | {"peers": ["tcp"]}]
+        opened["rounds"] = list(rounds)
+        (cell,) = summarize(opened)[case.id]
+        assert tables.percentile_text(cell, "p99").replace(".", "").isdigit()
+        return tables.percentile_text(cell, "p999")
+
+    late_ns = of(0, 0)["latency"]["p999_ns"]
+    text = tables.milliseconds(late_ns)
+    sender_ns, link_ns = int(sender_may_ns(late_ns)), int(link_may_ns(case.link.delay_ms))
+    assert shown(of(sender_ns, link_ns)) == text
+    assert shown(of(sender_ns + 1, link_ns)) == text + "~"
+    assert shown(of(sender_ns, link_ns + 1)) == text + "~"
+    assert shown(of(sender_ns + 1, 0), of(0, 0, 1)) == text, "the other round shows it"
 
 
 def test_a_page_of_open_loops_without_a_good_round(opened: dict[str, Any]) -> None:
