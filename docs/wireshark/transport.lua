@@ -19,7 +19,8 @@ local RANGES_MAX, SKIPS_MAX, REASON_MAX = 32, 32, 256
 local KINDS = {[0] = "HELLO", [1] = "RETRY", [2] = "ACCEPT", [3] = "REFUSE"}
 local FRAMES = {
   [0] = "PAD", [1] = "PING", [2] = "ACK", [3] = "ACK_ECN", [5] = "SKIP", [6] = "CONNECTION_CREDIT",
-  [7] = "CHANNEL_CREDIT", [8] = "BLOCKED", [14] = "CLOSE",
+  [7] = "CHANNEL_CREDIT", [8] = "BLOCKED", [9] = "PATH_CHALLENGE", [10] = "PATH_RESPONSE", [11] = "NEW_CID",
+  [12] = "RETIRE_CID", [14] = "CLOSE",
 }
 for kind = 128, 255 do FRAMES[kind] = "MSG" end
 local DELIVERIES = {
@@ -103,6 +104,11 @@ field("skip__cost", ProtoField.uint64, "Cost")
 field("limit", ProtoField.uint64, "Limit")
 field("channel", ProtoField.uint64, "Channel")
 field("blocked", ProtoField.uint64, "Blocked (0: connection, or channel + 1)")
+field("path__token", ProtoField.bytes, "Token", base.NONE)
+field("cid__number", ProtoField.uint64, "Sequence number")
+field("cid__floor", ProtoField.uint64, "Floor")
+field("cid__new", ProtoField.bytes, "New connection id", base.NONE)
+field("cid__token", ProtoField.bytes, "Token of its RESET", base.NONE)
 field("msg__delivery", ProtoField.uint8, "Delivery", base.DEC, DELIVERIES, 0x60)
 field("msg__fragment", ProtoField.bool, "Fragment", 8, {"yes", "no"}, 0x10)
 field("msg__has_length", ProtoField.bool, "Length given", 8, {"yes", "no"}, 0x08)
@@ -190,10 +196,10 @@ end
 -- What handshakes have told: the checksum by connection id, tokens of RESETs. Not needed to read a packet that has a
 -- checksum; cleared for each file.
 
-local hellos, agreed, tokens = {}, {}, {}
+local hellos, agreed, tokens, clients = {}, {}, {}, {}
 
 function proto.init()
-  hellos, agreed, tokens = {}, {}, {}
+  hellos, agreed, tokens, clients = {}, {}, {}, {}
 end
 
 local function agree(client, server, accepted)
@@ -206,6 +212,14 @@ local function agree(client, server, accepted)
     kind = "crc32c"
   end
   agreed[client], agreed[server] = kind, kind
+  clients[client], clients[server] = true, false
+end
+
+-- Whether a packet for this id was sent by a server: by the handshake, else a guess, for clients have the high ports.
+local function by_server(cid, pinfo)
+  local known = clients[cid]
+  if known ~= nil then return known end
+  return pinfo.src_port < pinfo.dst_port
 end
 
 -- A place in a packet from which fields are taken; what is missing raises an error that is caught per frame.
@@ -481,7 +495,22 @@ local function message(tree, place, type_range, last)
   return {channel = channel, delivery = delivery}, where .. ", " .. DELIVERIES[delivery] .. ", " .. text .. part
 end
 
-local function control(tree, place, kind)
+local function new_cid(tree, place, receiver, from_server)
+  local number = place:add(tree, "cid__number")
+  place:add(tree, "cid__floor")
+  local range = place:take(8)
+  tree:add(f.cid__new, range)
+  local cid = tostring(range:bytes())
+  if from_server then
+    local token = place:take(TOKEN)
+    tree:add(f.cid__token, token)
+    tokens[tostring(token:bytes())] = true
+  end
+  agreed[cid], clients[cid] = agreed[receiver], not from_server
+  return "number " .. number .. ", " .. cid:lower()
+end
+
+local function control(tree, place, kind, receiver, from_server)
   if kind == 0 then
     local start = place.at - 1
     local run = 1
@@ -514,6 +543,13 @@ local function control(tree, place, kind)
     local which = place:add(tree, "blocked")
     local where = which == 0 and "the connection" or "channel " .. which - 1
     return where .. ", needs " .. tostring((place:add(tree, "limit")))
+  elseif kind == 9 or kind == 10 then
+    tree:add(f.path__token, place:take(8))
+    return ""
+  elseif kind == 11 then
+    return new_cid(tree, place, receiver, from_server)
+  elseif kind == 12 then
+    return "number " .. place:add(tree, "cid__number")
   elseif kind == 14 then
     local code, _, item = place:add(tree, "code")
     if CODES[code] then item:append_text(" (" .. CODES[code] .. ")") end
@@ -530,7 +566,7 @@ local function control(tree, place, kind)
   error("unknown", 0)
 end
 
-local function frames(tvb, tree, at, stop)
+local function frames(tvb, tree, at, stop, receiver, from_server)
   local place = cursor(tvb, at, stop)
   local last
   local names = {}
@@ -545,7 +581,7 @@ local function frames(tvb, tree, at, stop)
     branch:add(f.frame__name, type_range, name):set_generated()
     local ok, text, more = pcall(function()
       if kind >= 128 then return message(branch, place, type_range, last) end
-      return nil, control(branch, place, kind)
+      return nil, control(branch, place, kind, receiver, from_server)
     end)
     if not ok then
       if type(text) == "table" then text = "cut off" end
@@ -584,7 +620,7 @@ local function judge(tvb, is_cut)
   return "", "not verified"
 end
 
-local function short(tvb, tree, is_cut)
+local function short(tvb, pinfo, tree, is_cut)
   local size = tvb:len()
   if size >= 37 and tokens[tostring(tvb:bytes(size - TOKEN, TOKEN))] then
     tree:add(f.flags, tvb(0, 1)):add(f.flags__form, tvb(0, 1))
@@ -604,7 +640,8 @@ local function short(tvb, tree, is_cut)
   tree:add(f.number, tvb(9, number_bytes))
   local has_sum = status == "good" or status == "wrong"
   local stop = has_sum and size - CHECKSUM or size
-  local names = frames(tvb, tree, 9 + number_bytes, stop)
+  local receiver = tostring(tvb:bytes(1, 8))
+  local names = frames(tvb, tree, 9 + number_bytes, stop, receiver, by_server(receiver, pinfo))
   verdict(tree, has_sum and tvb(stop, CHECKSUM) or nil, kind, status, tree)
   return "SHORT " .. tvb(9, number_bytes):uint(), names
 end
@@ -656,7 +693,7 @@ local function dissect(tvb, pinfo, root)
       tree:append_text(", " .. kind)
       said[#said + 1] = kind
     elseif form == 1 and length >= SHORT_MIN then
-      local kind, names = short(inner, tree, is_cut)
+      local kind, names = short(inner, pinfo, tree, is_cut)
       tree:add(f.packet, kind == "RESET" and kind or "SHORT"):set_generated()
       tree:append_text(", " .. kind)
       said[#said + 1] = kind .. (#names > 0 and " [" .. table.concat(names, " ") .. "]" or "")

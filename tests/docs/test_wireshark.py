@@ -85,10 +85,18 @@ SHOWN = {
     "checksum.kind", "checksum.status", "token", "frame.name", "pad.count", "ack.range", "ack.delay_us", "ack.ect0",
     "ack.ect1", "ack.ce", "lane", "skip.number", "skip.cost", "limit", "channel", "blocked", "msg.delivery",
     "msg.channel", "msg.number", "msg.offset", "msg.total", "msg.payload", "stream.id", "stream.total", "stream.code",
-    "stream.side", "stream.limit",
+    "stream.side", "stream.limit", "path.token", "cid.number", "cid.floor", "cid.new", "cid.token",
     *(f"parameter.{name}" for name in (*packet.NUMBERS.values(), "codec", "reset_token")),
 }  # fmt: skip
-BYTES = {"cid", "dcid", "scid", "cookie", "token", "msg.payload", "parameter.reset_token"}
+BYTES = {"cid", "dcid", "scid", "cookie", "token", "msg.payload", "parameter.reset_token", "path.token", "cid.new",
+         "cid.token"}  # fmt: skip
+OF_IDS = {
+    "token": "path.token",
+    "number": "cid.number",
+    "floor": "cid.floor",
+    "cid": "cid.new",
+    "reset_token": "cid.token",
+}
 
 
 def theirs(tree_of: ElementTree.Element) -> list[tuple[str, str]]:
@@ -151,6 +159,8 @@ def frame_of(data: bytes, frame: Frame) -> list[tuple[str, Any]]:
         told += [("reason", fields["reason"])] if fields["reason"] else []
     elif frame.name == "MSG":
         told += message_of(data, frame)
+    elif frame.name in ("PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"):
+        told += [(OF_IDS[name], value) for name, value in fields.items()]
     else:
         told += list(fields.items())
     return told
@@ -180,11 +190,13 @@ def message_of(data: bytes, frame: Frame) -> list[tuple[str, Any]]:
 
 def vectors() -> list[tuple[int, Any, Any, bytes]]:
     """Every packet of the page, and every frame of it in a packet with a checksum."""
-    packets = [data for data, _ in LONGS] + [data for data, kind, _ in SHORTS if kind != "none"]
-    packets += [by_hand(0x0123456789ABCDEF, 7, frames) for frames, _ in FRAMES]
-    packets.append(packet.encode_reset(packet.reset_token(KEY, 0x2222222222222222), random.Random(1).randbytes, 60))
-    return [(at * 1000, *((SERVER, CLIENT) if data[0] >> 4 in (0xD, 0xE, 0xF) or index == len(packets) - 1 else
-                          (CLIENT, SERVER)), data) for at, (index, data) in enumerate(enumerate(packets))]  # fmt: skip
+    packets = [(data[0] >> 4 in (0xD, 0xE, 0xF), data) for data, _ in LONGS]
+    packets += [(False, data) for data, kind, _ in SHORTS if kind != "none"]
+    packets += [("reset_token" in str(means), by_hand(0x0123456789ABCDEF, 7, frames)) for frames, means in FRAMES]
+    token = packet.reset_token(KEY, 0x2222222222222222)
+    packets.append((True, packet.encode_reset(token, random.Random(1).randbytes, 60)))
+    ways = {True: (SERVER, CLIENT), False: (CLIENT, SERVER)}
+    return [(1000 * index, *ways[by_server], data) for index, (by_server, data) in enumerate(packets)]
 
 
 def talked(checksums: int) -> Talk:

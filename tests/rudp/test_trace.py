@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.rudp.by_hand import Hand, Rig
-from tests.sight.talk import Talk, rich
+from tests.sight.talk import Talk, moving, rich
 from transport.rudp import trace as module
 from transport.rudp.states import Life
 from transport.rudp.trace import Trace
@@ -21,7 +21,7 @@ NAMES = {
     "transport:packet_dropped", "transport:packets_acked", "recovery:packet_lost", "recovery:metrics_updated",
     "recovery:loss_timer_updated", "recovery:congestion_state_updated",
     "rudp:copies_sent", "rudp:message_sent", "rudp:message_received",
-    "rudp:spurious_loss", "rudp:trace_ended",
+    "rudp:spurious_loss", "rudp:trace_ended", "rudp:path_updated",
 }  # fmt: skip
 
 
@@ -180,6 +180,21 @@ def test_the_handshake_of_a_client_is_in_it() -> None:
     ]
     assert kinds == ["HELLO", "HELLO", "RETRY", "ACCEPT"]
     assert "cookie" not in json.dumps(kept.events())
+
+
+def test_a_client_that_moves() -> None:
+    kept = Kept()
+    talk = moving(trace=kept)
+    for session in kept.sessions:
+        session.trace.flush()
+    moves = [(data["dst_ip"], data["dst_port"]) for data in of(kept.events("server"), "path_updated")]
+    assert moves == [("10.0.0.1", 40001), ("10.9.9.9", 7)]
+    frames = {frame["frame_type"] for data in numbered(kept.events("server")) for frame in data["frames"]}
+    assert {"path_challenge", "new_connection_id"} <= frames
+    ids = [data["dst_cid"] for data in of(kept.events(), "connection_id_updated")]
+    assert ids == [f"{talk.peer.own_cid:016x}", f"{talk.session.peer_cid:016x}"] and ids[0] != ids[1]
+    everything = b"".join(kept.data.values())
+    assert talk.session.token.hex().encode() not in everything, "by which anybody could end the connection"
 
 
 def test_what_is_dropped_says_why() -> None:

@@ -16,6 +16,7 @@ from transport.rudp.session import RudpSession
 MS = 1_000_000
 CLIENT, SERVER = ("10.0.0.1", 40000), ("10.0.0.2", 5000)
 START = 1_700_000_000 * 1_000_000_000
+UNSEEN = {"ACK_ECN", "PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"}  # frames that `rich` does not have
 
 
 class Talk:
@@ -39,6 +40,7 @@ class Talk:
         self.got: dict[Any, list[tuple[int, int, bytes]]] = {self.server: [], self.client: []}
         self.events: dict[Any, list[Any]] = {self.server: [], self.client: []}
         self.drops = drops
+        self.address = CLIENT  # of the client; may be changed at any time
         self._delay = round(delay_ms * MS)
         self._air: list[tuple[int, int, bool, bytes]] = []
         self._count = 0
@@ -71,9 +73,9 @@ class Talk:
 
     def _arrive(self, data: bytes, by_client: bool) -> None:
         if by_client:
-            self.server.receive(data, Path(None, CLIENT), 0, self.now)
+            self.server.receive(data, Path(None, self.address), 0, self.now)
         else:
-            self.packets.append((self.now, SERVER, CLIENT, data))
+            self.packets.append((self.now, SERVER, self.address, data))
             self.client.receive(data, Path(None, SERVER), 0, self.now)
 
     def _turn(self) -> None:
@@ -83,6 +85,8 @@ class Talk:
         for endpoint in (self.client, self.server):
             by_client = endpoint is self.client
             while endpoint.fill(item, self._room, self.now):
+                if not by_client and item.path.remote != self.address:
+                    continue  # nobody is there any more
                 for start in range(0, item.size, item.segment_bytes):
                     self._send(bytes(self._room[start : min(item.size, start + item.segment_bytes)]), by_client)
             self._drain(endpoint)
@@ -92,7 +96,7 @@ class Talk:
 
     def _send(self, data: bytes, by_client: bool) -> None:
         if by_client:
-            self.packets.append((self.now, CLIENT, SERVER, data))
+            self.packets.append((self.now, self.address, SERVER, data))
         if self.drops is None or not self.drops(data, by_client):
             self._count += 1
             heapq.heappush(self._air, (self.now + self._delay, self._count, by_client, data))
@@ -150,4 +154,19 @@ def rich(seed: int = 1, **options: Any) -> Talk:
     talk.run(500)
     session.close(7, "enough", talk.now)
     talk.run(20_000)
+    return talk
+
+
+def moving(**options: Any) -> Talk:
+    """A client that comes from another port, then from another host under another id, and says something each time."""
+    talk = Talk(client=options, server=options)
+    talk.run(100)
+    for number, address in enumerate([CLIENT, CLIENT, ("10.0.0.1", 40001), ("10.9.9.9", 7), ("10.9.9.9", 7)]):
+        if address[0] != talk.address[0]:
+            talk.client.rebound(Path(None, SERVER), talk.now)
+        talk.address = address
+        talk.session.send(b"from %d" % number, 0, 0, 0, 0, talk.now)
+        talk.peer.send(b"to %d" % number, 0, 0, 0, 0, talk.now)  # a side that sends gives its peer a spare id
+        talk.run(1500)
+    assert [body for _, _, body in talk.got[talk.server]] == [b"from %d" % number for number in range(5)]
     return talk

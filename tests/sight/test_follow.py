@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tests.rudp.by_hand import ack
-from tests.sight.talk import CLIENT, SERVER, Talk, rich
+from tests.sight.talk import CLIENT, SERVER, UNSEEN, Talk, moving, rich
 from transport.machine import Path
 from transport.rudp import dissect, packet
 from transport.sight import follow
 from transport.sight.follow import TO_CLIENT, TO_SERVER, Follower, Found
-from transport.sight.headers import UDP, Segment
+from transport.sight.headers import UDP, Segment, shown_end
 
 
 def segment(at: int, source: Any, target: Any, data: bytes, size: int | None = None) -> Segment:
@@ -54,7 +54,7 @@ def test_a_whole_conversation(checksums: int) -> None:
     counts = connection.to_server.counts
     assert counts["packets"] == len([1 for _, source, _, _ in talk.packets if source == CLIENT])
     names = {frame.name for one in shorts for frame in one.dissection.frames}
-    assert names == set(dissect.FRAMES) - {"ACK_ECN"}
+    assert names == set(dissect.FRAMES) - UNSEEN
     assert counts["message_frames"] > 40 and counts["copies"] > 5
 
 
@@ -189,6 +189,33 @@ def test_a_reset_is_known_by_its_token() -> None:
     assert found[-1].way == TO_CLIENT and found[-1].connection is not None
     before = followed(talk.packets[2:])[-1]  # without the ACCEPT nobody knows the token
     assert before.dissection.kind != dissect.RESET
+
+
+def test_a_client_that_moves_is_followed() -> None:
+    talk = moving(checksums=6)
+    follower = Follower()
+    found = followed(talk.packets, follower)
+    assert not any(one.dissection.problem for one in found)
+    (connection,) = follower.connections.values()
+    moved = [one for one in found if follow.MOVED in one.notes]
+    assert [one.way for one in moved] == [TO_SERVER, TO_SERVER]
+    assert shown_end(connection.client) == "10.9.9.9:7"
+    assert connection.further and len(connection.pairs) == 3
+    used = {one.dissection.fields["cid"] for one in found if one.way == TO_SERVER and "cid" in one.dissection.fields}
+    assert len(used) == 2, "the same connection under another id"
+    names = {frame.name for one in found for frame in one.dissection.frames}
+    assert {"PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"} <= names
+    follower._forget(connection)
+    assert not follower._cids and not follower._pairs
+
+
+def test_ids_and_addresses_of_one_connection_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "FURTHER_MAX", 1)
+    monkeypatch.setattr(follow, "PAIRS_MAX", 2)
+    follower = Follower()
+    followed(moving(checksums=6).packets, follower)
+    for connection in follower.connections.values():
+        assert len(connection.further) <= 1 and len(connection.pairs) <= 2
 
 
 def test_retry_and_refuse_belong_to_their_hello() -> None:

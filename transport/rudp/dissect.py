@@ -23,8 +23,13 @@ SHORT, RESET = KINDS[4:]
 PLAIN = {
     packet.PAD: ("PAD", ()), packet.PING: ("PING", ()), packet.CONNECTION_CREDIT: ("CONNECTION_CREDIT", ("limit",)),
     packet.CHANNEL_CREDIT: ("CHANNEL_CREDIT", ("channel", "limit")), packet.BLOCKED: ("BLOCKED", ("channel", "limit")),
+    packet.RETIRE_CID: ("RETIRE_CID", ("number",)),
 }  # fmt: skip
 """Frames that are a type and a few varints: name, and names of the fields."""
+OTHERS = {
+    packet.ACK: "ACK", packet.ACK_ECN: "ACK_ECN", packet.SKIP: "SKIP", packet.CLOSE: "CLOSE",
+    packet.PATH_CHALLENGE: "PATH_CHALLENGE", packet.PATH_RESPONSE: "PATH_RESPONSE", packet.NEW_CID: "NEW_CID",
+}  # fmt: skip
 STREAM_KINDS = {
     stream_frames.STREAM_OPEN: ("STREAM_OPEN", ("stream", "total")),
     stream_frames.STREAM_DATA: ("STREAM_DATA", ("stream",)),
@@ -37,6 +42,7 @@ SUMS = {packet.CHECKSUM_CRC32: "crc32", packet.CHECKSUM_CRC32C: "crc32c", 0: "no
 
 GOOD, WRONG, UNVERIFIED, ABSENT = "good", "wrong", "not verified", "none"
 ACK_DELAY_UNIT_US = 8
+PATH_TOKEN_BYTES = 8
 SHORT_MIN = 11  # flags, connection id, a number of one byte, one frame
 DAMAGED = "the checksum is wrong: these bytes are not what was sent"
 _CUT = "cut off"
@@ -96,19 +102,21 @@ class Numbers:
         lanes: by channel * 4 + delivery, the message number behind the largest.
         is_sure: it was followed from the beginning, or an ack has told; else the upper parts of packet numbers are
             guessed.
+        by_server: the server sends them, which says how NEW_CID is laid out.
         knows_lanes: it was followed from the beginning; else the upper parts of message numbers are guessed.
     """
 
-    __slots__ = ("expected", "is_sure", "knows_lanes", "lanes")
+    __slots__ = ("by_server", "expected", "is_sure", "knows_lanes", "lanes")
 
-    def __init__(self, *, is_sure: bool) -> None:
+    def __init__(self, *, is_sure: bool, by_server: bool = False) -> None:
+        self.by_server = by_server
         self.expected = 0
         self.lanes: dict[int, int] = {}
         self.is_sure = self.knows_lanes = is_sure
 
     def copy(self) -> Numbers:
         """Another, for what is not to be believed."""
-        made = Numbers(is_sure=self.is_sure)
+        made = Numbers(is_sure=self.is_sure, by_server=self.by_server)
         made.knows_lanes = self.knows_lanes
         made.expected = self.expected
         made.lanes = dict(self.lanes)
@@ -267,7 +275,7 @@ def _frames(cursor: Cursor, found: Dissection, numbers: Numbers) -> None:
             if kind & packet.MSG:
                 last = _message(cursor, kind, frame, numbers, last)
             else:
-                _control(cursor, kind, frame)
+                _control(cursor, kind, frame, numbers)
                 last = last if kind == packet.PAD else None
         except Broken as reason:
             frame.end = cursor.end
@@ -284,11 +292,10 @@ def _frames(cursor: Cursor, found: Dissection, numbers: Numbers) -> None:
 def _name(kind: int) -> str:
     if kind & packet.MSG:
         return "MSG"
-    others = {packet.ACK: "ACK", packet.ACK_ECN: "ACK_ECN", packet.SKIP: "SKIP", packet.CLOSE: "CLOSE"}
-    return PLAIN[kind][0] if kind in PLAIN else others.get(kind, f"type {kind:#04x}")
+    return PLAIN[kind][0] if kind in PLAIN else OTHERS.get(kind, f"type {kind:#04x}")
 
 
-def _control(cursor: Cursor, kind: int, frame: Frame) -> None:
+def _control(cursor: Cursor, kind: int, frame: Frame, numbers: Numbers) -> None:
     fields = frame.fields
     if kind == packet.PAD:
         while cursor.at < cursor.end and cursor.data[cursor.at] == packet.PAD:
@@ -313,6 +320,12 @@ def _control(cursor: Cursor, kind: int, frame: Frame) -> None:
         if size > limits.REASON_BYTES_MAX:
             raise Broken("the reason is too long")
         fields["reason"] = cursor.take(size).decode("utf-8", "replace")
+    elif kind in (packet.PATH_CHALLENGE, packet.PATH_RESPONSE):
+        fields["token"] = cursor.take(PATH_TOKEN_BYTES).hex()
+    elif kind == packet.NEW_CID:
+        fields.update(number=cursor.varint(), floor=cursor.varint(), cid=cursor.take(8).hex())
+        if numbers.by_server:
+            fields["reset_token"] = cursor.take(packet.TOKEN_BYTES).hex()
     else:
         raise Broken("unknown")
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from transport import limits
+from transport.rudp import kinds
 
 VERSION = 0x74720001
 
@@ -26,6 +27,9 @@ NUMBER_MAX = (1 << 62) - 1
 
 # Frames
 PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = 0, 1, 2, 3, 5, 6, 7, 8
+PATH_CHALLENGE, PATH_RESPONSE, NEW_CID, RETIRE_CID = (
+    kinds.PATH_CHALLENGE, kinds.PATH_RESPONSE, kinds.NEW_CID, kinds.RETIRE_CID,
+)  # fmt: skip
 CLOSE = 14
 MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
 STREAM_CHANNEL = limits.RUDP_STREAM_CHANNEL

@@ -12,7 +12,7 @@ from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
-from transport.rudp.kinds import BLOCKED, CREDIT, PING, RIDER, SKIP, SPAN
+from transport.rudp.kinds import BLOCKED, CREDIT, NEW_CID, PING, RETIRE_CID, RIDER, SKIP, SPAN
 from transport.rudp.loss import LossThresholds
 from transport.rudp.outlane import OutLane
 from transport.rudp.ranges import Ranges
@@ -154,8 +154,10 @@ class Recovery(Sending):
                 self._acked_packet(packet, number)
                 self.packets_spurious += 1
                 self._ack_spurious += 1
-                self.thresholds.on_spurious(max(self._largest_acked, high) - number, now - packet.time, self._rtt_now())
-                self.controller.on_spurious(now, packet.time, packet.size)
+                if packet.size:  # not of a path that was left
+                    displacement = max(self._largest_acked, high) - number
+                    self.thresholds.on_spurious(displacement, now - packet.time, self._rtt_now())
+                    self.controller.on_spurious(now, packet.time, packet.size)
             elif state == QUIET:
                 packet.state = ACKED
                 self._settle_own(packet)
@@ -213,6 +215,16 @@ class Recovery(Sending):
         elif kind == SKIP:
             assert lane is not None
             lane.untold -= 1
+        elif kind == NEW_CID or kind == RETIRE_CID:
+            self.id_settled(item, False)
+
+    def id_settled(self, item: Item, is_lost: bool) -> None:
+        """A frame about connection ids was acknowledged or lost."""
+        raise NotImplementedError
+
+    def on_round(self, now: int) -> None:
+        """About once in a round trip, while anything is sent that asks for an ack."""
+        raise NotImplementedError
 
     def _after_ack(self, largest: int, delay: int, before: int, needed: int, now: int) -> None:
         """What an ack as a whole means for estimates, window and timers."""
@@ -234,6 +246,7 @@ class Recovery(Sending):
         if self._largest_acked >= self._round_end:
             self._round_end = self.ring.next
             self.thresholds.on_round()
+            self.on_round(now)
         self._advance(now)
         if self._known.first_start() < self.ring.oldest:
             self._known.remove(0, self.ring.oldest)
@@ -357,6 +370,21 @@ class Recovery(Sending):
                     kept.append(item)  # it may arrive after all
             packet.more = kept
 
+    def leave_path(self, now: int) -> None:
+        """The peer is elsewhere now: what is in flight counts as lost, and says nothing about the new path (RFC 9000
+        section 9.4).
+        """
+        ring = self.ring
+        for number in range(ring.oldest, ring.next):
+            packet = ring.get(number)
+            if packet.state == SENT:
+                self._lose(packet, number, now)
+            packet.size = 0
+        self._loss_at = 0
+        self._pto_count = 0
+        self._probes = 0
+        self.is_starved = False
+
     def _give_back(self, lane: OutLane, start: int, end: int) -> None:
         """Positions of a lane were lost."""
         if lane.lose(start, end):
@@ -394,6 +422,8 @@ class Recovery(Sending):
             self._pings.append(item.start)
         elif kind == BLOCKED:
             self._blocked_lost(item.start)
+        elif kind == NEW_CID or kind == RETIRE_CID:
+            self.id_settled(item, True)
 
     def _blocked_lost(self, channel: int) -> None:
         """The peer did not hear that we lack credit: it is told again if that still holds."""
@@ -439,6 +469,12 @@ class Recovery(Sending):
                 budget -= packet.size
             number += 1
         self.is_starved = False
+
+    def ask_again(self, now: int) -> None:
+        """The peer is heard again, from another port: what waits for long is not left to the next probe."""
+        if self._pto_count and self.in_flight:
+            self._pto_count = 0
+            self._on_probe_timeout(now)
 
     def _resend(self, packet: SentPacket) -> None:
         """What a packet carried is sent again, though it counts as in flight."""

@@ -45,6 +45,7 @@ def report(session: Any) -> dict[str, int]:
         "packets_refused": session.packets_refused,
         "messages_duplicate": session.messages_duplicate(),
         "path_errors": session.path_errors,
+        "path_changes": session.path_changes,
         "mtu": session.mtu,
         "credit": max(0, flow.limit - flow.total),
         "window": session.receive_window(),

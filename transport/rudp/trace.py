@@ -14,6 +14,7 @@ from typing import Any
 
 from transport import limits
 from transport._build import VERSION
+from transport.machine import Path
 from transport.rudp import dissect, packet
 from transport.rudp.dissect import DELIVERIES, Frame, Numbers
 from transport.rudp.handshake import announce
@@ -33,6 +34,7 @@ STATES = {
     Life.FLUSHING: "closing", Life.CLOSING: "closing", Life.CLOSED: "draining", Life.LINGERING: "draining",
     Life.GONE: "closed",
 }  # fmt: skip
+FRAME_TYPES = {"NEW_CID": "new_connection_id", "RETIRE_CID": "retire_connection_id"}  # that have QUIC's fields as well
 DROPS = {"checksum": "invalid", "header": "invalid", "duplicate": "duplicate", "no_room": "rejected"}
 _SENT, _CAME = "transport:packet_sent", "transport:packet_received"
 
@@ -60,9 +62,10 @@ class Trace:
         self._held = 0  # bytes of packets among them
         self._flushed_at = now
         self._written = 0
+        self._named = ""
         self._state = Life.NEW
-        self._out = Numbers(is_sure=True)
-        self._in = Numbers(is_sure=True)
+        self._out = Numbers(is_sure=True, by_server=not session.is_client)
+        self._in = Numbers(is_sure=True, by_server=session.is_client)
         self._acked: list[int] = []
         self._spurious: list[int] = []
         self._metrics: dict[str, float] = {}
@@ -83,6 +86,14 @@ class Trace:
         agreed = dissect.SUMS.get(session.checksum_kind, "")
         self._add(now, "transport:parameters_set", {"owner": "remote", **_parameters(peer), "agreed_checksum": agreed})
         self._add(now, "connectivity:connection_id_updated", cids)
+
+    def moved(self, path: Path, now: int) -> None:
+        """The connection goes on over another path."""
+        self._add(now, "rudp:path_updated", {**_end("src", path.local), **_end("dst", path.remote)})
+
+    def renamed(self, peer_cid: int) -> None:
+        """The peer is spoken to by another connection id."""
+        self._add(self.now, "connectivity:connection_id_updated", {"dst_cid": _cid(peer_cid)})
 
     def stepped(self, life: int) -> None:
         """The connection's life goes on."""
@@ -257,10 +268,12 @@ class Trace:
     # Records
 
     def _name(self) -> str:
-        """By the client's connection id, which both sides have."""
-        session = self._session
-        cid = session.own_cid if session.is_client else session.peer_cid
-        return f"{_cid(cid)}_{self._role()}"
+        """By the client's first connection id, which both sides have."""
+        if not self._named:
+            session = self._session
+            cid = session.own_cid if session.is_client else session.peer_cid
+            self._named = f"{_cid(cid)}_{self._role()}"
+        return self._named
 
     def _role(self) -> str:
         return "client" if self._session.is_client else "server"
@@ -318,6 +331,8 @@ def _frame(frame: Frame) -> dict[str, Any]:
         if fields["channel"] < 0:
             return {"frame_type": "data_blocked", "limit": fields["limit"]}
         return {"frame_type": "stream_data_blocked", "stream_id": fields["channel"], "limit": fields["limit"]}
+    if name in FRAME_TYPES:
+        return {"frame_type": FRAME_TYPES[name], **{field: fields[field] for field in fields if field != "reset_token"}}
     if name == "CLOSE":
         return {
             "frame_type": "connection_close", "error_space": "application", "error_code": fields["code"],

@@ -19,10 +19,13 @@ from transport.rudp.ranges import AckRanges
 from transport.sight.headers import End, Segment
 
 CONNECTIONS_MAX = limits.SIGHT_CONNECTIONS_MAX
+FURTHER_MAX = limits.SIGHT_CIDS_MAX
+PAIRS_MAX = limits.SIGHT_PAIRS_MAX
 TO_SERVER, TO_CLIENT = "client to server", "server to client"
 AGAIN = "this number has come before: the network doubled it, or it was captured twice"
 CUT = "the capture has only a part of it"
 UNSURE = "no checksum that is known fits: damaged, or without one; the handshake, which would tell, was not seen"
+MOVED = "it comes from another address than those before"
 NOT_OURS = "not reliable UDP"
 RESET_MIN = packet.RESET_RANDOM_MIN + packet.TOKEN_BYTES
 
@@ -77,6 +80,8 @@ class Connection:
         sum_kind: the checksum that was agreed, as sessions have it; None while nobody knows.
         hello, accept: the parameters that each side announced; None for what was not seen.
         tokens: of RESETs.
+        further: ids beside the first two.
+        pairs: of ends, between which it was seen.
         first, last: times of its first and last packet, ns.
     """
 
@@ -86,11 +91,13 @@ class Connection:
     first: int
     last: int = 0
     to_server: Direction = field(default_factory=Direction)
-    to_client: Direction = field(default_factory=Direction)
+    to_client: Direction = field(default_factory=lambda: Direction(numbers=Numbers(is_sure=False, by_server=True)))
     sum_kind: int | None = None
     hello: dict[str, Any] | None = None
     accept: dict[str, Any] | None = None
     tokens: set[bytes] = field(default_factory=set)
+    further: set[int] = field(default_factory=set)
+    pairs: set[tuple[End, End]] = field(default_factory=set)
 
     @property
     def codec(self) -> str:
@@ -249,8 +256,38 @@ class Follower:
             found.notes.append(UNSURE)
         if "number" in made.fields and not made.problem and not direction.note(made.fields["number"]):
             found.notes.append(AGAIN)
+        if not made.problem:
+            self._take_ids(found)
+            self._take_place(found, segment)
         self._anchor(found)
         return found
+
+    def _take_ids(self, found: Found) -> None:
+        """Further connection ids, each of whoever sends it."""
+        connection = found.connection
+        assert connection is not None
+        for frame in found.dissection.frames:
+            if frame.name == "NEW_CID" and len(connection.further) < FURTHER_MAX:
+                cid = int(frame.fields["cid"], 16)
+                connection.further.add(cid)
+                self._cids.setdefault(cid, (connection, TO_CLIENT if found.way == TO_SERVER else TO_SERVER))
+                if "reset_token" in frame.fields:
+                    connection.tokens.add(bytes.fromhex(frame.fields["reset_token"]))
+
+    def _take_place(self, found: Found, segment: Segment) -> None:
+        """Where it was sent from: a client may move."""
+        connection = found.connection
+        assert connection is not None
+        if found.way == TO_SERVER and segment.source != connection.client:
+            found.notes.append(MOVED)
+            connection.client = segment.source
+        self._place(connection, segment.source, segment.target)
+
+    def _place(self, connection: Connection, one: End, other: End) -> None:
+        low, high = sorted((one, other))
+        if (low, high) not in connection.pairs and len(connection.pairs) < PAIRS_MAX:
+            connection.pairs.add((low, high))
+            self._pairs.setdefault((low, high), {})[connection.number] = connection
 
     def _anchor(self, found: Found) -> None:
         """An ack has whole numbers of the other direction."""
@@ -309,20 +346,19 @@ class Follower:
             self._forget(next(iter(self.connections.values())))
         self._made += 1
         connection = self.connections[self._made] = Connection(self._made, client, server, at)
-        low, high = sorted((client, server))
-        self._pairs.setdefault((low, high), {})[connection.number] = connection
+        self._place(connection, client, server)
         return connection
 
     def _forget(self, connection: Connection) -> None:
         self.forgotten += 1
         del self.connections[connection.number]
-        low, high = sorted((connection.client, connection.server))
-        pair = self._pairs[low, high]
-        del pair[connection.number]
-        if not pair:
-            del self._pairs[low, high]
-        for direction in (connection.to_server, connection.to_client):
-            self._cids.pop(direction.cid, None)
+        for ends in connection.pairs:
+            del self._pairs[ends][connection.number]
+            if not self._pairs[ends]:
+                del self._pairs[ends]
+        for cid in (connection.to_server.cid, connection.to_client.cid, *connection.further):
+            if cid in self._cids and self._cids[cid][0] is connection:
+                del self._cids[cid]
 
     def _name(self, connection: Connection, way: str, cid: int) -> None:
         """From now on a packet with this id belongs to the connection."""

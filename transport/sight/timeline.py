@@ -14,8 +14,8 @@ from transport.sight.follow import TO_SERVER, Connection, Found
 from transport.sight.sqlog import Event, TraceFile
 
 POINTS_MAX = limits.TIMELINE_POINTS_MAX
-QUIET = ("ack", "padding", "connection_close")  # frames that ask for no ack
-OWN_QUIET = ("ACK", "ACK_ECN", "PAD", "CLOSE")
+QUIET = ("ack", "padding", "connection_close", "path_challenge", "path_response")  # frames that ask for no ack
+OWN_QUIET = ("ACK", "ACK_ECN", "PAD", "CLOSE", "PATH_CHALLENGE", "PATH_RESPONSE")
 
 Points = list[tuple[float, float]]
 
