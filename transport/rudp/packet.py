@@ -175,7 +175,7 @@ class Long:
 
     Attributes:
         kind: HELLO, RETRY, ACCEPT or REFUSE.
-        version: another than `VERSION` only in a HELLO, of which then nothing else is known but `scid`.
+        version: another than `VERSION` only in a REFUSE, and in a HELLO, of which then only `scid` is known.
         dcid, scid: connection ids of its receiver and of its sender, 0 for none.
         cookie: of HELLO (may be empty) and RETRY.
         code, reason, versions: of REFUSE.
@@ -239,8 +239,11 @@ def decode_long(data: bytes) -> Long | None:
     if (long.dcid == 0) != (long.kind == HELLO) or (long.scid == 0) != (long.kind in (RETRY, REFUSE)):
         return None
     if long.version != VERSION:
-        return long if long.kind == HELLO else None
-    if data[0] & 0x0F:
+        if long.kind == HELLO:
+            return long
+        if long.kind != REFUSE:  # who is refused has to be told by whom, in whatever version
+            return None
+    elif data[0] & 0x0F:
         return None
     try:
         long.read(data)

@@ -279,7 +279,8 @@ class RudpSession(Located):
                     channel, pos = varint.decode(frame, pos)
                 size, pos = varint.decode(frame, pos)
                 kind = head >> 4
-                if size > len(frame) - pos or not frames.STREAM_OPEN <= kind <= frames.STREAM_CREDIT:
+                is_known = frames.STREAM_OPEN <= kind <= frames.STREAM_CREDIT and not head & frames.RESERVED_BIT
+                if size > len(frame) - pos or not is_known or channel >= self._own_channels:
                     raise RemoteProtocolError("malformed stream frame")
                 answer = self.streams.received(kind, frame[pos : pos + size], channel, self._events)
             except ValueError as error:
