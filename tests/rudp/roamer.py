@@ -37,7 +37,7 @@ async def load(url: str, moves: int) -> None:
     async with transport.connect(url, codec="raw", keepalive=0.2) as conn:  # it may be waiting when its address goes
         while True:
             is_last = seen >= moves
-            print("batch", flush=True)
+            print("batch", seen, flush=True)
             sending = asyncio.ensure_future(_send_all(conn))
             for body in BODIES:
                 assert await conn.recv() == body

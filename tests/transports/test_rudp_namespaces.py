@@ -95,13 +95,14 @@ def begins(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
 
 
 def outcome(process: subprocess.Popen[str], at_batch: Callable[[int], None]) -> list[str]:
-    """What a load says at its end; `at_batch` is called at the beginning of each batch."""
+    """What a load says at its end; `at_batch` is called at the beginning of each batch with the moves seen so far."""
     assert process.stdout is not None
-    for count, line in enumerate(process.stdout):
-        if line != "batch\n":
+    for line in process.stdout:
+        word, seen, *_ = line.split()
+        if word != "batch":
             assert process.wait() == 0
             return line.split()
-        at_batch(count)
+        at_batch(int(seen))
     raise AssertionError("the load has failed, see its error output")
 
 
@@ -130,16 +131,20 @@ def test_a_host_whose_address_changes(lab: Lab) -> None:
         lab.ip("server", f"addr add 10.77.{net}.2/24 dev client")
     lab.ip("server", f"addr add {SERVER}/32 dev lo")
 
-    def arrive(net: int) -> None:
-        lab.ip("client", f"addr add 10.77.{net}.1/24 dev server")
-        lab.ip("client", f"route add default via 10.77.{net}.2")
+    changes = 0
 
-    def change(count: int) -> None:
-        if count in (1, 3, 5):
-            lab.ip("client", f"addr del 10.77.{1 + count // 2 % 2}.1/24 dev server")
-            arrive(2 - count // 2 % 2)
+    def arrive() -> None:
+        lab.ip("client", f"addr add 10.77.{1 + changes % 2}.1/24 dev server")
+        lab.ip("client", f"route add default via 10.77.{1 + changes % 2}.2")
 
-    arrive(1)
+    def change(seen: int) -> None:
+        nonlocal changes
+        if changes <= seen and changes < 3:
+            lab.ip("client", f"addr del 10.77.{1 + changes % 2}.1/24 dev server")
+            changes += 1
+            arrive()
+
+    arrive()
     begins(lab.run("server", "tests.rudp.roamer", "serve", f"rudp://{SERVER}:7000"))
     load = lab.run("client", "tests.rudp.roamer", "load", f"rudp://{SERVER}:7000", 3)
     _, moves, address = outcome(load, change)
