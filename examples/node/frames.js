@@ -260,30 +260,11 @@ function blocked(channel, limit) {
 }
 
 /**
- * @param {Buffer} token
- * @returns {Buffer}
- */
-function pathChallenge(token) {
-  return Buffer.concat([Buffer.of(0x09), token]);
-}
-
-/**
  * @param {Buffer} token of the challenge
  * @returns {Buffer}
  */
 function pathResponse(token) {
   return Buffer.concat([Buffer.of(0x0a), token]);
-}
-
-/**
- * @param {bigint} number
- * @param {bigint} floor
- * @param {Buffer} cid
- * @param {Buffer} [token] from a server
- * @returns {Buffer}
- */
-function newCid(number, floor, cid, token = Buffer.alloc(0)) {
-  return Buffer.concat([Buffer.of(0x0b), varint(number), varint(floor), cid, token]);
 }
 
 /**
@@ -319,6 +300,6 @@ function msg({ channel, delivery, number, body }, offset, end) {
 }
 
 module.exports = {
-  COST_OF_A_MESSAGE, PAD, PING, STREAMS_CHANNEL, ack, blocked, close, credit, lane, msg, newCid, pathChallenge,
-  pathResponse, readFrames, receiver, retireCid,
+  COST_OF_A_MESSAGE, PAD, PING, STREAMS_CHANNEL, ack, blocked, close, credit, lane, msg, pathResponse, readFrames,
+  receiver, retireCid,
 };
