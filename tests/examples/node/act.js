@@ -30,11 +30,13 @@ function begin(list, isClient) {
   const connection = new Connection({ ...about, handlers }, 0);
   connection.recovery.number(); // it has sent one packet, which may be acknowledged
   connection.recovery.gap = -1n; // and leaves no number out
-  list.forEach((frames, index) => {
-    const packet = packets.writeShort(CID, FIRST + BigInt(index), [Buffer.from(frames, 'hex')], 'crc32');
-    connection.receive(packet, 1);
-  });
-  return { connection, delivered, end };
+  let next = FIRST;
+  const come = (/** @type {string} */ frames) => {
+    connection.receive(packets.writeShort(CID, next, [Buffer.from(frames, 'hex')], 'crc32'), 1);
+    next += 1n;
+  };
+  list.forEach((frames) => come(frames));
+  return { connection, delivered, end, come };
 }
 
 /** @param {string[]} list */
@@ -44,11 +46,11 @@ function act(list) {
 }
 
 /**
- * What a client does: beside the code, each datagram that it sends then, up to its probe if `probes`.
- * @param {{packets: string[], probes?: boolean}} line
+ * What a client does: beside the code, each datagram that it sends then; and its probe after `later` came, if it sends one.
+ * @param {{packets: string[], later?: string[]}} line
  */
-function actAsClient({ packets: list, probes = false }) {
-  const { connection, end } = begin(list, true);
+function actAsClient({ packets: list, later }) {
+  const { connection, end, come } = begin(list, true);
   const sent = [];
   const take = (now) => {
     for (let datagram; (datagram = connection.transmit(now));) {
@@ -57,9 +59,11 @@ function actAsClient({ packets: list, probes = false }) {
     }
   };
   take(1);
-  if (probes) {
-    connection.expire(connection.recovery.probeAt);
-    take(connection.recovery.lastAt);
+  if (later) {
+    later.forEach((frames) => come(frames));
+    const { probeAt } = connection.recovery;
+    if (probeAt !== null) connection.expire(probeAt);
+    take(probeAt ?? 1);
   }
   return { code: end.code, sent, reset_token: connection.resetToken };
 }
