@@ -432,7 +432,8 @@ class Connection {
     const size = parts.reduce((sum, { length }) => sum + length, packets.SHORT_HEAD_BYTES + packets.CHECKSUM_BYTES);
     const pads = Math.max(0, Math.min(least, this.datagramBytes) - size);
     sent.number = this.recovery.number();
-    const datagram = packets.writeShort(this.cids.inUse.cid, sent.number, [Buffer.alloc(pads), ...parts], this.checksum);
+    const { cid } = this.cids.inUse;
+    const datagram = packets.writeShort(cid, sent.number, [Buffer.alloc(pads), ...parts], this.checksum);
     sent.size = datagram.length;
     return datagram;
   }

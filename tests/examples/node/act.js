@@ -46,7 +46,7 @@ function act(list) {
 }
 
 /**
- * What a client does: beside the code, each datagram that it sends then; and its probe after `later` came, if it sends one.
+ * What a client does: beside the code, each datagram that it sends then, and its probe after `later` came.
  * @param {{packets: string[], later?: string[]}} line
  */
 function actAsClient({ packets: list, later }) {
