@@ -150,8 +150,8 @@ async def test_what_is_meant_for_another_gets_there() -> None:
     finally:
         for seat in table:
             seat.leave()
-        for pair in made:
-            for sock in pair:
+        for ends in made:
+            for sock in ends:
                 sock.close()
 
 

@@ -206,6 +206,7 @@ class RudpSession(Located):
             self.trace.closed(code, reason, by_peer)
         self.step(event)
         self.drop_all()
+        self._tell_pongs()  # of the packet that ends it: the end is the last that is told
         self.streams.close(self._events)
         self._events.append(Closed(int(code), reason, by_peer, is_agreed and code in CLEAN))
         self._loss_at = self._pace_at = 0
@@ -360,13 +361,16 @@ class RudpSession(Located):
 
     def events(self) -> list[Any]:
         """Established, Pong, Closed and the stream events since the last call."""
-        if self._pongs:
-            self._events += [Pong(token) for token in self._pongs]
-            self._pongs.clear()
+        self._tell_pongs()
         events = self._events
         if events:
             self._events = []
         return events
+
+    def _tell_pongs(self) -> None:
+        if self._pongs:
+            self._events += [Pong(token) for token in self._pongs]
+            self._pongs.clear()
 
     def has_news(self) -> bool:
         """Whether there are messages or events for the owner."""
