@@ -26,13 +26,17 @@ class Assembly {
   }
 
   /**
-   * @param {number} offset
+   * @param {number | undefined} offset none of a message that came whole
    * @param {number} total
    * @param {Buffer} body
    */
   add(offset, total, body) {
-    const end = offset + body.length;
     let agree = total === this.bytes.length;
+    if (offset === undefined) {
+      this.have = new Ranges(); // only the length is compared
+      offset = 0;
+    }
+    const end = offset + body.length;
     for (const [low, high] of this.have.list) {
       const [from, to] = [Math.max(low, offset), Math.min(high, end)];
       agree &&= from >= to || this.bytes.compare(body, from - offset, to - offset, from, to) === 0;
@@ -74,7 +78,7 @@ class ReliableLane {
 
   /**
    * @param {bigint} number
-   * @param {number} offset
+   * @param {number | undefined} offset
    * @param {number} total
    * @param {Buffer} body
    * @returns {Buffer[]} the messages that are ready by that
@@ -128,7 +132,7 @@ class UnreliableLane {
 
   /**
    * @param {bigint} number
-   * @param {number} offset
+   * @param {number | undefined} offset
    * @param {number} total
    * @param {Buffer} body
    * @returns {Buffer[]}
@@ -251,7 +255,7 @@ class Inbox {
   }
 
   /** @param {import('./frames').Frame} frame a MSG */
-  message({ channel, delivery, number, body, offset = 0, total = body.length }) {
+  message({ channel, delivery, number, body, offset, total = body.length }) {
     const to = this.lane(channel, delivery);
     const credits = to instanceof ReliableLane && channel !== STREAMS_CHANNEL ? this.creditsOf(channel) : [];
     if (to instanceof ReliableLane && to.isNew(number)) {
