@@ -172,12 +172,13 @@ class RudpTransport(UdpTransport):
     scheme = "rudp"
     options: Mapping[str, Option] = OPTIONS
 
-    def __init__(self, seat: Seat | None = None) -> None:
-        self._seat = seat
+    _seat: Seat | None = None
 
     def seated(self, seat: Seat) -> RudpTransport:
         """The same in one of several processes that serve a port."""
-        return RudpTransport(seat)
+        made = RudpTransport()
+        made._seat = seat
+        return made
 
     def traits(self, request: Request) -> Traits:
         """Everything but encryption."""
