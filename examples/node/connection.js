@@ -5,6 +5,7 @@
  */
 
 const { WireError } = require('./bytes');
+const { Cids } = require('./cids');
 const frames = require('./frames');
 const { Inbox } = require('./inbox');
 const { Outbox } = require('./outbox');
@@ -23,11 +24,13 @@ const PROBES_MAX = 40;
 const CLOSES_MAX = 8;
 const CLOSE_WAIT_MS_MAX = 1000;
 const LINGER_MS_MAX = 10000;
+const ANSWERS_MAX = 4; // to challenges, that wait
 const LOST = 1006;
 const OVERLOADED = 1013;
 const IDLE_TIMEOUT = 1102;
 const CLEAN = [0, 1001];
-const QUIET = new Set(['PAD', 'ACK', 'ACK_ECN', 'CLOSE']); // frames that ask for no ack
+// Frames that ask for no ack
+const QUIET = new Set(['PAD', 'ACK', 'ACK_ECN', 'PATH_CHALLENGE', 'PATH_RESPONSE', 'CLOSE']);
 
 /**
  * @typedef {object} Handlers
@@ -49,7 +52,7 @@ class Connection {
    */
   constructor({ mine, theirs, local, remote, open, handlers }, now) {
     this.mine = mine.toString('hex');
-    this.theirs = theirs;
+    this.cids = new Cids(theirs, remote.reset_token);
     this.handlers = handlers;
     this.checksum = packets.agreedChecksum(local.checksums, remote.checksums);
     this.datagramBytes = Math.min(DATAGRAM_BYTES, Number(remote.max_datagram));
@@ -59,9 +62,8 @@ class Connection {
     this.idleMs = Math.min(Infinity, ...idle);
     this.keepAliveMs = Math.min(KEEP_ALIVE_MS, this.idleMs / 2);
     this.ackDelayMs = Number(local.max_ack_delay_us) / 1000;
-    this.resetToken = remote.reset_token;
     this.to = frames.receiver({
-      channels: Number(local.channels), agreed: this.channels, maxMessage: Number(local.max_message),
+      channels: Number(local.channels), agreed: this.channels, maxMessage: Number(local.max_message), isClient: open,
     });
     this.inbox = new Inbox(windows(local), (...message) => this.deliver(...message));
     this.outbox = new Outbox(windows(remote));
@@ -80,6 +82,10 @@ class Connection {
     this.ackAt = null;
     this.acksOnly = 0;
     this.streams = 0n; // that the peer has opened
+    /** @type {Buffer | null} the token of the last challenge in the packet that is read */
+    this.challenge = null;
+    /** @type {{token: Buffer, size: number}[]} challenges that have no answer, the oldest first */
+    this.answers = [];
 
     this.heardAt = now;
     this.pingDue = open; // the first packet leaves at once
@@ -90,6 +96,11 @@ class Connection {
     /** @type {number | null} */
     this.closeAt = null;
     this.overAt = Infinity;
+  }
+
+  /** What a RESET by the peer ends with. */
+  get resetToken() {
+    return this.cids.inUse.token;
   }
 
   // What the application does
@@ -153,8 +164,11 @@ class Connection {
       this.state = 'open';
       this.handlers.opened();
     }
+    this.challenge = null;
     if (this.state !== 'closed') this.act(packet.frames, number, now);
     else if (this.closes > 0 && this.closes < CLOSES_MAX) this.closeDue = true;
+    if (this.challenge) this.answers.push({ token: Buffer.from(this.challenge), size: datagram.length });
+    if (this.answers.length > ANSWERS_MAX) this.answers.shift();
     this.remember(number, now);
     return true;
   }
@@ -209,6 +223,7 @@ class Connection {
       case 'ACK_ECN':
         for (const packet of this.recovery.acknowledge(frame.ranges, Number(frame.delay_us) / 1000, now)) {
           packet.pieces.forEach((piece) => this.outbox.settle(piece));
+          packet.retired.forEach((cid) => this.cids.settle(cid));
         }
         this.recover(this.recovery.lost(now));
         break;
@@ -228,7 +243,16 @@ class Connection {
       case 'BLOCKED':
         this.inbox.ask(frame.channel);
         break;
-      default: // PAD and PING
+      case 'PATH_CHALLENGE':
+        this.challenge = frame.token;
+        break;
+      case 'NEW_CID':
+        this.cids.add({ number: frame.number, floor: frame.floor, cid: frame.cid, token: frame.reset_token ?? null });
+        break;
+      case 'RETIRE_CID': // ours is that of the handshake alone, and stays
+        if (frame.number > 0n) throw new WireError(`cid ${frame.number} was never given`);
+        break;
+      default: // PAD, PING, and PATH_RESPONSE, for we challenge nobody
     }
   }
 
@@ -307,10 +331,11 @@ class Connection {
    * @param {import('./recovery').Sent[]} lost
    */
   recover(lost) {
-    for (const { pieces, credits, blocked } of lost) {
+    for (const { pieces, credits, blocked, retired } of lost) {
       pieces.forEach((piece) => this.outbox.resend(piece));
       credits.forEach((channel) => { this.inbox.credits.get(channel).due = true; });
       blocked.forEach(([channel, limit]) => this.outbox.sayAgain(channel, limit));
+      retired.forEach((cid) => this.cids.sayAgain(cid));
     }
   }
 
@@ -326,7 +351,9 @@ class Connection {
     }
     if (this.closeDue) return this.sayClose(now);
     if (['half-open', 'closed', 'over'].includes(this.state)) return null;
-    const sent = { number: 0n, at: now, size: 0, pieces: [], credits: [], blocked: [] };
+    const answer = this.answers.shift();
+    if (answer) return this.packet([frames.pathResponse(answer.token)], { number: 0n, size: 0 }, answer.size);
+    const sent = { number: 0n, at: now, size: 0, pieces: [], credits: [], blocked: [], retired: [] };
     const acking = this.asking > 0 || this.ackAt !== null;
     const ack = acking ? frames.ack(this.ranges(), (now - this.largestAt) * 1000) : Buffer.alloc(0);
     const asking = this.fill(sent, this.room - ack.length, now);
@@ -338,7 +365,7 @@ class Connection {
     }
     const asks = asking.length > (acking ? 1 : 0);
     this.acksOnly = asks ? 0 : this.acksOnly + 1;
-    const packet = this.packet(asking, sent, asks);
+    const packet = this.packet(asking, sent, asks ? DATAGRAM_BYTES_MIN : 0);
     if (asks) this.recovery.add(sent);
     return packet;
   }
@@ -381,6 +408,11 @@ class Connection {
       sent.blocked.push([channel, limit]);
       this.outbox.blocked.delete(channel);
     }
+    for (const cid of this.cids.due) {
+      if (!fits(frames.retireCid(cid))) break;
+      sent.retired.push(cid);
+      this.cids.said(cid);
+    }
     while (this.recovery.mayGo || this.probesDue > 0) {
       const piece = this.outbox.peek();
       if (!piece || !fits(frames.msg(piece.message, piece.offset, piece.end))) break;
@@ -394,13 +426,14 @@ class Connection {
   /**
    * @param {Buffer[]} parts its frames
    * @param {{number: bigint, size: number}} sent notes its number and its size
-   * @param {boolean} long whether a RESET must be able to answer it
+   * @param {number} least bytes that it shall have, if so many may leave
    */
-  packet(parts, sent, long) {
+  packet(parts, sent, least) {
     const size = parts.reduce((sum, { length }) => sum + length, packets.SHORT_HEAD_BYTES + packets.CHECKSUM_BYTES);
-    const pads = long ? Math.max(0, DATAGRAM_BYTES_MIN - size) : 0;
+    const pads = Math.max(0, Math.min(least, this.datagramBytes) - size);
     sent.number = this.recovery.number();
-    const datagram = packets.writeShort(this.theirs, sent.number, [Buffer.alloc(pads), ...parts], this.checksum);
+    const { cid } = this.cids.inUse;
+    const datagram = packets.writeShort(cid, sent.number, [Buffer.alloc(pads), ...parts], this.checksum);
     sent.size = datagram.length;
     return datagram;
   }
@@ -411,7 +444,7 @@ class Connection {
     this.closeAt = this.state === 'closing'
       ? now + Math.min(this.recovery.pto * 1.5 ** this.closes, Math.max(CLOSE_WAIT_MS_MAX, this.recovery.pto)) : null;
     this.closes += 1;
-    return this.packet([frames.close(this.end.code, this.end.reason)], { number: 0n, size: 0 }, true);
+    return this.packet([frames.close(this.end.code, this.end.reason)], { number: 0n, size: 0 }, DATAGRAM_BYTES_MIN);
   }
 
   // The clock

@@ -6,9 +6,10 @@
  *
  * Beside `datagram`, with its `checksum` (crc32 if it is not said), a line may have `frames` or `parameters` of
  * reliable UDP, or a `preface` or `pipe` (frames) of the `message` framing. `channels` and `max_message` say what the
- * reader announced. Datagrams with the same `from` are those of one direction of a connection, in the order in which
- * they came; without it nothing has come before, or the packet number `expected` (a string, if it is large) is next.
- * What is wrong is told as `error`, with the `code` that a connection ends with, 0 if only the datagram is dropped.
+ * reader announced, `by_client` that a client wrote it. Datagrams with the same `from` are those of one direction of a
+ * connection, in the order in which they came; without it nothing has come before, or the packet number `expected` (a
+ * string, if it is large) is next. What is wrong is told as `error`, with the `code` that a connection ends with, 0 if
+ * only the datagram is dropped.
  */
 
 const readline = require('node:readline');
@@ -24,8 +25,8 @@ const directions = new Map();
  * @param {Record<string, any>} line
  * @returns {unknown} its meaning
  */
-function meaning({ channels, max_message: maxMessage, ...line }) {
-  const limits = { channels, maxMessage };
+function meaning({ channels, max_message: maxMessage, by_client: byClient = false, ...line }) {
+  const limits = { channels, maxMessage, isClient: !byClient };
   const bytes = (name) => Buffer.from(line[name], 'hex');
   if ('preface' in line) return pipe.readPreface(new Reader(bytes('preface')));
   if ('pipe' in line) return pipe.readFrames(bytes('pipe'), limits);

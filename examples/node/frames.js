@@ -13,6 +13,9 @@ const UNRELIABLE_MESSAGE_MAX = 65536;
 const ACK_RANGES_MAX = 32;
 const SKIPS_MAX = 32;
 const REASON_BYTES_MAX = 256;
+const PATH_TOKEN_BYTES = 8;
+const CID_BYTES = 8;
+const RESET_TOKEN_BYTES = 16;
 const NUMBER_BYTES = 4; // of a message, as we write it: more than is needed, and never wrong
 
 /**
@@ -21,6 +24,7 @@ const NUMBER_BYTES = 4; // of a message, as we write it: more than is needed, an
  * @property {number} channels how many it takes
  * @property {number} agreed the smaller number of channels of the two sides: on how many it may send
  * @property {number} maxMessage the largest message that it takes
+ * @property {boolean} isClient whether a server sends to it, whose cids come with tokens
  * @property {Map<number, bigint>} expected by lane, the message number behind the highest that came; kept here
  */
 
@@ -38,11 +42,11 @@ function lane(channel, delivery) {
 }
 
 /**
- * @param {{channels?: number, agreed?: number, maxMessage?: number}} [announced]
+ * @param {{channels?: number, agreed?: number, maxMessage?: number, isClient?: boolean}} [announced]
  * @returns {Receiver} one to which nothing has come
  */
-function receiver({ channels = 256, agreed = channels, maxMessage = 2 ** 20 } = {}) {
-  return { channels, agreed, maxMessage, expected: new Map() };
+function receiver({ channels = 256, agreed = channels, maxMessage = 2 ** 20, isClient = true } = {}) {
+  return { channels, agreed, maxMessage, isClient, expected: new Map() };
 }
 
 /**
@@ -92,6 +96,14 @@ function readControl(reader, type, to) {
       return { frame: 'CHANNEL_CREDIT', channel: reader.small(to.agreed - 1, 'channel'), limit: reader.varint() };
     case 0x08:
       return { frame: 'BLOCKED', channel: reader.small(to.channels, 'channel') - 1, limit: reader.varint() };
+    case 0x09:
+      return { frame: 'PATH_CHALLENGE', token: reader.take(PATH_TOKEN_BYTES) };
+    case 0x0a:
+      return { frame: 'PATH_RESPONSE', token: reader.take(PATH_TOKEN_BYTES) };
+    case 0x0b:
+      return readNewCid(reader, to);
+    case 0x0c:
+      return { frame: 'RETIRE_CID', number: reader.varint() };
     case 0x0e: {
       const code = reader.small(65535, 'code');
       return { frame: 'CLOSE', code, reason: reader.counted(REASON_BYTES_MAX, 'reason').toString('utf8') };
@@ -136,6 +148,20 @@ function readSkip(reader, to) {
     messages.push([number, cost]);
   }
   return { frame: 'SKIP', channel: where >> 2, delivery: where % 4, messages };
+}
+
+/**
+ * @param {Reader} reader
+ * @param {Receiver} to
+ * @returns {Frame}
+ */
+function readNewCid(reader, to) {
+  const [number, floor] = [reader.varint(), reader.varint()];
+  const cid = reader.take(CID_BYTES);
+  const token = to.isClient ? { reset_token: reader.take(RESET_TOKEN_BYTES) } : {};
+  reader.check(floor <= number, `cid ${number} is below its own floor`);
+  reader.check(cid.some((byte) => byte !== 0), 'a cid of 0');
+  return { frame: 'NEW_CID', number, floor, cid, ...token };
 }
 
 /**
@@ -232,6 +258,22 @@ function blocked(channel, limit) {
 }
 
 /**
+ * @param {Buffer} token of the challenge
+ * @returns {Buffer}
+ */
+function pathResponse(token) {
+  return Buffer.concat([Buffer.of(0x0a), token]);
+}
+
+/**
+ * @param {bigint} number
+ * @returns {Buffer}
+ */
+function retireCid(number) {
+  return Buffer.concat([Buffer.of(0x0c), varint(number)]);
+}
+
+/**
  * @param {number} code
  * @param {string} reason at most 256 bytes
  * @returns {Buffer}
@@ -256,5 +298,6 @@ function msg({ channel, delivery, number, body }, offset, end) {
 }
 
 module.exports = {
-  COST_OF_A_MESSAGE, PAD, PING, STREAMS_CHANNEL, ack, blocked, close, credit, lane, msg, readFrames, receiver,
+  COST_OF_A_MESSAGE, PAD, PING, STREAMS_CHANNEL, ack, blocked, close, credit, lane, msg, pathResponse, readFrames,
+  receiver, retireCid,
 };

@@ -26,6 +26,7 @@ const PROBE_MS_MAX = 1000;
  * @property {import('./outbox').Piece[]} pieces
  * @property {number[]} credits channels whose limit it told, -1 for the connection
  * @property {[number, number][]} blocked channels, and the limits that it asked for
+ * @property {bigint[]} retired numbers of cids that it gave up
  */
 
 class Recovery {

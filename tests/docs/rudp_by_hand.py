@@ -143,8 +143,11 @@ def short(data: bytes, kind: str, expected: int = 0, limits: Limits | None = Non
 class Limits:
     """What this side announced, and what it has sent and got."""
 
-    def __init__(self, *, channels: int = 256, max_message: int = 1_048_576, sent: int = 2**62) -> None:
+    def __init__(
+        self, *, channels: int = 256, max_message: int = 1_048_576, sent: int = 2**62, is_client: bool = True
+    ) -> None:
         self.channels = channels
+        self.is_client = is_client
         self.max_message = max_message
         self.sent = sent  # the number of the next packet
         self.highest: dict[tuple[int, int], int] = {}  # number that is expected, by lane
@@ -185,6 +188,17 @@ def _control(kind: int, reader: Reader, limits: Limits) -> dict[str, Any]:
         if where > limits.channels:
             raise Malformed(1002)
         return {"frame": "BLOCKED", "channel": where - 1, "limit": limit}
+    if kind in (9, 10):
+        return {"frame": ("PATH_CHALLENGE", "PATH_RESPONSE")[kind - 9], "token": reader.take(8).hex()}
+    if kind == 11:
+        meaning = {"frame": "NEW_CID", "number": reader.varint(), "floor": reader.varint(), "cid": reader.take(8).hex()}
+        if limits.is_client:
+            meaning["reset_token"] = reader.take(16).hex()
+        if meaning["floor"] > meaning["number"] or meaning["cid"] == "0" * 16:
+            raise Malformed(1002)
+        return meaning
+    if kind == 12:
+        return {"frame": "RETIRE_CID", "number": reader.varint()}
     if kind == 14:
         code = reader.varint()
         if code >= 65_536:

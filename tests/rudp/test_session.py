@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.rudp.by_hand import MS, Rig, varints
+from tests.rudp.by_hand import MS, Hand, Rig, ack, close_frame, varints
 from transport import limits
 from transport.errors import CloseCode, ConnectionClosed, LocalProtocolError, MessageTooLarge, WouldBlock
 from transport.machine import Closed, Path, Pong
@@ -76,6 +76,16 @@ def test_everything_arrives_before_the_end(seed_number: int) -> None:
         assert [body for body in found if body in ordered] == ordered
     closed = end_of(rig, server_cid)
     assert (closed.code, closed.reason, closed.by_peer) == (9, "all said", True)
+
+
+def test_an_answer_in_the_last_packet_comes_before_the_end() -> None:
+    """Ack of a ping and CLOSE in one packet."""
+    rig = Rig()
+    hand = Hand(rig)
+    hand.session.ping(5, rig.now)
+    rig.settle()
+    hand.say(ack((0, hand.session.ring.next - 1)), close_frame(0))
+    assert rig.events[hand.peer_cid][-2:] == [Pong(5), Closed(0, "", True, True)]
 
 
 def test_a_fence_opens_when_its_messages_are_settled() -> None:

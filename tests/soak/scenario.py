@@ -24,7 +24,7 @@ UNIQUE_BYTES = 8  # a smaller message never expires: nobody could tell which of 
 ORDERED, UNORDERED, SEQUENCED, UNRELIABLE = 0, 1, 2, 3
 ENDINGS = ("client", "client", "server", "server", "both", "both", "early", "early both", "abort", "vanish")
 IMPAIRMENTS = ("loss", "burst", "duplicate", "reorder", "jitter", "corrupt", "rate", "holes", "blackouts", "delay",
-               "skew", "lag")  # fmt: skip
+               "skew", "lag", "moves")  # fmt: skip
 """What `--without` may name."""
 
 
@@ -76,6 +76,7 @@ class Scenario:
         heal_ns: when all links are well again.
         actions: in order of time.
         ending, ending_ns: how it ends, and when where that is before all has arrived.
+        moves: (client, when, another host, ns): its address changes, and the old one leads to it for so long.
     """
 
     seed: int
@@ -88,6 +89,7 @@ class Scenario:
     actions: tuple[Action, ...]
     ending: str
     ending_ns: int
+    moves: tuple[tuple[int, int, bool, int], ...] = ()
 
     def lines(self) -> list[str]:
         """The scenario in words, for whoever has to understand a failure."""
@@ -105,6 +107,8 @@ class Scenario:
                 found.append(f"  {direction} server, client {number}: {_shown(link)}")
         found += [f"  hole: client {c}, direction {d}, {a / SECOND:.3f} to {b / SECOND:.3f} s, {mtu} bytes"
                   for c, d, a, b, mtu in self.holes]  # fmt: skip
+        found += [f"  client {c} gets another {'host' if is_host else 'port'} at {at / SECOND:.3f} s, the old one "
+                  f"lasts {keep / SECOND:.3f} s" for c, at, is_host, keep in self.moves]  # fmt: skip
         return found
 
     def size(self) -> int:
@@ -161,7 +165,22 @@ def generate(seed: int, scale: int = 1) -> Scenario:
     actions = _actions(Dice(seed, "traffic"), len(connections), channels, heal, scale)
     ending = dice.pick(ENDINGS)
     at = dice.between(heal // 2, heal + heal // 4)
-    return Scenario(seed, server, clients, tuple(connections), links, holes, heal, actions, ending, at)
+    moves = _moves(Dice(seed, "moves"), client_count, heal)
+    roaming = {move[0] for move in moves}
+    clients = tuple(_speaking(side) if i in roaming else side for i, side in enumerate(clients))
+    return Scenario(seed, server, clients, tuple(connections), links, holes, heal, actions, ending, at, moves)
+
+
+def _moves(dice: Dice, clients: int, heal: int) -> tuple[tuple[int, int, bool, int], ...]:
+    if not dice.chance(0.25):
+        return ()
+    return tuple((dice.between(0, clients - 1), dice.between(0, heal), dice.chance(0.4),
+                  dice.pick((0, 0, 50 * MS, SECOND))) for _ in range(dice.scaled(1, 16)))  # fmt: skip
+
+
+def _speaking(side: Side) -> Side:
+    """A client whose address changes says something now and then: a server can't find it by itself."""
+    return replace(side, config=replace(side.config, keepalive_ns=6 * SECOND))
 
 
 def _side(dice: Dice, checksums: int) -> Side:
@@ -299,6 +318,8 @@ def without(scenario: Scenario, names: Sequence[str]) -> Scenario:
     for name in names:
         if name == "holes":
             scenario = replace(scenario, holes=())
+        elif name == "moves":
+            scenario = replace(scenario, moves=())
         elif name in ("skew", "lag"):
             change = {"offset_ns": 0, "skew_ppm": 0} if name == "skew" else {"lag_ns": 0}
             straight = tuple(replace(side, **change) for side in (scenario.server, *scenario.clients))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench.scenarios import moving
 from transport import _build, limits
 from transport.errors import CloseCode
 from transport.machine import Closed, Path
@@ -166,6 +167,18 @@ def test_unread_channels_do_not_stall_another(unread: int) -> None:
     for entry in held:
         duo.far.consumed(*entry)
     duo.world.run_until(lambda: all(duo.got["far", channel, 0] == each for channel in range(1, unread + 1)), 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_up", [True, False], ids=["to-the-server", "to-the-client"])
+def test_a_port_that_changes_ten_times_a_second(is_up: bool) -> None:
+    """Loses nothing, and costs less than a tenth of the goodput; `python -m bench scenarios --only moving` has more."""
+    seeds = range(8 if IS_COMPILED else 1)
+    still = sum(moving.transfer(seed, is_up, 0, False, 0)["mbit_per_s"] for seed in seeds)
+    found = [moving.transfer(seed, is_up, moving.PORT_EVERY_MS, False, moving.KEEP_NS) for seed in seeds]
+    assert sum(one["mbit_per_s"] for one in found) >= moving.GOODPUT_PERCENT / 100 * still
+    assert not any(one["missing"] for one in found)
+    assert all(one["changes"] > 30 for one in found)
 
 
 def restarted(config: RudpConfig) -> Duo:

@@ -52,6 +52,13 @@ class Watch:
             raise SoakFailure(f"{len(session._riders)} riders")
         if session.queued_bytes < 0 or session.blocked_bytes < 0:
             raise SoakFailure(f"{session.queued_bytes} bytes queued, {session.blocked_bytes} blocked")
+        paths, ids = session.paths, session.ids
+        if paths is not None and (
+            len(paths.trials) > limits.RUDP_PATHS_MAX or len(paths.answers) > limits.RUDP_CHALLENGES_MAX
+        ):
+            raise SoakFailure(f"{len(paths.trials)} paths under validation, {len(paths.answers)} answers wait")
+        if ids is not None and max(len(ids.own), len(ids.pool) + 1) > limits.RUDP_CIDS_MAX:
+            raise SoakFailure(f"{len(ids.own)} ids given, {len(ids.pool)} spare ones kept")
         flow = session._in_flow
         if not flow.consumed <= flow.received <= flow.limit:
             raise SoakFailure(f"connection: consumed {flow.consumed}, received {flow.received}, limit {flow.limit}")

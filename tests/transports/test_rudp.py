@@ -435,7 +435,7 @@ async def test_a_restarted_server_says_that_it_knows_nothing() -> None:
 
 def _vanish(server: Any) -> None:
     """Closes a server's sockets as a crash would: nobody is told."""
-    for driver in server._listener._drivers:
+    for driver in server._listener.drivers:
         driver._release()
 
 

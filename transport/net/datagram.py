@@ -42,6 +42,7 @@ _ORIGIN_ICMP = frozenset({2, 3})
 _HAS_MESSAGES = hasattr(socket.socket, "recvmsg_into") and names.LINUX
 _MSG_ERRQUEUE = getattr(socket, "MSG_ERRQUEUE", 0)
 _CONTROL_BYTES = 256
+_SOCKADDR_BYTES = 16
 
 
 class PortableDatagramSocket(DatagramSocket):
@@ -459,6 +460,34 @@ async def adopt_on(loop: asyncio.AbstractEventLoop, sock: socket.socket,
         path, local, _, granted = prepare(sock, options, by_descriptor=False)
         return await open_on_loop(loop, sock, path, local), granted
     return adopt(sock, options)
+
+
+def source_for(remote: Address) -> Address | None:
+    """The address of ours that the system would choose now to send to `remote`; None when there is no way there."""
+    try:
+        with socket.socket(family_of(remote), socket.SOCK_DGRAM) as sock:
+            sock.connect(remote)  # says nothing to anybody
+            found: Address = sock.getsockname()
+            return found
+    except OSError:
+        return None
+
+
+def reconnect(sock: socket.socket, remote: Address) -> Address:
+    """Has the system choose local address and port of a connected socket anew; returns them.
+
+    Descriptor, options and what has arrived stay. A socket that was bound to an address keeps that.
+
+    Raises:
+        OSError: there is no way to `remote` now; the socket is connected to nobody then.
+        AttributeError: this system has no such call.
+    """
+    import ctypes  # the standard library can't say AF_UNSPEC (connect(2)), and this is needed once in a long while
+
+    ctypes.CDLL(None).connect(sock.fileno(), bytes(_SOCKADDR_BYTES), _SOCKADDR_BYTES)
+    sock.connect(remote)
+    found: Address = sock.getsockname()
+    return found
 
 
 def peer_of(sock: socket.socket) -> Address | None:

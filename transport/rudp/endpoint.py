@@ -42,6 +42,9 @@ class RudpEndpoint(Exchange):
 
     Attributes:
         sessions: by our connection id, lingering ones included.
+        worker: of several processes that share a port, which this one is; the first byte of each connection id. -1 for
+            the only one.
+        pass_on: `pass_on(worker, data, path, ecn)` gives another worker what is meant for it, if it can.
     """
 
     def __init__(
@@ -53,11 +56,14 @@ class RudpEndpoint(Exchange):
         self.sessions: dict[int, RudpSession] = {}
         self._entropy = entropy
         self._key = key or entropy(32)
+        self.worker = -1
+        self.pass_on: Callable[[int, bytes, Path, int], bool] | None = None
         self._cookies = CookieJar(entropy)
         self._half_open: dict[int, HalfOpen] = {}
         self._clients: dict[tuple[Path, int], int] = {}  # our id of a client's, so that a second HELLO finds it
         self._client_keys: dict[int, tuple[Path, int]] = {}
         self._lingering: dict[int, RudpSession] = {}
+        self._aliases: dict[int, RudpSession] = {}  # by further ids that their peers may use
         self._replies: list[tuple[bytes, Path]] = []
         self._last_cid = 0  # most packets are for the session of the one before
         self._last: RudpSession | None = None
@@ -66,6 +72,7 @@ class RudpEndpoint(Exchange):
         self._second = 0  # for what is counted a second
         self._hellos = 0
         self._resets = 0
+        self.passed_on = 0
         self.strays = 0
         self.malformed = 0
         self.refused = 0
@@ -92,13 +99,38 @@ class RudpEndpoint(Exchange):
         config = self.config
         controller = congestion.make(config.congestion, config.mtu, config.rate)
         dice = self._entropy(16)
-        return RudpSession(self, config, path, cid, controller, is_client, dice, now)
+        session = RudpSession(self, config, path, cid, controller, is_client, dice, now)
+        if config.trace is not None:
+            session.trace = config.trace(session, now)
+        return session
 
     def _new_cid(self) -> int:
+        head = bytes([self.worker]) if self.worker >= 0 else b""
         while True:
-            cid = int.from_bytes(self._entropy(8), "big")
-            if cid and cid not in self.sessions and cid not in self._half_open:
+            cid = int.from_bytes(head + self._entropy(8 - len(head)), "big")
+            if cid and cid not in self.sessions and cid not in self._half_open and cid not in self._aliases:
                 return cid
+
+    def new_id(self, session: RudpSession) -> int:
+        """A further connection id for a session's peer."""
+        cid = self._new_cid()
+        self._aliases[cid] = session
+        return cid
+
+    def drop_id(self, cid: int) -> None:
+        """A session's peer uses a further id no more."""
+        self._aliases.pop(cid, None)
+        if self._last_cid == cid:
+            self._last = None
+            self._last_cid = 0
+
+    def rebound(self, path: Path, now: int) -> None:
+        """A client's socket has another address: its sessions go on from there."""
+        self._now = now
+        session = self._sole
+        if session is not None and session.life < CLOSED:
+            session.rebound(path, now)
+            self._after(session)
 
     def forget(self, session: PeerSession) -> None:
         """Nobody wants `session` any more: it lingers until its goodbye has surely been heard."""
@@ -135,6 +167,9 @@ class RudpEndpoint(Exchange):
         self.sessions.pop(cid, None)
         self._lingering.pop(cid, None)
         self.disarm(session)
+        if session.ids is not None:
+            for alias in session.ids.own.values():
+                self._aliases.pop(alias, None)
         key = self._client_keys.pop(cid, None)
         if key is not None:
             self._clients.pop(key, None)
@@ -163,7 +198,7 @@ class RudpEndpoint(Exchange):
             return
         self._now = now
         session.stamp = self.stamp
-        self._packet(session, payload, ecn, now)
+        self._packet(session, payload, path, ecn, now)
         self._after(session)
 
     def receive_many(self, payloads: list[bytes], path: Path, ecn: int, now: int) -> None:
@@ -186,10 +221,13 @@ class RudpEndpoint(Exchange):
             if cid != self._last_cid or session is None:
                 session = self.sessions.get(cid)
                 if session is None:
-                    session = self._on_stranger(data, cid, path, now)
+                    session = self._aliases.get(cid)
+                if session is None:
+                    session = self._on_stranger(data, cid, path, ecn, now)
                     if session is None:
                         continue
                     data = b""
+                session.addressed = cid
                 self._last = session
                 self._last_cid = cid
             if touched is not session:
@@ -198,12 +236,12 @@ class RudpEndpoint(Exchange):
                 touched = session
                 session.stamp = self.stamp
             if data:
-                self._packet(session, data, ecn, now)
+                self._packet(session, data, path, ecn, now)
         if touched is not None:
             self._after(touched)
 
-    def _packet(self, session: RudpSession, data: bytes, ecn: int, now: int) -> None:
-        if session.receive_packet(data, ecn, now):
+    def _packet(self, session: RudpSession, data: bytes, path: Path, ecn: int, now: int) -> None:
+        if session.receive_packet(data, path, ecn, now):
             return
         if packet.is_reset(data, session.token):
             session.gone("the peer has lost this connection")
@@ -216,21 +254,24 @@ class RudpEndpoint(Exchange):
         if session.has_news():
             self.ready(session)
 
-    def _on_stranger(self, data: bytes, cid: int, path: Path, now: int) -> RudpSession | None:
-        """A packet with an id that no session has: a client's first, the answer of a server that lost us, or noise."""
+    def _on_stranger(self, data: bytes, cid: int, path: Path, ecn: int, now: int) -> RudpSession | None:
+        """A packet with an id that no session has: a client's first, another worker's, a RESET, or noise."""
         half = self._half_open.get(cid)
         if half is not None:
-            return self._promote(half, data, now)
+            return self._promote(half, data, path, now)
         sole = self._sole
         if sole is not None and packet.is_reset(data, sole.token):
             sole.gone("the peer has lost this connection")
             return sole
+        if self.pass_on is not None and cid >> 56 != self.worker and self.pass_on(cid >> 56, data, path, ecn):
+            self.passed_on += 1
+            return None
         self.strays += 1
         if self.listening:
             self._reset(data, cid, path, now)
         return None
 
-    def _promote(self, half: HalfOpen, data: bytes, now: int) -> RudpSession | None:
+    def _promote(self, half: HalfOpen, data: bytes, path: Path, now: int) -> RudpSession | None:
         """The first ordinary packet of a client proves its address: now it gets a session."""
         session = self._session(half.path, half.own_cid, False, now)
         session.checksum_kind = agreed_checksum(self.config.checksums, half.peer.checksums)
@@ -238,7 +279,7 @@ class RudpEndpoint(Exchange):
         session.open(half.peer, half.client_cid, now)
         if half.accepted_at:
             session.rtt.update(now - half.accepted_at, 0)
-        if not session.receive_packet(data, 0, now):
+        if not session.receive_packet(data, path, 0, now):
             self.malformed += 1
             return None
         if self._is_crowded():  # by others who said HELLO when there was still room
@@ -290,7 +331,7 @@ class RudpEndpoint(Exchange):
         elif long.kind == packet.HELLO:
             self._on_hello(long, len(data), path, now)
         else:
-            self._on_answer(long, now)
+            self._on_answer(long, data, now)
 
     def _on_hello(self, long: packet.Long, size: int, path: Path, now: int) -> None:
         if not self.listening:
@@ -367,13 +408,15 @@ class RudpEndpoint(Exchange):
         self.refused += 1
         self._reply(packet.encode_refuse(long.scid, code, reason, versions), path)
 
-    def _on_answer(self, long: packet.Long, now: int) -> None:
+    def _on_answer(self, long: packet.Long, data: bytes, now: int) -> None:
         """RETRY, ACCEPT or REFUSE for a session of ours that opens."""
         session = self.sessions.get(long.dcid)
         handshake = None if session is None else session.handshake
         if session is None or handshake is None or session.life != OPENING:
             self.strays += 1
             return
+        if session.trace is not None:
+            session.trace.long_received(data, now)
         if long.kind == packet.RETRY:
             if handshake.retry(long.cookie, now):
                 session.step(On.RETRY)
@@ -433,6 +476,9 @@ class RudpEndpoint(Exchange):
                 item.size = size
                 item.segment_bytes = session.segment
                 item.path = session.path
+                if session.detour is not None:
+                    item.path = session.detour
+                    session.detour = None
                 item.ecn = 0
                 return True
             self._rested(session)
@@ -476,6 +522,7 @@ class RudpEndpoint(Exchange):
         return {
             "peers": len(self.sessions) - len(self._lingering),
             "half_open": len(self._half_open),
+            "passed_on": self.passed_on,
             "strays": self.strays,
             "malformed": self.malformed,
             "refused_hellos": self.refused,

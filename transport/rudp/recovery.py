@@ -12,7 +12,7 @@ from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
-from transport.rudp.kinds import BLOCKED, CREDIT, PING, RIDER, SKIP, SPAN
+from transport.rudp.kinds import BLOCKED, CREDIT, NEW_CID, PING, RETIRE_CID, RIDER, SKIP, SPAN
 from transport.rudp.loss import LossThresholds
 from transport.rudp.outlane import OutLane
 from transport.rudp.ranges import Ranges
@@ -154,8 +154,10 @@ class Recovery(Sending):
                 self._acked_packet(packet, number)
                 self.packets_spurious += 1
                 self._ack_spurious += 1
-                self.thresholds.on_spurious(max(self._largest_acked, high) - number, now - packet.time, self._rtt_now())
-                self.controller.on_spurious(now, packet.time, packet.size)
+                if packet.size:  # not of a path that was left
+                    displacement = max(self._largest_acked, high) - number
+                    self.thresholds.on_spurious(displacement, now - packet.time, self._rtt_now())
+                    self.controller.on_spurious(now, packet.time, packet.size)
             elif state == QUIET:
                 packet.state = ACKED
                 self._settle_own(packet)
@@ -168,6 +170,8 @@ class Recovery(Sending):
         return max(self.rtt.latest, self.rtt.smoothed)
 
     def _acked_packet(self, packet: SentPacket, number: int) -> None:
+        if self.trace is not None:
+            self.trace.packet_acked(number, packet.state == LOST)
         packet.state = ACKED
         if number > self._ack_latest:
             self._ack_latest = number
@@ -211,6 +215,16 @@ class Recovery(Sending):
         elif kind == SKIP:
             assert lane is not None
             lane.untold -= 1
+        elif kind == NEW_CID or kind == RETIRE_CID:
+            self.id_settled(item, False)
+
+    def id_settled(self, item: Item, is_lost: bool) -> None:
+        """A frame about connection ids was acknowledged or lost."""
+        raise NotImplementedError
+
+    def on_round(self, now: int) -> None:
+        """About once in a round trip, while anything is sent that asks for an ack."""
+        raise NotImplementedError
 
     def _after_ack(self, largest: int, delay: int, before: int, needed: int, now: int) -> None:
         """What an ack as a whole means for estimates, window and timers."""
@@ -232,11 +246,14 @@ class Recovery(Sending):
         if self._largest_acked >= self._round_end:
             self._round_end = self.ring.next
             self.thresholds.on_round()
+            self.on_round(now)
         self._advance(now)
         if self._known.first_start() < self.ring.oldest:
             self._known.remove(0, self.ring.oldest)
         if self._own_settled > 0:
             self.acks.ranges.forget_to(self._own_settled)
+        if self.trace is not None:
+            self.trace.updated(now)
         flow = self.flow
         self.queued_bytes = flow.queued
         self.blocked_bytes = flow.blocked
@@ -325,10 +342,14 @@ class Recovery(Sending):
             if rtt.samples and lost_packets >= 2 and latest - first > span and not self._ack_bytes:
                 self.controller.on_persistent(now)
                 rtt.forget_minimum()
+            if self.trace is not None:
+                self.trace.updated(now)
 
     def _lose(self, packet: SentPacket, number: int, now: int) -> None:
         packet.state = LOST
         packet.lost_at = now
+        if self.trace is not None:
+            self.trace.packet_lost(number, packet.size, now)
         self.packets_lost += 1
         self.in_flight -= packet.size
         self.copied -= packet.copied
@@ -348,6 +369,21 @@ class Recovery(Sending):
                 if item.kind == SPAN or item.kind == RIDER:
                     kept.append(item)  # it may arrive after all
             packet.more = kept
+
+    def leave_path(self, now: int) -> None:
+        """The peer is elsewhere now: what is in flight counts as lost, and says nothing about the new path (RFC 9000
+        section 9.4).
+        """
+        ring = self.ring
+        for number in range(ring.oldest, ring.next):
+            packet = ring.get(number)
+            if packet.state == SENT:
+                self._lose(packet, number, now)
+            packet.size = 0
+        self._loss_at = 0
+        self._pto_count = 0
+        self._probes = 0
+        self.is_starved = False
 
     def _give_back(self, lane: OutLane, start: int, end: int) -> None:
         """Positions of a lane were lost."""
@@ -386,6 +422,8 @@ class Recovery(Sending):
             self._pings.append(item.start)
         elif kind == BLOCKED:
             self._blocked_lost(item.start)
+        elif kind == NEW_CID or kind == RETIRE_CID:
+            self.id_settled(item, True)
 
     def _blocked_lost(self, channel: int) -> None:
         """The peer did not hear that we lack credit: it is told again if that still holds."""
@@ -418,6 +456,8 @@ class Recovery(Sending):
     def _on_probe_timeout(self, now: int) -> None:
         """Nothing was heard for long: the oldest that is in flight goes once more, in one packet or two."""
         self._pto_count += 1
+        if self.trace is not None:
+            self.trace.probed(self._pto_count, now)
         self._probes = 1 if self._pto_count == 1 else 2
         ring = self.ring
         number = self._first_sent()
@@ -429,6 +469,12 @@ class Recovery(Sending):
                 budget -= packet.size
             number += 1
         self.is_starved = False
+
+    def ask_again(self, now: int) -> None:
+        """The peer is heard again, from another port: what waits for long is not left to the next probe."""
+        if self._pto_count and self.in_flight:
+            self._pto_count = 0
+            self._on_probe_timeout(now)
 
     def _resend(self, packet: SentPacket) -> None:
         """What a packet carried is sent again, though it counts as in flight."""

@@ -26,10 +26,10 @@ cdef Py_ssize_t SKIPS_PER_FRAME
 
 
 cdef class Sending(Accepting):
-    cdef public unsigned long long own_cid, peer_cid
+    cdef public unsigned long long own_cid, peer_cid, addressed
     cdef public Py_ssize_t mtu, segment, answerable
     cdef public long long in_flight, copied
-    cdef public bint is_app_limited
+    cdef public bint is_app_limited, has_probes, ids_due
     cdef public int checksum_kind
     cdef public RttEstimator rtt
     cdef public Controller controller
@@ -75,6 +75,7 @@ cdef class Sending(Accepting):
                                   long long now) except -1
     @cython.locals(flow=Outflow, state=OutChannel)
     cpdef Py_ssize_t _put_blocked(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet) except -1
+    cpdef Py_ssize_t put_ids(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet) except -1
     @cython.locals(room_left=Py_ssize_t, count=Py_ssize_t, i=Py_ssize_t, record=SkipRecord)
     cpdef Py_ssize_t _put_skips(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet) except -1
     @cython.locals(begin=Py_ssize_t, is_thin=bint, rides=int, has_new=bint, schedule=Schedule, lane=OutLane,

@@ -53,6 +53,8 @@ class Sending(Accepting):
 
     Attributes:
         peer_cid, own_cid: connection ids: what the peer receives is addressed to `peer_cid`.
+        addressed: which of our ids the packet at hand was for; nearly always `own_cid`.
+        ids_due: frames about connection ids wait.
         rtt, controller, pacer, redundancy, acks, ring: the parts.
         in_flight: bytes sent and neither acknowledged nor lost.
         copied: those of them that are copies of small messages.
@@ -62,6 +64,7 @@ class Sending(Accepting):
             RESET; what wants an answer is filled up to it, in front, for the last frame may have no length. 0 if it has
             no RESET.
         is_app_limited: the last train ended because there was nothing more to send, not for want of window.
+        has_probes: packets about other paths may have to leave, see `paths`.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class Sending(Accepting):
     ) -> None:
         Accepting.__init__(self, exchange, config, path)
         self.own_cid = own_cid
+        self.addressed = own_cid
+        self.ids_due = False
         self.peer_cid = 0
         self.mtu = config.mtu
         self.segment = 0
@@ -76,6 +81,7 @@ class Sending(Accepting):
         self.in_flight = 0
         self.copied = 0
         self.is_app_limited = True
+        self.has_probes = False
         self.checksum_kind = 0
         self.rtt = RttEstimator(limits.RUDP_INITIAL_RTT_NS)
         self.controller = controller
@@ -157,7 +163,10 @@ class Sending(Accepting):
             self.is_app_limited = False
             has_data = False
         acks = self.acks
-        has_control = len(self._pings) > 0 or len(self._credit_due) > 0 or self._in_flow.is_due or self._tells_blocked()
+        has_control = (
+            len(self._pings) > 0 or len(self._credit_due) > 0 or self._in_flow.is_due or self.ids_due
+            or self._tells_blocked()
+        )  # fmt: skip
         if not has_data and not is_probe and not has_control and not self._is_ping_due and not acks.must_send(now):
             return 0
         while self.ring.is_over():
@@ -226,6 +235,8 @@ class Sending(Accepting):
         packet.time = now
         self.packets_sent += 1
         self.bytes_sent += size
+        if self.trace is not None:
+            self.trace.packet_sent(bytes(room[base:pos]), number, now)
         if not is_eliciting:
             packet.state = QUIET
             return size
@@ -290,7 +301,13 @@ class Sending(Accepting):
             packet.add(Item(CREDIT, None, channel.number, channel.limit))
         if self._tells_blocked():
             pos = self._put_blocked(room, pos, end, packet)
+        if self.ids_due:
+            pos = self.put_ids(room, pos, end, packet)
         return pos
+
+    def put_ids(self, room: memoryview, pos: int, end: int, packet: SentPacket) -> int:
+        """Writes frames about connection ids."""
+        raise NotImplementedError
 
     def _put_blocked(self, room: memoryview, pos: int, end: int, packet: SentPacket) -> int:
         flow = self.flow
@@ -500,6 +517,8 @@ class Sending(Accepting):
             or len(self._credit_due) > 0
             or self._in_flow.is_due
             or self.life != OPEN
+            or self.has_probes
+            or self.ids_due
         )
 
     def wants_output(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transport import limits
@@ -102,14 +102,20 @@ async def run_machine(request: Request, sock: socket.socket, url: Url) -> tuple[
 
 
 class UdpListener:
-    """The sockets of one server: one for each address of its host."""
+    """The sockets of one server: one for each address of its host.
+
+    Attributes:
+        drivers: of the sockets that are open.
+        on_close: called before they are closed.
+    """
 
     def __init__(self, transport: UdpTransport, request: Request, socks: list[socket.socket]) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._request = request
         self._traits = transport.traits(request)
-        self._drivers: list[DatagramDriver] = []
+        self.drivers: list[DatagramDriver] = []
+        self.on_close: Callable[[], None] | None = None
         address = socks[0].getsockname()
         self.url: Url = request.url.replace(port=address[1])
 
@@ -117,14 +123,14 @@ class UdpListener:
         """Begins to receive. Raises OSError."""
         for sock in socks:
             if self._request.machine is not None:
-                self._drivers.append((await run_machine(self._request, sock, self.url))[1])
+                self.drivers.append((await run_machine(self._request, sock, self.url))[1])
                 continue
             made, granted = await net.adopt_on(self._loop, sock, socket_options(self._request))
             endpoint = self._transport.endpoint(self._request, granted, sock.getsockname(), True)
             driver = DatagramDriver(self._loop, made, endpoint, is_shared=True)
             driver.accept = self._acceptor(driver)
             equip(driver, granted, self._request)
-            self._drivers.append(driver)
+            self.drivers.append(driver)
             driver.start()
 
     def _acceptor(self, driver: DatagramDriver) -> Any:
@@ -137,7 +143,7 @@ class UdpListener:
     def statistics(self) -> dict[str, int]:
         """Counters of its sockets together."""
         total: dict[str, int] = {}
-        for driver in self._drivers:
+        for driver in self.drivers:
             counters = {**getattr(driver.machine, "statistics", dict)(), "refused": driver.refused,
                         "truncated": driver.sock.truncated, "unsent": driver.sock.unsent}  # fmt: skip
             for name, count in counters.items():
@@ -146,13 +152,15 @@ class UdpListener:
 
     def stop(self) -> None:
         """Takes no new peers; those that are there go on."""
-        for driver in self._drivers:
+        for driver in self.drivers:
             if isinstance(driver.machine, Endpoint):
                 driver.machine.listening = False  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         """Closes the sockets."""
-        for driver in self._drivers:
+        if self.on_close is not None:
+            self.on_close()
+        for driver in self.drivers:
             driver.end()
 
 
@@ -174,6 +182,9 @@ class UdpTransport:
         """A client's session; `sole` gets what any address sends."""
         assert isinstance(endpoint, DatagramEndpoint)
         return endpoint.open(path, now, sole)
+
+    def roam(self, driver: DatagramDriver, target: Address) -> None:
+        """A client's socket is its own, and connected: whether it may get another address is the scheme's affair."""
 
     async def connect(self, request: Request) -> Owner:
         """Resolves the host and connects a socket to the first address that has a route. Raises ConnectFailed."""
@@ -225,6 +236,8 @@ class UdpTransport:
         driver = DatagramDriver(loop, made, endpoint)
         equip(driver, granted, request)
         driver.may_linger = request.sock is None
+        if driver.may_linger and made.path is not None and made.selectable:
+            self.roam(driver, target)
         info = PipeInfo(request.url, self.traits(request), sock.getsockname(), target)
         owner = request.owner(session, driver, info)
         driver.attach(owner, session)

@@ -5,6 +5,7 @@
  *   node talk.js ask '{"port": 7000, "sizes": [0, 100]}'    sends these messages, wants each back, says goodbye
  *   node talk.js echo '{"port": 7000}'                      sends back what comes until the server says goodbye
  *   node talk.js count '{"port": 7000}'                     counts until then, by channel and delivery
+ *   node talk.js cids '{"port": 7000}'                     answers each message with how many spare cids it has
  *   node talk.js serve '{}'                                 a server that sends back what comes
  *
  * A line on stdin has a client say PING, and ends a server.
@@ -66,6 +67,12 @@ function count(peer) {
   });
 }
 
+/** @param {import('../../../examples/node/peer').Peer} peer */
+function cids(peer) {
+  peer.on('message', () => peer.send(Buffer.of(peer.connection.cids.spare.size)));
+  peer.on('closed', (end) => say({ closed: end }));
+}
+
 async function main() {
   const lines = readline.createInterface({ input: process.stdin });
   const [mode, json] = process.argv.slice(2);
@@ -85,7 +92,7 @@ async function main() {
     say({ open: true });
     lines.on('line', () => peer.ping());
     peer.on('over', () => process.stdin.destroy());
-    ({ ask, count, echo })[mode](peer, about);
+    ({ ask, cids, count, echo })[mode](peer, about);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     say({ refused: error.code });

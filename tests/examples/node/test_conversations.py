@@ -13,6 +13,7 @@ import pytest
 import transport
 from tests.examples.node.relay import Relay, relay
 from tests.examples.node.running import body, needs_node, talker
+from transport import limits
 from transport.errors import ConnectionClosed, ConnectionLost
 
 pytestmark = [needs_node, pytest.mark.slow]
@@ -202,6 +203,29 @@ async def test_windows_that_are_smaller_than_a_message(rng: random.Random) -> No
             assert await node.line() == {"open": True}
             assert (await node.line())["wrong"] == 0
             await node.ended()
+
+
+@pytest.mark.asyncio
+async def test_stays_when_it_gets_a_spare_cid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They talk until it has one, and a little longer, so that what it thinks of it would have come."""
+    monkeypatch.setattr(limits, "RUDP_CID_NS", 1_000_000)
+
+    async def ask(server: Served, conn: transport.Connection) -> None:
+        having = b""
+        while having != b"\x01":
+            await conn.send(b"how many?")
+            having = bytes(await conn.recv())
+        await conn.ping()
+        await conn.send(b"and now?")
+        assert await conn.recv() == b"\x01"
+        await conn.close(0, "enough")
+        server.ended(conn)
+
+    async with served(ask) as server, talker("cids", port=port_of(server)) as node:
+        assert await node.line() == {"open": True}
+        assert (await node.line())["closed"] == {"code": 0, "reason": "enough", "clean": True}
+        assert await server.ends.get() == (0, "enough")
+        await node.ended()
 
 
 # Node as the server

@@ -115,15 +115,18 @@ def conversation(seed: int, checksums: int) -> list[tuple[str, bytes]]:
 def test_what_two_sessions_say(kind: str, seed: int) -> None:
     spoken = conversation(seed, {"none": 7, "crc32": 2, "crc32c": 6}[kind])
     assert len(spoken) > 700
-    answers = says([{"datagram": data.hex(), "checksum": kind, "from": who, "channels": 8} for who, data in spoken])
+    known = {"checksum": kind, "channels": 8}
+    answers = says(
+        [{"datagram": data.hex(), "from": who, "by_client": who == "client", **known} for who, data in spoken]
+    )
     expected = {"client": 0, "server": 0}
-    limits = {who: by_hand.Limits(channels=8) for who in expected}
+    limits = {who: by_hand.Limits(channels=8, is_client=who == "server") for who in expected}
     for (who, data), answer in zip(spoken, answers, strict=True):
         meaning = told(by_hand.short, data, kind, expected[who], limits[who])
         expected[who] = max(expected[who], meaning["number"] + 1)
         assert answer == meaning
     seen = {frame["frame"] for answer in answers for frame in answer["frames"]}
-    assert seen >= {"PAD", "ACK", "SKIP", "CONNECTION_CREDIT", "CLOSE", "MSG"}
+    assert seen >= {"PAD", "ACK", "SKIP", "CONNECTION_CREDIT", "NEW_CID", "CLOSE", "MSG"}
     assert any(answer["copies"] for answer in answers)
 
 
