@@ -19,7 +19,7 @@ from transport.rudp.handshake import ClientHandshake
 from transport.rudp.incoming import Incoming
 from transport.rudp.kinds import FIXED_BIT, STREAM_CHANNEL
 from transport.rudp.packet import CHECKSUM_BYTES, RESETTABLE_BYTES
-from transport.rudp.states import CLOSED, CLOSING, FLUSHING, LIFE, LINGERING, OPEN, OPENING, PUBLIC, On
+from transport.rudp.states import CLOSED, CLOSING, FLUSHING, LIFE, LINGERING, OPEN, OPENING, PUBLIC, TESTING, On
 from transport.rudp.turns import Exchange
 from transport.stream import frames
 from transport.stream.bodies import StreamTable
@@ -90,8 +90,8 @@ class RudpSession(Incoming):
         peer_idle = peer.idle_ms * limits.MS_NS
         if peer_idle and (not self._idle_ns or peer_idle < self._idle_ns):
             self._idle_ns = peer_idle
-        self.mtu = min(config.mtu, peer.max_datagram)
-        self.controller.set_mss(self.mtu)
+        self.set_path_limits(peer.max_datagram)
+        self._test_marks(now)
         self.token = peer.reset_token
         if self.token:
             self.answerable = RESETTABLE_BYTES - (CHECKSUM_BYTES if self.checksum_kind else 0)
@@ -102,6 +102,17 @@ class RudpSession(Incoming):
         if self.is_client:
             self._is_ping_due = True  # the server learns by it that we are where we say
         self._wake_lanes()
+
+    def path_moved(self, now: int) -> None:
+        """The session is on another path: what it carries, and whether it keeps marks, has to be found out anew (RFC
+        9000 sections 13.4.2 and 14.3).
+        """
+        self.forget_mtu()
+        self._test_marks(now)
+
+    def _test_marks(self, now: int) -> None:
+        if self.config.ecn and self.controller.uses_ecn():
+            self.ecn.start(self.ring.next, now + PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns))
 
     # Commands
 
@@ -282,7 +293,17 @@ class RudpSession(Incoming):
     # Out
 
     def fill(self, room: memoryview, now: int) -> int:
-        """The next train of packets; their size is in `segment`. Returns its bytes, or -1 when there is nothing."""
+        """The next train of packets; their size is in `segment`, their ECN mark in `mark`. Returns its bytes, or -1
+        when there is nothing.
+        """
+        ecn = self.ecn
+        self.mark = ecn.mark
+        made = self._fill(room, now)
+        if ecn.state == TESTING and made > 0:
+            ecn.on_sent(self.ring.next, now)
+        return made
+
+    def _fill(self, room: memoryview, now: int) -> int:
         self.exchange.pressing = False
         if self.life == OPENING:
             handshake = self.handshake
@@ -296,6 +317,10 @@ class RudpSession(Incoming):
         if self.life < CLOSED:
             if self._streams_due:
                 self._queue_frame(self.streams.credit_frames())
+            if self.wants_probe:
+                made = self.fill_probe(room, now)
+                if made > 0:
+                    return made
             made = self.fill_packets(room, now)
             if made > 0:
                 return made

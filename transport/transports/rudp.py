@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from transport import limits
@@ -16,15 +17,15 @@ from transport.datagram.base import Endpoint, PeerSession
 from transport.delivery import Traits
 from transport.drive.base import Owner
 from transport.errors import InvalidURL, UnsupportedOperation
-from transport.machine import Address, Path
-from transport.net.datagram_options import Granted
+from transport.machine import ECN_ECT0, ECN_NOT_ECT, Address, Path
+from transport.net.datagram_options import DatagramOptions, Granted
 from transport.options import SOCKET, Option, boolean, choice, duration, integer, secret_bytes, size, table
 from transport.rudp import sending
 from transport.rudp.config import RudpConfig
 from transport.rudp.endpoint import RudpEndpoint
 from transport.rudp.packet import CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_NONE
 from transport.transports.base import Listener, Request
-from transport.transports.udp import UdpTransport
+from transport.transports.udp import UdpTransport, socket_options
 
 IS_COMPILED = not str(sending.__file__).endswith(".py")
 CHECKSUMS = {
@@ -34,6 +35,7 @@ CHECKSUMS = {
     "none": CHECKSUM_NONE | CHECKSUM_CRC32,
 }
 MACHINE_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+UNMARKED = ("fixed", "none")  # congestion controls that react to no marks
 SPARE_BYTES = 1 * limits.MIB  # of a window beside the largest message
 
 OPTIONS: Mapping[str, Option] = {
@@ -49,7 +51,8 @@ OPTIONS: Mapping[str, Option] = {
         Option("redundancy", boolean, "small messages of thin streams ride again, so that a loss costs no wait",
                default=True),
         Option("mtu", size(limits.RUDP_DATAGRAM_BYTES_MIN, limits.RUDP_DATAGRAM_BYTES_MAX),
-               "bytes that packets are filled to", default=limits.RUDP_DATAGRAM_BYTES_MIN),
+               "bytes that packets are filled to; found out where it is not given"),
+        Option("ecn", boolean, "packets may be marked where a queue builds up, in place of being lost", default=True),
         Option("cookie", choice("never", "adaptive", "always"), "when a client has to prove its address first",
                default="adaptive"),
         Option("half_open", integer(1, limits.RUDP_HALF_OPEN_MAX), "handshakes of a server at once",
@@ -67,14 +70,15 @@ def _time(options: Mapping[str, Any], name: str, default_ns: int) -> int:
     return 0 if seconds is None else max(1, round(seconds * limits.SECOND_NS))
 
 
-def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> RudpConfig:
+def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu_max: int) -> RudpConfig:
     """The sessions' configuration by the options of a request.
 
     Args:
         options: parsed and typed.
         codec: its name, announced to the peer.
-        rcvbuf: bytes that the socket's receive buffer was granted; credit begins with at most half of it.
-        mtu: what packets are filled to where the option does not say.
+        rcvbuf: bytes that the socket's receive buffer was granted; credit begins with at most half of it, and no
+            datagram may have more than an eighth.
+        mtu_max: up to which the path's MTU is searched for where the option does not say what it is.
 
     Raises:
         InvalidURL: options that contradict each other.
@@ -85,6 +89,8 @@ def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> 
     congestion = options.get("congestion", "cubic")
     if (congestion == "fixed") != ("rate" in options):
         raise InvalidURL("option 'rate' goes with congestion=fixed, and that needs it")
+    mtu = options.get("mtu", 0)
+    largest = min(limits.RUDP_DATAGRAM_BYTES_MAX, rcvbuf // limits.RUDP_DATAGRAMS_BUFFERED)
     start = min(limits.RUDP_WINDOW_BYTES, channel_window, connection_window, max(limits.WINDOW_BYTES_MIN, rcvbuf // 2))
     return RudpConfig(
         max_message=max_message,
@@ -99,7 +105,10 @@ def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> 
         congestion=congestion,
         rate=options.get("rate", 0),
         checksums=CHECKSUMS[options.get("checksum", "auto")],
-        mtu=options.get("mtu", mtu),
+        max_datagram=max(largest, limits.RUDP_DATAGRAM_BYTES_MIN),
+        mtu=mtu or limits.RUDP_DATAGRAM_BYTES_MIN,
+        mtu_max=mtu or mtu_max,
+        ecn=options.get("ecn", True),
         redundancy=options.get("redundancy", True),
         cookie=options.get("cookie", "adaptive"),
         half_open_max=options.get("half_open", limits.RUDP_HALF_OPEN_MAX),
@@ -125,7 +134,7 @@ def reset_key(port: int) -> bytes:
 
 
 def is_loopback(address: Address) -> bool:
-    """Whether a peer's address never leaves this machine, so that the path carries what loopback does."""
+    """Whether a peer's address never leaves this machine."""
     host = str(address[0]).partition("%")[0]
     return host == "::1" or host.startswith("127.")
 
@@ -140,6 +149,15 @@ class RudpTransport(UdpTransport):
 
     scheme = "rudp"
     options: Mapping[str, Option] = OPTIONS
+
+    def socket_options(self, request: Request, address: Address | None = None) -> DatagramOptions:
+        """As `udp`, but no datagram is fragmented, or probes would tell nothing of the path; and marks for ECN, where
+        there is something on the way that could change them.
+        """
+        given = request.options
+        ecn = address is not None and given.get("ecn", True) and not is_loopback(address)
+        marks = ecn and given.get("congestion") not in UNMARKED
+        return replace(socket_options(request), probing=True, ecn=ecn, mark=ECN_ECT0 if marks else ECN_NOT_ECT)
 
     def traits(self, request: Request) -> Traits:
         """Everything but encryption."""
@@ -160,8 +178,9 @@ class RudpTransport(UdpTransport):
 
     def endpoint(self, request: Request, granted: Granted, address: Address, listening: bool) -> Endpoint:
         """The sessions of a new socket."""
-        mtu = limits.RUDP_LOOPBACK_MTU if is_loopback(address) else limits.RUDP_DATAGRAM_BYTES_MIN
-        config = config_of(request.options, request.codec_name, granted.rcvbuf, mtu)
+        most = limits.RUDP_DATAGRAM_BYTES_MAX if granted.probing else limits.RUDP_DATAGRAM_BYTES_MIN
+        config = config_of(request.options, request.codec_name, granted.rcvbuf, most)
+        config = replace(config, ecn=config.ecn and not is_loopback(address))
         key = request.options.get("key", b"") or (reset_key(int(address[1])) if listening else b"")
         return RudpEndpoint(config, os.urandom, listening, key)
 
