@@ -9,11 +9,11 @@ import re
 from enum import IntEnum
 
 from tests.meta import tree
-from transport.rudp.states import HYSTART, LIFE, PACKET
+from transport.rudp.states import BBR, HYSTART, LIFE, PACKET
 from transport.states import Machine
 from transport.stream.states import STREAM
 
-MACHINES = {"connection": LIFE, "hystart": HYSTART, "packet": PACKET, "stream": STREAM}
+MACHINES = {"bbr": BBR, "connection": LIFE, "hystart": HYSTART, "packet": PACKET, "stream": STREAM}
 PAGES = [tree.ROOT / "docs" / "protocol.md", tree.ROOT / "docs" / "architecture.md"]
 _MARKED = re.compile(r"(<!-- states: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

@@ -167,7 +167,7 @@ def generate(seed: int, scale: int = 1) -> Scenario:
 def _side(dice: Dice, checksums: int) -> Side:
     start = dice.pick((4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 256 * KIB))
     channel_window = MESSAGE_MAX + limits.MIB
-    congestion = dice.pick(("cubic",) * 6 + ("fixed", "none"))
+    congestion = dice.pick(("cubic", "cubic", "cubic", "newreno", "bbr", "bbr", "fixed", "none"))
     config = RudpConfig(
         max_message=MESSAGE_MAX,
         channels=dice.pick((2, 5, 256, 256)),

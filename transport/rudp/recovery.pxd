@@ -1,6 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 from transport.rudp cimport pen
+from transport.rudp.congestion.rates cimport RateSampler
 from transport.rudp.loss cimport LossThresholds
 from transport.rudp.outflow cimport Outflow
 from transport.rudp.outlane cimport OutLane
@@ -28,13 +29,13 @@ cdef class Recovery(Sending):
 
     @cython.locals(largest="long long", delay="long long", count="long long", run="long long", before="long long",
                    needed="long long",
-                   low="long long", high="long long", gap="long long")
+                   low="long long", high="long long", gap="long long", samples=RateSampler)
     cpdef Py_ssize_t on_ack(self, bytes data, Py_ssize_t pos, Py_ssize_t end, bint has_marks, long long now) except -1
     @cython.locals(size=int)
     cdef int64_t _number(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except? -1
     @cython.locals(known=Ranges, number="long long", start="long long")
     cpdef _acked_range(self, long long low, long long high, long long now)
-    @cython.locals(ring=SentRing, packet=SentPacket, state=int)
+    @cython.locals(ring=SentRing, packet=SentPacket, state=int, samples=RateSampler)
     cpdef _acked_news(self, long long number, long long end, long long high, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item, only=Item)
     cpdef _acked_packet(self, SentPacket packet, long long number)
@@ -42,7 +43,7 @@ cdef class Recovery(Sending):
     cpdef _settle_own(self, SentPacket packet)
     @cython.locals(kind=int, lane=OutLane, rider=Rider)
     cpdef _acked_item(self, Item item)
-    @cython.locals(rtt=RttEstimator, sample="long long", flow=Outflow)
+    @cython.locals(rtt=RttEstimator, sample="long long", flow=Outflow, samples=RateSampler)
     cpdef _after_ack(self, long long largest, long long delay, long long before, long long needed, long long now)
     @cython.locals(ring=SentRing, packet=SentPacket)
     cpdef _make_room(self, long long now)
@@ -54,7 +55,7 @@ cdef class Recovery(Sending):
                    gap="long long", number="long long", lost_bytes="long long", lost_packets="long long",
                    latest="long long", first="long long", packet=SentPacket, span="long long")
     cpdef _detect(self, long long needed, long long now)
-    @cython.locals(lane=OutLane, more=list, kept=list, item=Item, only=Item)
+    @cython.locals(lane=OutLane, more=list, kept=list, item=Item, only=Item, samples=RateSampler)
     cpdef _lose(self, SentPacket packet, long long number, long long now)
     cpdef _give_back(self, OutLane lane, long long start, long long end)
     @cython.locals(kind=int, lane=OutLane, rider=Rider)
