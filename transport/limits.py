@@ -147,7 +147,7 @@ WORKER_EXIT_S = 2.0  # from the end of its grace to the end of its process
 WORKER_MESSAGE_BYTES = 4 * MIB  # on the line between parent and worker
 
 # Commands that run for a while
-TOOL_COLUMNS = 80  # of a terminal that does not say
+TOOL_COLUMNS, TOOL_LINES = 80, 24  # of a terminal that does not say
 TOOL_SAMPLES_MAX = 262_144  # measured times that percentiles are of; an even sample beyond
 PING_INTERVAL_S_MIN = 0.001
 PING_BYTES_MIN = 16  # of a message to be echoed: which run and which ping
@@ -166,6 +166,35 @@ PROXY_PIPE_BYTES = 4 * MIB  # of one stream and direction under way; reading pau
 PROXY_PIECE_BYTES = 64 * KIB  # one read of a stream
 PROXY_RATE_PIECE_BYTES = 1448  # pieces into which a rate cuts a stream
 PROXY_CONNECT_S = 10.0  # for a stream to the target
+
+# A server that tells how it is doing
+STATUS_CLIENTS_MAX = 4  # that ask one server at once
+STATUS_QUESTION_BYTES_MAX = 64
+STATUS_CONNECTIONS_MAX = 256  # in one answer, the oldest; the others are counted
+STATUS_CONNECTIONS_PER_TURN = 16  # before the event loop has its turn
+TOP_SERVERS_MAX = 64  # shown at once
+TOP_ANSWER_BYTES_MAX = 4 * MIB
+TOP_ANSWER_S = 5.0  # for which an answer is waited for
+TOP_ROWS = 20  # of connections where there is no terminal whose height would say
+
+# Captures and traces that are read
+CAPTURE_PACKET_BYTES_MAX = 4 * MIB  # Wireshark stops at 256 KiB, offloads on loopback may be over it
+CAPTURE_BLOCK_BYTES_MAX = 16 * MIB  # of pcapng
+CAPTURE_INTERFACES_MAX = 4096  # of one section
+QLOG_EVENTS_MAX = 1024  # of one connection's trace that wait to be written
+QLOG_BYTES_MAX = 256 * KIB  # of packets among them
+QLOG_FLUSH_NS = 1 * SECOND_NS  # an event after so long writes those that wait
+QLOG_FILE_BYTES_MAX = 64 * MIB  # of one trace; it ends there
+QLOG_FILES_MAX = 10_000  # that one process begins; later connections have none
+SQLOG_RECORD_BYTES_MAX = 4 * MIB  # one event that is read
+TIMELINE_POINTS_MAX = 1_000_000  # of one picture, before those on the same pixel become one
+SIGHT_CONNECTIONS_MAX = 16_384  # that a capture is followed for; the one silent for longest makes room
+INSPECT_PACKETS_PER_TURN = 64  # before a signal is heard
+INSPECT_CONNECTIONS_LISTED = 64  # at the end, for people
+SIGHT_CIDS_MAX = 1024  # ids of one connection beside the first two that are known
+SIGHT_PAIRS_MAX = 1024  # pairs of addresses of one connection, likewise
+SIGHT_BODY_BYTES = 64  # of a message that are shown, unless asked for more
+SIGHT_BODY_BYTES_MAX = 64 * KIB
 
 # Simulated network
 SIM_QUEUE_BYTES = 16 * MIB  # largest (and default) queue before a link's rate
@@ -202,7 +231,11 @@ RUDP_ACK_RIDE_NS = 25 * MS_NS  # own data that is due this soon takes the ack al
 RUDP_ACK_ONLY_MAX = 32  # packets that only acknowledge, before one asks for an ack itself
 RUDP_DATAGRAM_BYTES_MIN = 1200  # what every path carries (RFC 9000 section 14)
 RUDP_DATAGRAM_BYTES_MAX = 65_000
-RUDP_LOOPBACK_MTU = 16_250  # to addresses that never leave the machine; four fill a train of segments
+RUDP_DATAGRAMS_BUFFERED = 8  # of the largest size that is announced, which a socket's receive buffer has to hold
+RUDP_MTU_TRIES = 3  # lost probes of one size, after which it counts as too large for the path (RFC 8899 section 5.1.2)
+RUDP_MTU_RAISE_NS = 600 * SECOND_NS  # until sizes that failed are tried again (the same)
+RUDP_MTU_WAIT_NS = 10 * MS_NS  # until a congestion window that was too small for the next size is looked at again
+RUDP_BLACK_HOLE_PACKETS = 3  # lost packets over 1,200 bytes without a later one that arrives (section 4.3)
 RUDP_RATE_MAX = 1 << 40  # bytes per second
 RUDP_KEY_BYTES_MIN = 16
 RUDP_RING_MIN = 16  # records of sent packets that a connection begins with, a power of two
@@ -258,6 +291,13 @@ RUDP_HALF_OPEN_MAX = 1024
 RUDP_HALF_OPEN_COOKIE = 64  # half-open handshakes from which on addresses have to be proved first
 RUDP_HELLOS_PER_S = 500  # likewise
 RUDP_AMPLIFICATION = 3  # bytes sent to an address that is not proved, for each that came (RFC 9000 section 8.1)
+RUDP_PATHS_MAX = 2  # other addresses of a peer under validation
+RUDP_CHALLENGES_MAX = 4  # of one path that may be answered, and of the peer that wait for an answer
+RUDP_VALIDATION_NS = 3 * SECOND_NS  # that an address has to answer a challenge in, at least
+RUDP_CIDS_MAX = 4  # connection ids of one side that the other keeps
+RUDP_ROAM_NS = 200 * MS_NS  # between two looks of a client in trouble at its own address
+RUDP_RETIRES_MAX = 16  # given up, and the peer has not said that it knows; then it breaks a rule
+RUDP_CID_NS = 1 * SECOND_NS  # after which a connection gets a spare one, and the next after one was given up
 RUDP_REPLIES_MAX = 256  # answers to strangers that wait to leave
 RUDP_RESETS_PER_S = 10
 RUDP_CLOSED_MAX = 4096  # closed connections whose goodbye is repeated on demand

@@ -5,7 +5,7 @@ They say nothing about how fast it is on a machine, but for `speed` and the real
 
 from __future__ import annotations
 
-from bench.scenarios import bulk, bursts, handshakes, idle, kcp, narrow, reorder, speed, thin
+from bench.scenarios import bulk, bursts, handshakes, idle, kcp, moving, narrow, reorder, speed, thin
 from bench.scenarios.table import Scenario
 
 SEEDS = 40
@@ -20,6 +20,7 @@ SCENARIOS: dict[str, Scenario] = {
         reorder.SCENARIO,
         bulk.SCENARIO,
         speed.SCENARIO,
+        moving.SCENARIO,
         handshakes.SCENARIO,
         idle.SCENARIO,
     )

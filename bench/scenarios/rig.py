@@ -44,6 +44,7 @@ class Rig:
         forward: the link from client to server.
         backward: the link back; like `forward` when None.
         config: of both endpoints.
+        home: the client's address.
 
     Attributes:
         client_end, server_end: the endpoints.
@@ -54,16 +55,17 @@ class Rig:
     """
 
     def __init__(
-        self, seed: int, forward: LinkConfig, backward: LinkConfig | None = None, config: RudpConfig | None = None
-    ) -> None:
+        self, seed: int, forward: LinkConfig, backward: LinkConfig | None = None, config: RudpConfig | None = None,
+        home: Any = "c",
+    ) -> None:  # fmt: skip
         self.network = SimNetwork(seed)
-        self.network.connect("c", "s", forward, backward)
+        self.network.connect(home, "s", forward, backward)
         self.world = World(self.network)
         config = RudpConfig(keepalive_ns=0, idle_ns=0) if config is None else config
         self.server_end = RudpEndpoint(config, self.network.entropy("server"), listening=True)
         self.client_end = RudpEndpoint(config, self.network.entropy("client"))
         server_side = self.world.add(self.server_end, "s")
-        client_side = self.world.add(self.client_end, "c")
+        client_side = self.world.add(self.client_end, home)
         self.on_client: Taken | None = None
         self.on_server: Taken | None = None
         self.on_client_input: Callable[[], None] | None = None
@@ -71,9 +73,9 @@ class Rig:
         self._server_ready, self._client_ready = self.server_end.take_ready, self.client_end.take_ready
         server_side.on_input = self._server_input
         client_side.on_input = self._client_input
-        self.up: Link = self.network.link("c", "s")
-        self.down: Link = self.network.link("s", "c")
-        self.client: RudpSession = self.client_end.connect(Path("c", "s"), self.world.now_ns)
+        self.up: Link = self.network.link(home, "s")
+        self.down: Link = self.network.link("s", home)
+        self.client: RudpSession = self.client_end.connect(Path(home, "s"), self.world.now_ns)
         self.world.run_until(lambda: self.client.state >= OPEN and self._accepted, OPENING_S)
         self.server: RudpSession = self._accepted[0]
 

@@ -11,7 +11,7 @@ import pytest
 from bench import bars, cli, scenarios, schema
 from bench.child import ChildFailed
 from bench.report import html
-from bench.scenarios import bulk, bursts, handshakes, idle, kcp, narrow, reorder, speed, table, thin
+from bench.scenarios import bulk, bursts, handshakes, idle, kcp, moving, narrow, reorder, speed, table, thin
 from bench.scenarios.rig import MS, Rig, Stream
 from transport.sim.config import LinkConfig
 
@@ -103,6 +103,16 @@ def test_reorder_and_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     found, seen = run(bulk.SCENARIO)
     assert found["bulk"]["value"] > 20
     assert seen["cells"][0]["two"]["second_mbit"] > 0
+
+
+@pytest.mark.slow  # likewise
+def test_moving(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "SECONDS", 0.5)
+    monkeypatch.setattr(moving, "HOST_EVERY_MS", 200)
+    found, seen = run(moving.SCENARIO)
+    assert found["moving-lost"]["verdict"] == bars.PASS
+    assert found["moving-goodput"]["direction"] == ">="
+    assert [cell["changes"] > 0 for cell in seen["cells"]] == [False, True, True, False] * 2  # none in half a second
 
 
 def test_speed(monkeypatch: pytest.MonkeyPatch) -> None:

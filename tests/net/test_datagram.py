@@ -6,6 +6,7 @@ import errno
 import random
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -337,7 +338,7 @@ def test_a_train_cut_by_hand_goes_on_where_it_stopped(kind: str, opened: Any, ke
 def test_a_datagram_that_can_t_be_sent_is_dropped_and_reported(kind: str, opened: Any, code: int) -> None:
     server = opened(bound(kind))
     client = opened(connected(kind, server))
-    fail_sends(client, [code])
+    fail_sends(client, [code] * (2 if code == errno.EMSGSIZE else 1))  # once, it may be about an earlier one
     assert client.send(items(4, client))
     assert client.errors == [(client.path, code)]
     assert client.unsent == 1
@@ -457,6 +458,38 @@ def test_an_unconnected_socket_learns_which_peer_refused(kind: str, opened: Any,
     assert sorted(sender.errors, key=repr) == sorted([(path, errno.ECONNREFUSED) for path in dead], key=repr)
     send(sender, b"hello", path=alive)
     assert take(good, Keep()) == [b"hello"]
+
+
+def frag_needed(source: Any, target: Any) -> bytes:
+    """ICMP's word to `source` that what it sent to `target` was too large for the path, which anybody can say."""
+    host = socket.inet_aton("127.0.0.1")
+    udp = struct.pack("!HHHH", source[1], target[1], 1480, 0)
+    packet = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 1500, 1, 0x4000, 64, socket.IPPROTO_UDP, 0, host, host) + udp
+    body = struct.pack("!BBHHH", 3, 4, 0, 0, 600) + packet
+    total = sum(struct.unpack(f"!{len(body) // 2}H", body))
+    total = (total & 0xFFFF) + (total >> 16)
+    total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    return body[:2] + total.to_bytes(2, "big") + body[4:]
+
+
+@linux
+@pytest.mark.parametrize("probing", [True, False])
+def test_what_icmp_says_of_the_mtu_is_not_believed_while_probing(kind: str, opened: Any, probing: bool) -> None:
+    server = opened(bound(kind))
+    client = opened(connected(kind, server, probing=probing))
+    try:
+        forger = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    except PermissionError:
+        pytest.skip("raw sockets need a privilege")
+    with forger:
+        for _ in range(2):
+            forger.sendto(frag_needed(name(client), name(server)), ("127.0.0.1", 0))
+            select.select([], [], [client.fileno()], 0.2)
+            send(client, b"small", b"large" * 1000)
+            assert take(server, Keep(), 2) == [b"small", b"large" * 1000]
+            client.receive(Keep(), 0)
+    assert client.unsent == 0
+    assert {code for _, code in client.errors} == (set() if probing else {errno.EMSGSIZE})
 
 
 @linux

@@ -151,7 +151,7 @@ def test_a_very_holey_sequence_of_numbers(rig: Rig) -> None:
 # Frames
 
 
-UNKNOWN = [4, 9, 10, 11, 12, 13, 15, 16, 0x20, 0x40, 0x7F]
+UNKNOWN = [4, 13, 15, 16, 0x20, 0x40, 0x7F]
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)
@@ -164,6 +164,10 @@ WHOLE_FRAMES = [
     bytes([packet.CONNECTION_CREDIT]) + varints(1 << 30),
     bytes([packet.CHANNEL_CREDIT]) + varints(100, 1 << 30),
     bytes([packet.BLOCKED]) + varints(1000, 1 << 30),
+    bytes([packet.PATH_CHALLENGE]) + b"a token!",
+    bytes([packet.PATH_RESPONSE]) + b"a token!",
+    bytes([packet.NEW_CID]) + varints(100, 50) + b"an id...",
+    bytes([packet.RETIRE_CID]) + varints(0),
     bytes([packet.ACK]) + varints(0, 0, 0, 0),
     bytes([packet.ACK_ECN]) + varints(0, 0, 0, 0, 1000, 1000, 1000),
     close_frame(1000, b"reason"),

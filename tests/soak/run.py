@@ -29,6 +29,7 @@ FINISH_NS = 240 * SECOND  # after the links have healed, and 60 round trips more
 STALL_NS = 30 * SECOND  # without any progress, and 30 round trips more
 POOL_BYTES = 2 * MESSAGE_MAX
 STEPS_MAX = 3_000_000
+SERVER = "server"
 UNOPENED = (CloseCode.HANDSHAKE_TIMEOUT, CloseCode.LOST)
 
 
@@ -126,14 +127,17 @@ class Run:
         self._pool = random_stream(scenario.seed, "payloads").randbytes(POOL_BYTES)
         self._sent = 0
         self._links()
-        self.server = self._host("server", scenario.server, True)
-        self.clients = [self._host(f"client {i}", side, False) for i, side in enumerate(scenario.clients)]
+        self.server = self._host("server", SERVER, scenario.server, True)
+        clients = enumerate(scenario.clients)
+        self.clients = [self._host(f"client {i}", self._home(i), side, False) for i, side in clients]
         self.ends: list[End] = []
         self.watches: list[Watch] = []
         for number in range(len(scenario.connections)):
             self._connection(number)
         for action in scenario.actions:
             self.network.at(action.at_ns, lambda action=action: self._act(action))
+        for number, move in enumerate(scenario.moves):
+            self.network.at(move[1], lambda number=number, move=move: self._move(number, *move))
         self._rtt = 2 * max(max(a.delay_ns, b.delay_ns) for a, b in scenario.links)
 
     # The stage
@@ -142,23 +146,29 @@ class Run:
         scenario = self.scenario
         network = self.network
         for number, (there, back) in enumerate(scenario.links):
-            network.connect(f"client {number}", "server", there, back)
+            network.connect(self._home(number), SERVER, there, back)
             for direction in range(2):
                 self._link(number, direction).change(
                     scenario.heal_ns, loss=0.0, burst=None, duplicate=0.0, reorder=0.0, jitter_ns=0, corrupt=0.0,
                     rate_bits_per_s=0, mtu=0)  # fmt: skip
+        for client, direction, start, mtu in scenario.widths:
+            self._link(client, direction).change(start, mtu=mtu)
         for client, direction, start, end, mtu in scenario.holes:
             link = self._link(client, direction)
             link.change(start, mtu=mtu)
             link.change(end, mtu=0)
 
+    def _home(self, client: int) -> Any:
+        """Where a client begins; with a port, where that may change."""
+        return (f"client {client}", 1) if self.scenario.moves else f"client {client}"
+
     def _link(self, client: int, direction: int) -> Any:
-        names = (f"client {client}", "server") if direction == 0 else ("server", f"client {client}")
+        names = (self._home(client), SERVER) if direction == 0 else (SERVER, self._home(client))
         return self.network.link(*names)
 
-    def _host(self, name: str, side: Any, listening: bool) -> Host:
+    def _host(self, name: str, address: Any, side: Any, listening: bool) -> Host:
         endpoint = RudpEndpoint(side.config, self.network.entropy(name), listening, b"k" * 32 if listening else b"")
-        port = self.network.bind(name)
+        port = self.network.bind(address)
         clock = SkewedClock(self.network.clock, side.offset_ns, side.skew_ppm)
         made: Any = (BusySide if side.lag_ns else RunSide)(name, endpoint, self.network, clock, [port], None)
         if side.lag_ns:
@@ -175,8 +185,7 @@ class Run:
         server = End(2 * number + 1, self.server, back, there)
         client.peer, server.peer = server, client
         self.ends += [client, server]
-        name = host.side.name
-        self._attach(client, host.endpoint.connect(Path(name, "server"), host.side.now()))
+        self._attach(client, host.endpoint.connect(Path(host.side.ports[0].address, SERVER), host.side.now()))
 
     def _attach(self, end: End, session: Any) -> None:
         end.session = session
@@ -186,6 +195,17 @@ class Run:
         for action in end.waits:
             self._act(action)
         end.waits.clear()
+
+    def _move(self, number: int, client: int, at_ns: int, is_host: bool, keep_ns: int) -> None:
+        """A client's address changes, and its applications say something: a server could not find it by itself."""
+        host = self.clients[client]
+        port = host.side.ports[0]
+        here = port.public
+        assert isinstance(here, tuple)
+        self.network.rebind(port, (f"moved {number}", 1) if is_host else (here[0], number + 2), keep_ns=keep_ns)
+        for end in host.ends.values():
+            if end.session.state == 1 and not end.has_closed:
+                self._act(Action("ping", at_ns, end.number))
 
     # The applications
 
@@ -500,7 +520,8 @@ class Run:
         for host in (self.server, *self.clients):
             endpoint = host.endpoint
             left = {name: len(getattr(endpoint, name)) for name in
-                    ("sessions", "_half_open", "_clients", "_client_keys", "_lingering", "_replies")}  # fmt: skip
+                    ("sessions", "_aliases", "_half_open", "_clients", "_client_keys", "_lingering",
+                     "_replies")}  # fmt: skip
             if any(left.values()) or endpoint.due():
                 raise SoakFailure(f"{host.side.name} is not empty at the end: {left}, due {endpoint.due()}")
         self._sum()

@@ -23,8 +23,8 @@ MESSAGE_MAX = 400 * KIB
 UNIQUE_BYTES = 8  # a smaller message never expires: nobody could tell which of two equal ones did
 ORDERED, UNORDERED, SEQUENCED, UNRELIABLE = 0, 1, 2, 3
 ENDINGS = ("client", "client", "server", "server", "both", "both", "early", "early both", "abort", "vanish")
-IMPAIRMENTS = ("loss", "burst", "duplicate", "reorder", "jitter", "corrupt", "rate", "holes", "blackouts", "delay",
-               "skew", "lag")  # fmt: skip
+IMPAIRMENTS = ("loss", "burst", "duplicate", "reorder", "jitter", "corrupt", "rate", "holes", "widths", "blackouts",
+               "delay", "skew", "lag", "moves")  # fmt: skip
 """What `--without` may name."""
 
 
@@ -73,9 +73,11 @@ class Scenario:
         connections: the client of each; several may belong to one.
         links: to and from the server, of each client, until `heal_ns`.
         holes: (client, direction, start, end, mtu): for a while larger datagrams fall into a hole.
+        widths: (client, direction, start, mtu): what a link carries from then on.
         heal_ns: when all links are well again.
         actions: in order of time.
         ending, ending_ns: how it ends, and when where that is before all has arrived.
+        moves: (client, when, another host, ns): its address changes, and the old one leads to it for so long.
     """
 
     seed: int
@@ -84,10 +86,12 @@ class Scenario:
     connections: tuple[int, ...]
     links: tuple[tuple[LinkConfig, LinkConfig], ...]
     holes: tuple[tuple[int, int, int, int, int], ...]
+    widths: tuple[tuple[int, int, int, int], ...]
     heal_ns: int
     actions: tuple[Action, ...]
     ending: str
     ending_ns: int
+    moves: tuple[tuple[int, int, bool, int], ...] = ()
 
     def lines(self) -> list[str]:
         """The scenario in words, for whoever has to understand a failure."""
@@ -105,6 +109,10 @@ class Scenario:
                 found.append(f"  {direction} server, client {number}: {_shown(link)}")
         found += [f"  hole: client {c}, direction {d}, {a / SECOND:.3f} to {b / SECOND:.3f} s, {mtu} bytes"
                   for c, d, a, b, mtu in self.holes]  # fmt: skip
+        found += [f"  client {c} gets another {'host' if is_host else 'port'} at {at / SECOND:.3f} s, the old one "
+                  f"lasts {keep / SECOND:.3f} s" for c, at, is_host, keep in self.moves]  # fmt: skip
+        found += [f"  width: client {c}, direction {d}, from {a / SECOND:.3f} s, {mtu} bytes"
+                  for c, d, a, mtu in self.widths]  # fmt: skip
         return found
 
     def size(self) -> int:
@@ -155,13 +163,30 @@ def generate(seed: int, scale: int = 1) -> Scenario:
     checksums = dice.pick((2, 2, 2, 6, 6, 3))
     links = tuple(_pair(Dice(seed, "link", number), heal, checksums & 1) for number in range(client_count))
     holes = tuple(_hole(dice, client_count, heal) for _ in range(dice.between(1, 3))) if dice.chance(0.2) else ()
-    server = _side(Dice(seed, "server"), checksums)
-    clients = tuple(_side(Dice(seed, "client", number), checksums) for number in range(client_count))
+    widths = _widths(Dice(seed, "widths"), client_count, heal)
+    server = _searching(Dice(seed, "server mtu"), _side(Dice(seed, "server"), checksums))
+    clients = tuple(_searching(Dice(seed, "client mtu", number), _side(Dice(seed, "client", number), checksums))
+                    for number in range(client_count))  # fmt: skip
     channels = min(side.config.channels for side in (server, *clients))
     actions = _actions(Dice(seed, "traffic"), len(connections), channels, heal, scale)
     ending = dice.pick(ENDINGS)
     at = dice.between(heal // 2, heal + heal // 4)
-    return Scenario(seed, server, clients, tuple(connections), links, holes, heal, actions, ending, at)
+    moves = _moves(Dice(seed, "moves"), client_count, heal)
+    roaming = {move[0] for move in moves}
+    clients = tuple(_speaking(side) if i in roaming else side for i, side in enumerate(clients))
+    return Scenario(seed, server, clients, tuple(connections), links, holes, widths, heal, actions, ending, at, moves)
+
+
+def _moves(dice: Dice, clients: int, heal: int) -> tuple[tuple[int, int, bool, int], ...]:
+    if not dice.chance(0.25):
+        return ()
+    return tuple((dice.between(0, clients - 1), dice.between(0, heal), dice.chance(0.4),
+                  dice.pick((0, 0, 50 * MS, SECOND))) for _ in range(dice.scaled(1, 16)))  # fmt: skip
+
+
+def _speaking(side: Side) -> Side:
+    """A client whose address changes says something now and then: a server can't find it by itself."""
+    return replace(side, config=replace(side.config, keepalive_ns=6 * SECOND))
 
 
 def _side(dice: Dice, checksums: int) -> Side:
@@ -190,6 +215,30 @@ def _side(dice: Dice, checksums: int) -> Side:
     skew = dice.pick((-100_000, -300, -20, 20, 300, 100_000)) if dice.chance(0.3) else 0
     lag = dice.scaled(10_000, 60 * MS) if dice.chance(0.2) else 0
     return Side(config, offset, skew, lag)
+
+
+def _searching(dice: Dice, side: Side) -> Side:
+    """Half of the sides search for their paths' MTU."""
+    if dice.chance(0.5):
+        return side
+    mtu = dice.pick((1200, 1200, 1200, side.config.mtu))
+    most = dice.pick((1472, 9000, 65_000, 65_000))
+    taken = dice.pick((1200, 1500, 16_000, 65_000, 65_000, 65_000))
+    return replace(side, config=replace(side.config, mtu=mtu, mtu_max=most, max_datagram=taken))
+
+
+def _widths(dice: Dice, clients: int, heal: int) -> tuple[tuple[int, int, int, int], ...]:
+    """What links carry, and when that changes."""
+    found: list[tuple[int, int, int, int]] = []
+    if dice.chance(0.5):
+        return ()
+    for client in range(clients):
+        for direction in range(2):
+            at = 0
+            while at < heal and len(found) < 20:
+                found.append((client, direction, at, dice.pick((1200, 1200, 1280, 1350, 1472, 1500, 4096, 9000, 0))))
+                at += dice.between(heal // 8, heal)
+    return tuple(found)
 
 
 def _pair(dice: Dice, heal: int, is_unchecked: int) -> tuple[LinkConfig, LinkConfig]:
@@ -297,8 +346,8 @@ def without(scenario: Scenario, names: Sequence[str]) -> Scenario:
               "rate": {"rate_bits_per_s": 0}, "blackouts": {"blackouts": ()},
               "delay": {"delay_ns": 10 * MS}}  # fmt: skip
     for name in names:
-        if name == "holes":
-            scenario = replace(scenario, holes=())
+        if name in ("holes", "widths", "moves"):
+            scenario = replace(scenario, **{name: ()})
         elif name in ("skew", "lag"):
             change = {"offset_ns": 0, "skew_ppm": 0} if name == "skew" else {"lag_ns": 0}
             straight = tuple(replace(side, **change) for side in (scenario.server, *scenario.clients))

@@ -18,6 +18,7 @@ cdef class PeerSession(MessageSession):
 
 cdef class Endpoint:
     cdef public bint pressing
+    cdef public bint is_troubled
     cdef public long long stamp
     cdef public bint is_exclusive
     cdef public list fresh_sessions

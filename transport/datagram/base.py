@@ -43,6 +43,7 @@ class Endpoint:
 
     Attributes:
         pressing: so much is queued that a driver should send now and not at the end of its tick.
+        is_troubled: a client hears nothing; perhaps its own address is no good any more. Set by time-outs alone.
         stamp: set by the socket, the kernel's time of what `receive` is then called with.
         is_exclusive: it has one owner, and who pauses that stops the socket.
         fresh_sessions: see `take_fresh`.
@@ -52,6 +53,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.pressing = False
+        self.is_troubled = False
         self.stamp = 0
         self.is_exclusive = False
         self.fresh_sessions: list[PeerSession] = []

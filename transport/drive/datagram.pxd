@@ -32,6 +32,7 @@ cdef class DatagramDriver(Driver):
     cdef public long long armed_at
     cdef public long long busy_poll_ns
     cdef public bint may_linger
+    cdef public object on_trouble
     cdef bint _is_shared
     cdef object _timers
     cdef object _clock

@@ -80,6 +80,7 @@ class DatagramDriver(Driver):
         refused: sessions that `accept` refused.
         granted: what the socket was granted, for `info`: `rcvbuf` and `sndbuf` in bytes, `offload`.
         may_linger: the socket is nobody else's, and may stay open for a moment after its last owner has gone.
+        on_trouble: called with this driver when a send has failed, or a client has heard nothing for long.
         busy_poll_ns: how long to look for more after each wake-up before the loop sleeps again; 0 for not at all.
     """
 
@@ -102,6 +103,7 @@ class DatagramDriver(Driver):
         self.granted: Any = None
         self.busy_poll_ns = 0
         self.may_linger = False
+        self.on_trouble: Callable[[DatagramDriver], None] | None = None
         self.armed_at = 0
         self._is_shared = is_shared
         self._timers = timers_of(loop)
@@ -355,6 +357,8 @@ class DatagramDriver(Driver):
         for path, code in errors:
             self.endpoint.error(path, code, now)
         self._watch_again()
+        if self.on_trouble is not None and errors:
+            self.on_trouble(self)
 
     def _watch_again(self) -> None:
         """An error makes uvloop stop watching a descriptor."""
@@ -553,6 +557,10 @@ class DatagramDriver(Driver):
             if not self._is_over() and 0 < self.endpoint.due() <= now:
                 self.endpoint.expire(now)
                 self._deliver()
+                if self.endpoint.is_troubled:
+                    self.endpoint.is_troubled = False
+                    if self.on_trouble is not None:
+                        self.on_trouble(self)
         finally:
             self._is_inside = False
         self._flush(now)

@@ -89,6 +89,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
     cdef bint stamps
     cdef bint controls
     cdef bint gro
+    cdef bint probing
     cdef int want
     cdef int singles
     cdef int patience
@@ -99,7 +100,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
     cdef object last_path
 
     def __init__(self, sock, path=None, local=None, *, bint pktinfo=False, bint marks=False, bint stamps=False,
-                 bint gso=True, int tos=0, Py_ssize_t room=65536):
+                 bint gso=True, int tos=0, bint probing=False, Py_ssize_t room=65536):
         if not 0 < room <= 65536:
             raise ValueError("room of a datagram outside 1..65536")
         datagram_base.DatagramSocket.__init__(self, sock, path, local)
@@ -111,6 +112,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         self.controls = pktinfo or marks or stamps
         self.gro = gso
         self.tos = tos
+        self.probing = probing
         self.room = room
         self.segment_max = SEGMENTED_BYTES if gso else 0
         self.want = 1
@@ -349,7 +351,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
             raise OSError(code, "the socket is gone")
         self.disturbed = True
         found = self.drain()
-        if not found and self.path is not None:
+        if not found and self.path is not None and not (self.probing and code == EMSGSIZE):
             self.errors.append((self.path, code))
         return found
 
@@ -378,7 +380,9 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
                 if (item.cmsg_level == IPPROTO_IP and item.cmsg_type == IP_RECVERR) or (
                         item.cmsg_level == IPPROTO_IPV6 and item.cmsg_type == IPV6_RECVERR):
                     report = <sock_extended_err *> CMSG_DATA(item)
-                    if report.ee_origin == SO_EE_ORIGIN_ICMP or report.ee_origin == SO_EE_ORIGIN_ICMP6:
+                    if self.probing and report.ee_errno == EMSGSIZE:
+                        pass  # anybody can forge what ICMP says of the path's MTU
+                    elif report.ee_origin == SO_EE_ORIGIN_ICMP or report.ee_origin == SO_EE_ORIGIN_ICMP6:
                         self.errors.append((self.path_of_error(name), report.ee_errno))
                         found += 1
                 item = CMSG_NXTHDR(&head, item)
@@ -460,7 +464,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
                 self.drain()
                 continue
             if retried != batch.first and code in (
-                    ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENOPROTOOPT, EPROTO):
+                    ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENOPROTOOPT, EPROTO, EMSGSIZE):
                 retried = batch.first  # most likely an earlier datagram's fate, told now
                 self.disturbed = True
                 self.drain()

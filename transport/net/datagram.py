@@ -33,7 +33,7 @@ WAIT = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
 GONE = frozenset({errno.EBADF, errno.ENOTSOCK})
 OFFLOAD_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE})
 LATE = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENOPROTOOPT,
-                  errno.EPROTO})  # fmt: skip
+                  errno.EPROTO, errno.EMSGSIZE})  # fmt: skip
 """Errors that most likely tell of an earlier datagram's fate."""
 
 _ERROR = struct.Struct("=IBBBBII")  # struct sock_extended_err
@@ -42,6 +42,7 @@ _ORIGIN_ICMP = frozenset({2, 3})
 _HAS_MESSAGES = hasattr(socket.socket, "recvmsg_into") and names.LINUX
 _MSG_ERRQUEUE = getattr(socket, "MSG_ERRQUEUE", 0)
 _CONTROL_BYTES = 256
+_SOCKADDR_BYTES = 16
 
 
 class PortableDatagramSocket(DatagramSocket):
@@ -49,7 +50,7 @@ class PortableDatagramSocket(DatagramSocket):
 
     def __init__(self, sock: socket.socket, path: Path | None = None, local: Address | None = None, *,
                  pktinfo: bool = False, marks: bool = False, stamps: bool = False, gso: bool = True, tos: int = 0,
-                 room: int = limits.DATAGRAM_BYTES_MAX + 1) -> None:  # fmt: skip
+                 probing: bool = False, room: int = limits.DATAGRAM_BYTES_MAX + 1) -> None:  # fmt: skip
         if not 0 < room <= limits.DATAGRAM_BYTES_MAX + 1:
             raise ValueError("room of a datagram outside 1..65536")
         DatagramSocket.__init__(self, sock, path, local)
@@ -61,6 +62,7 @@ class PortableDatagramSocket(DatagramSocket):
         self._controls = False
         self._gro = gso and _HAS_MESSAGES
         self._tos = tos
+        self._probing = probing
         self._want = 1
         self._singles = 0
         self._room = bytearray(room + 1)  # by the byte over the room a truncated datagram shows without control data
@@ -195,7 +197,7 @@ class PortableDatagramSocket(DatagramSocket):
         if code in GONE:
             raise OSError(code, "the socket is gone")
         self.disturbed = True
-        if not self._drain() and self.path is not None:
+        if not self._drain() and self.path is not None and not (self._probing and code == errno.EMSGSIZE):
             self.errors.append((self.path, code))
 
     def _drain(self) -> int:
@@ -214,6 +216,8 @@ class PortableDatagramSocket(DatagramSocket):
                     level == socket.IPPROTO_IPV6 and kind == names.IPV6_RECVERR
                 ):
                     code, origin = _ERROR.unpack(data[: _ERROR.size])[:2]
+                    if self._probing and code == errno.EMSGSIZE:
+                        continue  # anybody can forge what ICMP says of the path's MTU
                     if origin in _ORIGIN_ICMP:
                         self.errors.append((self._path_of(address), code))
                         found += 1
@@ -440,6 +444,7 @@ def adopt(sock: socket.socket, options: DatagramOptions, *, native: bool = True)
         stamps=options.timestamps,
         gso=granted.offload,
         tos=options.dscp << 2,
+        probing=granted.probing,
     )
     return made, granted
 
@@ -459,6 +464,34 @@ async def adopt_on(loop: asyncio.AbstractEventLoop, sock: socket.socket,
         path, local, _, granted = prepare(sock, options, by_descriptor=False)
         return await open_on_loop(loop, sock, path, local), granted
     return adopt(sock, options)
+
+
+def source_for(remote: Address) -> Address | None:
+    """The address of ours that the system would choose now to send to `remote`; None when there is no way there."""
+    try:
+        with socket.socket(family_of(remote), socket.SOCK_DGRAM) as sock:
+            sock.connect(remote)  # says nothing to anybody
+            found: Address = sock.getsockname()
+            return found
+    except OSError:
+        return None
+
+
+def reconnect(sock: socket.socket, remote: Address) -> Address:
+    """Has the system choose local address and port of a connected socket anew; returns them.
+
+    Descriptor, options and what has arrived stay. A socket that was bound to an address keeps that.
+
+    Raises:
+        OSError: there is no way to `remote` now; the socket is connected to nobody then.
+        AttributeError: this system has no such call.
+    """
+    import ctypes  # the standard library can't say AF_UNSPEC (connect(2)), and this is needed once in a long while
+
+    ctypes.CDLL(None).connect(sock.fileno(), bytes(_SOCKADDR_BYTES), _SOCKADDR_BYTES)
+    sock.connect(remote)
+    found: Address = sock.getsockname()
+    return found
 
 
 def peer_of(sock: socket.socket) -> Address | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from transport import limits
 
@@ -23,12 +25,16 @@ class RudpConfig:
         rate: bytes per second of "fixed".
         checksums: bit mask of what is accepted, see `packet`.
         max_datagram: largest UDP payload taken.
-        mtu: UDP payload that packets are filled to; at most the peer's `max_datagram`.
+        mtu: UDP payload that packets are filled to at first, at most the peer's `max_datagram`. Over 1,200 it must be
+            known that the path carries it.
+        mtu_max: up to which a larger one is searched for; no search where it is not above `mtu`.
         redundancy: whether small messages of thin streams ride again by themselves.
         skips: whether packet numbers are left out at random, so that who acknowledges more than it got is found.
         cookie: "never", "adaptive" or "always" ask a client to prove its address first.
         half_open_max: handshakes of a server at once.
         sessions_max: sessions of an endpoint at once.
+        trace: makes the trace of a new session, see `trace.Trace`: called with the session and the present (ns),
+            returns None for none.
     """
 
     max_message: int = limits.MESSAGE_BYTES_DEFAULT
@@ -46,8 +52,10 @@ class RudpConfig:
     checksums: int = 2
     max_datagram: int = limits.RUDP_DATAGRAM_BYTES_MAX
     mtu: int = limits.RUDP_DATAGRAM_BYTES_MIN
+    mtu_max: int = limits.RUDP_DATAGRAM_BYTES_MIN
     redundancy: bool = True
     skips: bool = True
     cookie: str = "adaptive"
     half_open_max: int = limits.RUDP_HALF_OPEN_MAX
     sessions_max: int = limits.CONNECTIONS_MAX
+    trace: Callable[[Any, int], Any] | None = None

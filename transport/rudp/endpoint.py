@@ -19,13 +19,14 @@ from transport.rudp.cookie import CookieJar
 from transport.rudp.handshake import ClientHandshake, HalfOpen, agreed_checksum, announce
 from transport.rudp.session import RudpSession
 from transport.rudp.states import CLOSED, CLOSING, LINGERING, OPENING, On
-from transport.rudp.turns import Exchange
+from transport.rudp.turns import Exchange, TurnSession
 from transport.session import SessionState
 
 ENDED = int(SessionState.CLOSED)
 SHORT_MIN = 11  # flags, connection id, a packet number of one byte, one frame
 REPLIES_MAX = limits.RUDP_REPLIES_MAX
 REFUSED = frozenset({111, 61, 10061})  # ECONNREFUSED, as Linux, BSD and Windows have it
+TOO_LARGE = frozenset({90, 40, 10040})  # EMSGSIZE, likewise
 CROWDED = "too many connections"
 SECOND_NS = limits.SECOND_NS
 HALF_OPEN_NS = limits.HANDSHAKE_NS
@@ -42,6 +43,9 @@ class RudpEndpoint(Exchange):
 
     Attributes:
         sessions: by our connection id, lingering ones included.
+        worker: of several processes that share a port, which this one is; the first byte of each connection id. -1 for
+            the only one.
+        pass_on: `pass_on(worker, data, path, ecn)` gives another worker what is meant for it, if it can.
     """
 
     def __init__(
@@ -53,12 +57,16 @@ class RudpEndpoint(Exchange):
         self.sessions: dict[int, RudpSession] = {}
         self._entropy = entropy
         self._key = key or entropy(32)
+        self.worker = -1
+        self.pass_on: Callable[[int, bytes, Path, int], bool] | None = None
         self._cookies = CookieJar(entropy)
         self._half_open: dict[int, HalfOpen] = {}
         self._clients: dict[tuple[Path, int], int] = {}  # our id of a client's, so that a second HELLO finds it
         self._client_keys: dict[int, tuple[Path, int]] = {}
         self._lingering: dict[int, RudpSession] = {}
+        self._aliases: dict[int, RudpSession] = {}  # by further ids that their peers may use
         self._replies: list[tuple[bytes, Path]] = []
+        self._probing: dict[Path, RudpSession] = {}  # who has tried large packets on a path, the last of several
         self._last_cid = 0  # most packets are for the session of the one before
         self._last: RudpSession | None = None
         self._sole: RudpSession | None = None
@@ -66,6 +74,7 @@ class RudpEndpoint(Exchange):
         self._second = 0  # for what is counted a second
         self._hellos = 0
         self._resets = 0
+        self.passed_on = 0
         self.strays = 0
         self.malformed = 0
         self.refused = 0
@@ -92,13 +101,38 @@ class RudpEndpoint(Exchange):
         config = self.config
         controller = congestion.make(config.congestion, config.mtu, config.rate)
         dice = self._entropy(16)
-        return RudpSession(self, config, path, cid, controller, is_client, dice, now)
+        session = RudpSession(self, config, path, cid, controller, is_client, dice, now)
+        if config.trace is not None:
+            session.trace = config.trace(session, now)
+        return session
 
     def _new_cid(self) -> int:
+        head = bytes([self.worker]) if self.worker >= 0 else b""
         while True:
-            cid = int.from_bytes(self._entropy(8), "big")
-            if cid and cid not in self.sessions and cid not in self._half_open:
+            cid = int.from_bytes(head + self._entropy(8 - len(head)), "big")
+            if cid and cid not in self.sessions and cid not in self._half_open and cid not in self._aliases:
                 return cid
+
+    def new_id(self, session: RudpSession) -> int:
+        """A further connection id for a session's peer."""
+        cid = self._new_cid()
+        self._aliases[cid] = session
+        return cid
+
+    def drop_id(self, cid: int) -> None:
+        """A session's peer uses a further id no more."""
+        self._aliases.pop(cid, None)
+        if self._last_cid == cid:
+            self._last = None
+            self._last_cid = 0
+
+    def rebound(self, path: Path, now: int) -> None:
+        """A client's socket has another address: its sessions go on from there."""
+        self._now = now
+        session = self._sole
+        if session is not None and session.life < CLOSED:
+            session.rebound(path, now)
+            self._after(session)
 
     def forget(self, session: PeerSession) -> None:
         """Nobody wants `session` any more: it lingers until its goodbye has surely been heard."""
@@ -135,6 +169,10 @@ class RudpEndpoint(Exchange):
         self.sessions.pop(cid, None)
         self._lingering.pop(cid, None)
         self.disarm(session)
+        if session.ids is not None:
+            for alias in session.ids.own.values():
+                self._aliases.pop(alias, None)
+        self._forget_probing(session)
         key = self._client_keys.pop(cid, None)
         if key is not None:
             self._clients.pop(key, None)
@@ -163,7 +201,7 @@ class RudpEndpoint(Exchange):
             return
         self._now = now
         session.stamp = self.stamp
-        self._packet(session, payload, ecn, now)
+        self._packet(session, payload, path, ecn, now)
         self._after(session)
 
     def receive_many(self, payloads: list[bytes], path: Path, ecn: int, now: int) -> None:
@@ -186,10 +224,13 @@ class RudpEndpoint(Exchange):
             if cid != self._last_cid or session is None:
                 session = self.sessions.get(cid)
                 if session is None:
-                    session = self._on_stranger(data, cid, path, now)
+                    session = self._aliases.get(cid)
+                if session is None:
+                    session = self._on_stranger(data, cid, path, ecn, now)
                     if session is None:
                         continue
                     data = b""
+                session.addressed = cid
                 self._last = session
                 self._last_cid = cid
             if touched is not session:
@@ -198,12 +239,12 @@ class RudpEndpoint(Exchange):
                 touched = session
                 session.stamp = self.stamp
             if data:
-                self._packet(session, data, ecn, now)
+                self._packet(session, data, path, ecn, now)
         if touched is not None:
             self._after(touched)
 
-    def _packet(self, session: RudpSession, data: bytes, ecn: int, now: int) -> None:
-        if session.receive_packet(data, ecn, now):
+    def _packet(self, session: RudpSession, data: bytes, path: Path, ecn: int, now: int) -> None:
+        if session.receive_packet(data, path, ecn, now):
             return
         if packet.is_reset(data, session.token):
             session.gone("the peer has lost this connection")
@@ -216,21 +257,24 @@ class RudpEndpoint(Exchange):
         if session.has_news():
             self.ready(session)
 
-    def _on_stranger(self, data: bytes, cid: int, path: Path, now: int) -> RudpSession | None:
-        """A packet with an id that no session has: a client's first, the answer of a server that lost us, or noise."""
+    def _on_stranger(self, data: bytes, cid: int, path: Path, ecn: int, now: int) -> RudpSession | None:
+        """A packet with an id that no session has: a client's first, another worker's, a RESET, or noise."""
         half = self._half_open.get(cid)
         if half is not None:
-            return self._promote(half, data, now)
+            return self._promote(half, data, path, now)
         sole = self._sole
         if sole is not None and packet.is_reset(data, sole.token):
             sole.gone("the peer has lost this connection")
             return sole
+        if self.pass_on is not None and cid >> 56 != self.worker and self.pass_on(cid >> 56, data, path, ecn):
+            self.passed_on += 1
+            return None
         self.strays += 1
         if self.listening:
             self._reset(data, cid, path, now)
         return None
 
-    def _promote(self, half: HalfOpen, data: bytes, now: int) -> RudpSession | None:
+    def _promote(self, half: HalfOpen, data: bytes, path: Path, now: int) -> RudpSession | None:
         """The first ordinary packet of a client proves its address: now it gets a session."""
         session = self._session(half.path, half.own_cid, False, now)
         session.checksum_kind = agreed_checksum(self.config.checksums, half.peer.checksums)
@@ -238,7 +282,7 @@ class RudpEndpoint(Exchange):
         session.open(half.peer, half.client_cid, now)
         if half.accepted_at:
             session.rtt.update(now - half.accepted_at, 0)
-        if not session.receive_packet(data, 0, now):
+        if not session.receive_packet(data, path, 0, now):
             self.malformed += 1
             return None
         if self._is_crowded():  # by others who said HELLO when there was still room
@@ -290,7 +334,7 @@ class RudpEndpoint(Exchange):
         elif long.kind == packet.HELLO:
             self._on_hello(long, len(data), path, now)
         else:
-            self._on_answer(long, now)
+            self._on_answer(long, data, now)
 
     def _on_hello(self, long: packet.Long, size: int, path: Path, now: int) -> None:
         if not self.listening:
@@ -367,13 +411,15 @@ class RudpEndpoint(Exchange):
         self.refused += 1
         self._reply(packet.encode_refuse(long.scid, code, reason, versions), path)
 
-    def _on_answer(self, long: packet.Long, now: int) -> None:
+    def _on_answer(self, long: packet.Long, data: bytes, now: int) -> None:
         """RETRY, ACCEPT or REFUSE for a session of ours that opens."""
         session = self.sessions.get(long.dcid)
         handshake = None if session is None else session.handshake
         if session is None or handshake is None or session.life != OPENING:
             self.strays += 1
             return
+        if session.trace is not None:
+            session.trace.long_received(data, now)
         if long.kind == packet.RETRY:
             if handshake.retry(long.cookie, now):
                 session.step(On.RETRY)
@@ -391,8 +437,17 @@ class RudpEndpoint(Exchange):
         self._after(session)
 
     def error(self, path: Path, errno: int, now: int) -> None:
-        """An error of a path. Anybody can forge one: only what is opening or closing anyway takes it as a hint."""
+        """An error of a path. Anybody can forge one: only what is opening or closing anyway takes it as a hint.
+
+        That a datagram was too large is the system's own word, where the socket leaves out what ICMP says of it.
+        """
         self._now = now
+        if errno in TOO_LARGE:
+            probing = self._probing.get(path)
+            if probing is not None:
+                probing.too_large(now)
+                self.pressing = True
+            return
         session = self._sole
         if session is None or errno not in REFUSED:
             return
@@ -406,6 +461,19 @@ class RudpEndpoint(Exchange):
             self._after(session)
 
     # Out
+
+    def probes(self, session: TurnSession) -> None:
+        """See `Exchange.probes`."""
+        assert isinstance(session, RudpSession)
+        if session.probed_path is not session.path:
+            self._forget_probing(session)
+            session.probed_path = session.path
+        self._probing[session.path] = session
+
+    def _forget_probing(self, session: RudpSession) -> None:
+        path = session.probed_path
+        if path is not None and self._probing.get(path) is session:
+            del self._probing[path]
 
     def fill(self, item: Transmit, room: memoryview, now: int) -> bool:
         """The next train of the session whose turn it is; answers to strangers go first."""
@@ -433,6 +501,9 @@ class RudpEndpoint(Exchange):
                 item.size = size
                 item.segment_bytes = session.segment
                 item.path = session.path
+                if session.detour is not None:
+                    item.path = session.detour
+                    session.detour = None
                 item.ecn = 0
                 return True
             self._rested(session)
@@ -476,6 +547,7 @@ class RudpEndpoint(Exchange):
         return {
             "peers": len(self.sessions) - len(self._lingering),
             "half_open": len(self._half_open),
+            "passed_on": self.passed_on,
             "strays": self.strays,
             "malformed": self.malformed,
             "refused_hellos": self.refused,

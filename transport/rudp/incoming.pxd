@@ -8,10 +8,11 @@ from transport.rudp.ranges cimport AckRanges
 from transport.rudp.recovery cimport Recovery
 from transport.session cimport Batch
 
-cdef Py_ssize_t COST, LOOSE_MAX, GAPS_MAX, SKIPS_MAX, REASON_MAX, HIDDEN_BYTES, FRAME_MAX, CHECKSUM_BYTES
+cdef Py_ssize_t COST, LOOSE_MAX, GAPS_MAX, SKIPS_MAX, REASON_MAX, HIDDEN_BYTES, FRAME_MAX, CHECKSUM_BYTES, TOKEN_BYTES
 cdef long long LOOSE_UNFINISHED_BYTES
 cdef int PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED, CLOSE
 cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR, STREAM_CHANNEL, OPEN, CLOSED
+cdef int NEW_CID, PATH_CHALLENGE, PATH_RESPONSE, RETIRE_CID
 
 
 cdef class Incoming(Recovery):
@@ -22,7 +23,8 @@ cdef class Incoming(Recovery):
     cdef InChannel _in_state
     cdef Batch _batch
     cdef Py_ssize_t _receive_max
-    cdef bint _has_no_room
+    cdef bint _has_no_room, _has_words
+    cdef bytes _challenge, _response
     cdef int _own_channels
     cdef long long _start_window
     cdef readonly long long _lent
@@ -32,13 +34,19 @@ cdef class Incoming(Recovery):
     cpdef batch_over(self)
     @cython.locals(size=Py_ssize_t, flags=int, number_bytes=int, pos=Py_ssize_t, end=Py_ssize_t, acks=AckState,
                    ranges=AckRanges, number="long long", is_eliciting=bint, is_in_order=bint)
-    cpdef bint receive_packet(self, bytes data, int ecn, long long now) except -1
+    cpdef bint receive_packet(self, bytes data, path, int ecn, long long now) except -1
+    cpdef bint _drop_packet(self, bytes data, str why, long long now) except -1
+    cpdef came_by(self, path, long long number, Py_ssize_t size, long long now)
     cpdef repeat_close(self)
     cpdef fail(self, int code, str reason, long long now)
     @cython.locals(is_eliciting=bint, has_credit=bint, kind=int, limit="long long")
     cpdef bint _parse(self, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
     @cython.locals(channel="long long", limit="long long", state=OutChannel)
     cpdef Py_ssize_t _on_channel_credit(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
+    cpdef Py_ssize_t on_new_cid(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
+    cpdef Py_ssize_t on_retire_cid(self, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
+    @cython.locals(token=bytes)
+    cpdef Py_ssize_t _read_path_word(self, int kind, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
     @cython.locals(code="long long", size="long long")
     cpdef Py_ssize_t _read_close(self, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
     cpdef on_close(self, int code, str reason, long long now)

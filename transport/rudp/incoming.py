@@ -13,7 +13,7 @@ from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.inlane import InChannel, InFlow, InLane, Unfinished
-from transport.rudp.kinds import STREAM_CHANNEL
+from transport.rudp.kinds import NEW_CID, PATH_CHALLENGE, PATH_RESPONSE, RETIRE_CID, STREAM_CHANNEL
 from transport.rudp.recovery import Recovery
 from transport.rudp.states import CLOSED, OPEN
 from transport.rudp.turns import Exchange
@@ -28,6 +28,7 @@ HIDDEN_BYTES = limits.RUDP_HIDDEN_BYTES
 LOOSE_UNFINISHED_BYTES = limits.RUDP_LOOSE_UNFINISHED_BYTES
 FRAME_MAX = limits.RUDP_STREAM_FRAME_BYTES_MAX
 CHECKSUM_BYTES = 4
+TOKEN_BYTES = 8
 PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = 0, 1, 2, 3, 5, 6, 7, 8
 CLOSE = 0x0E
 MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
@@ -50,6 +51,9 @@ class Incoming(Recovery):
         self._batch: Batch | None = None
         self._receive_max = config.max_message
         self._has_no_room = False
+        self._has_words = False  # the packet that is being read says something about paths:
+        self._challenge = b""
+        self._response = b""
         self._own_channels = config.channels
         self._start_window = config.start_window
         self._lent = 0  # to all channels, see `_loan`
@@ -67,7 +71,7 @@ class Incoming(Recovery):
 
     # Packets
 
-    def receive_packet(self, data: bytes, ecn: int, now: int) -> bool:
+    def receive_packet(self, data: bytes, path: Path, ecn: int, now: int) -> bool:
         """Takes one packet whose connection id has been found to be ours; returns whether it was a valid new one."""
         size = len(data)
         flags = data[0]
@@ -76,12 +80,10 @@ class Incoming(Recovery):
         end = size
         if self.checksum_kind:
             end = size - CHECKSUM_BYTES
-            if end < pos or pen.low(data, end, 4) != pen.checksum_of(data, end, self.checksum_kind, self.own_cid):
-                self.packets_corrupt += 1
-                return False
+            if end < pos or pen.low(data, end, 4) != pen.checksum_of(data, end, self.checksum_kind, self.addressed):
+                return self._drop_packet(data, "checksum", now)
         if end <= pos or flags & 0x2C:
-            self.packets_corrupt += 1
-            return False
+            return self._drop_packet(data, "header", now)
         acks = self.acks
         ranges = acks.ranges
         number = pen.expand(pen.low(data, 9, number_bytes), number_bytes, ranges.largest + 1)
@@ -90,14 +92,20 @@ class Incoming(Recovery):
         if number < ranges.floor or (number <= ranges.largest and ranges.contains(number)):
             self.packets_duplicate += 1
             acks.came_again()
+            if self.trace is not None:
+                self.trace.packet_dropped(data, "duplicate", now)
             return False
         if self.life < OPEN:
             return False  # the answer that it waits for comes in another form
         if self.life >= CLOSED:
             ranges.add(number)  # if it comes twice, it is answered once
+            if path is not self.path:
+                self.came_by(path, number, size, now)
             self.repeat_close()
             return False
         self._has_no_room = False
+        if self.trace is not None:
+            self.trace.packet_received(data, now)
         try:
             is_eliciting = self._parse(data, pos, end, now)
         except RemoteProtocolError as error:
@@ -105,6 +113,8 @@ class Incoming(Recovery):
             return True
         if self._has_no_room:
             self.packets_refused += 1  # not acknowledged: it comes again
+            if self.trace is not None:
+                self.trace.packet_dropped(data, "no_room", now)
             return False
         is_in_order = number == ranges.largest + 1
         ranges.add(number)
@@ -112,7 +122,20 @@ class Incoming(Recovery):
         if ecn:
             acks.marked(ecn)
         acks.came(number, is_eliciting, is_in_order, now, self.rtt.smoothed)
+        if path is not self.path or self._has_words:
+            self.came_by(path, number, size, now)
         return True
+
+    def _drop_packet(self, data: bytes, why: str, now: int) -> bool:
+        """A packet that is not what was sent, or none of ours."""
+        self.packets_corrupt += 1
+        if self.trace is not None:
+            self.trace.packet_dropped(data, why, now)
+        return False
+
+    def came_by(self, path: Path, number: int, size: int, now: int) -> None:
+        """A valid new packet of `size` bytes came by another path than the one in use, or had a word about paths."""
+        raise NotImplementedError
 
     def repeat_close(self) -> None:
         """The peer goes on after the end."""
@@ -135,6 +158,7 @@ class Incoming(Recovery):
                 continue
             pos += 1
             if kind == PAD:
+                pos = pen.skip_zeros(data, pos, end)
                 continue
             if kind == ACK or kind == ACK_ECN:
                 pos = self.on_ack(data, pos, end, kind == ACK_ECN, now)
@@ -142,6 +166,9 @@ class Incoming(Recovery):
             if kind == CLOSE:
                 self._read_close(data, pos, end, now)
                 return is_eliciting  # what stands behind it is of no interest
+            if kind == PATH_CHALLENGE or kind == PATH_RESPONSE:
+                pos = self._read_path_word(kind, data, pos, end)
+                continue
             is_eliciting = True
             if kind == PING:
                 self.acks.ask()
@@ -159,6 +186,10 @@ class Incoming(Recovery):
                 pos = self._on_skip(data, pos, end)
             elif kind == BLOCKED:
                 pos = self._on_blocked(data, pos, end)
+            elif kind == NEW_CID:
+                pos = self.on_new_cid(data, pos, end)
+            elif kind == RETIRE_CID:
+                pos = self.on_retire_cid(data, pos, end, now)
             else:
                 raise RemoteProtocolError(f"unknown frame {kind:#x}")
         if has_credit:
@@ -174,6 +205,33 @@ class Incoming(Recovery):
         if limit > state.limit:
             state.limit = limit
         return self._number_end
+
+    def _read_path_word(self, kind: int, data: bytes, pos: int, end: int) -> int:
+        """A challenge, or the answer to one: what is done about it depends on where the packet came from."""
+        if end - pos < TOKEN_BYTES:
+            raise RemoteProtocolError("a frame is cut off")
+        token = pen.take(data, pos, pos + TOKEN_BYTES)
+        if kind == PATH_CHALLENGE:
+            self._challenge = token  # one of each in a packet, the last, is enough
+        else:
+            self._response = token
+        self._has_words = True
+        return pos + TOKEN_BYTES
+
+    def on_new_cid(self, data: bytes, pos: int, end: int) -> int:
+        """The peer gives a connection id; returns the place behind the frame."""
+        raise NotImplementedError
+
+    def on_retire_cid(self, data: bytes, pos: int, end: int, now: int) -> int:
+        """The peer gives up a connection id of ours; returns the place behind the frame."""
+        raise NotImplementedError
+
+    def path_words(self) -> tuple[bytes, bytes]:
+        """Challenge and answer of the packet that is being read, b"" for none; they are given once."""
+        found = (self._challenge, self._response)
+        self._challenge = self._response = b""
+        self._has_words = False
+        return found
 
     def _read_close(self, data: bytes, pos: int, end: int, now: int) -> int:
         code = self._number(data, pos, end)
@@ -339,6 +397,8 @@ class Incoming(Recovery):
             return
         self.messages_received += 1
         lane.delivered += 1
+        if self.trace is not None:
+            self.trace.message_delivered(lane.channel, lane.delivery, size)
         if self.life > OPEN:  # this side has said goodbye
             if lane.is_reliable:
                 self.consumed(lane.channel, size, 1)

@@ -4,16 +4,18 @@ from transport.rudp cimport pen
 from transport.rudp.loss cimport LossThresholds
 from transport.rudp.outflow cimport Outflow
 from transport.rudp.outlane cimport OutLane
+from transport.rudp.probing cimport Probing
 from transport.rudp.ranges cimport Ranges
 from transport.rudp.rtt cimport RttEstimator
-from transport.rudp.sending cimport Sending
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 
 cdef long long PTO_MAX_NS, SPURIOUS_NS, ACK_DELAY_UNIT_NS, NEVER
-cdef int RANGES_MAX, PERSISTENT, ACKED, BLOCKED, CREDIT, FREE, LOST, PING, QUIET, RIDER, SENT, SKIP, SKIPPED, SPAN
+cdef int RANGES_MAX, PERSISTENT, ACKED, BLOCKED, CREDIT, FREE, LOST, NEW_CID, OPEN, PING, PROBE, QUIET, RETIRE_CID
+cdef int RIDER, SENT, SKIP, SKIPPED, SPAN
+cdef Py_ssize_t BASE
 
 
-cdef class Recovery(Sending):
+cdef class Recovery(Probing):
     cdef public LossThresholds thresholds
     cdef public long long peer_ack_delay_ns
     cdef long long _loss_at
@@ -34,7 +36,7 @@ cdef class Recovery(Sending):
     cdef int64_t _number(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except? -1
     @cython.locals(known=Ranges, number="long long", start="long long")
     cpdef _acked_range(self, long long low, long long high, long long now)
-    @cython.locals(ring=SentRing, packet=SentPacket, state=int)
+    @cython.locals(ring=SentRing, packet=SentPacket, state=int, is_search=bint, displacement="long long")
     cpdef _acked_news(self, long long number, long long end, long long high, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item, only=Item)
     cpdef _acked_packet(self, SentPacket packet, long long number)
@@ -56,16 +58,23 @@ cdef class Recovery(Sending):
     cpdef _detect(self, long long needed, long long now)
     @cython.locals(lane=OutLane, more=list, kept=list, item=Item, only=Item)
     cpdef _lose(self, SentPacket packet, long long number, long long now)
+    @cython.locals(ring=SentRing, number="long long", packet=SentPacket)
+    cpdef leave_path(self, long long now)
     cpdef _give_back(self, OutLane lane, long long start, long long end)
     @cython.locals(kind=int, lane=OutLane, rider=Rider)
     cpdef _lost_item(self, Item item, long long number)
     cpdef _blocked_lost(self, int channel)
     cpdef _credit_lost(self, int channel, long long limit)
+    cpdef id_settled(self, Item item, bint is_lost)
+    cpdef on_round(self, long long now)
     @cython.locals(timeout="long long", count=int, backed="long long")
     cpdef int64_t _probe_at(self) except? -1
     @cython.locals(ring=SentRing, number="long long", budget="long long", packet=SentPacket)
     cpdef _on_probe_timeout(self, long long now)
+    cpdef ask_again(self, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item, only=Item)
     cpdef _resend(self, SentPacket packet)
     @cython.locals(lane=OutLane)
     cpdef _resend_item(self, Item item)
+    @cython.locals(number="long long")
+    cpdef too_large(self, long long now)

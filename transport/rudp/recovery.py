@@ -12,24 +12,25 @@ from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
-from transport.rudp.kinds import BLOCKED, CREDIT, PING, RIDER, SKIP, SPAN
+from transport.rudp.kinds import BLOCKED, CREDIT, NEW_CID, PING, PROBE, RETIRE_CID, RIDER, SKIP, SPAN
 from transport.rudp.loss import LossThresholds
 from transport.rudp.outlane import OutLane
+from transport.rudp.probing import Probing
 from transport.rudp.ranges import Ranges
-from transport.rudp.sending import Sending
 from transport.rudp.sent import Item, Rider, SentPacket, SkipRecord
-from transport.rudp.states import ACKED, FREE, LOST, QUIET, SENT, SKIPPED
+from transport.rudp.states import ACKED, FREE, LOST, OPEN, QUIET, SENT, SKIPPED
 from transport.rudp.turns import Exchange
 
 PTO_MAX_NS = limits.RUDP_PTO_MAX_NS
 RANGES_MAX = limits.RUDP_ACK_RANGES_SENT
 SPURIOUS_NS = limits.RUDP_SPURIOUS_NS
+BASE = limits.RUDP_DATAGRAM_BYTES_MIN
 PERSISTENT = 3  # probe time-outs that a run of losses has to span (RFC 9002 section 7.6.1)
 ACK_DELAY_UNIT_NS = 8000
 NEVER = 1 << 62
 
 
-class Recovery(Sending):
+class Recovery(Probing):
     """Acks, losses and probes.
 
     Attributes:
@@ -40,7 +41,7 @@ class Recovery(Sending):
     def __init__(
         self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller
     ) -> None:
-        Sending.__init__(self, exchange, config, path, own_cid, controller)
+        Probing.__init__(self, exchange, config, path, own_cid, controller)
         self.thresholds = LossThresholds()
         self.peer_ack_delay_ns = limits.RUDP_ACK_DELAY_MAX_NS
         self._loss_at = 0  # when the oldest packet that is in question counts as lost; 0 for never
@@ -150,12 +151,20 @@ class Recovery(Sending):
                 self.copied -= packet.copied
                 self._ack_bytes += packet.size
                 self._ack_packets += 1
+                if packet.size > BASE and number > self._large_acked:
+                    self._large_acked = number
             elif state == LOST:
+                is_search = self.is_search(packet)
                 self._acked_packet(packet, number)
-                self.packets_spurious += 1
                 self._ack_spurious += 1
-                self.thresholds.on_spurious(max(self._largest_acked, high) - number, now - packet.time, self._rtt_now())
-                self.controller.on_spurious(now, packet.time, packet.size)
+                if not is_search:
+                    self.packets_spurious += 1
+                if packet.size:  # not of a path that was left
+                    displacement = max(self._largest_acked, high) - number
+                    self.thresholds.on_spurious(displacement, now - packet.time, self._rtt_now())
+                    self._large_acked = max(self._large_acked, number if packet.size > BASE else -1)
+                if packet.size and not is_search:
+                    self.controller.on_spurious(now, packet.time, packet.size)
             elif state == QUIET:
                 packet.state = ACKED
                 self._settle_own(packet)
@@ -168,6 +177,8 @@ class Recovery(Sending):
         return max(self.rtt.latest, self.rtt.smoothed)
 
     def _acked_packet(self, packet: SentPacket, number: int) -> None:
+        if self.trace is not None:
+            self.trace.packet_acked(number, packet.state == LOST)
         packet.state = ACKED
         if number > self._ack_latest:
             self._ack_latest = number
@@ -211,6 +222,18 @@ class Recovery(Sending):
         elif kind == SKIP:
             assert lane is not None
             lane.untold -= 1
+        elif kind == PROBE:
+            self._probe_acked(item.end, item.start)
+        elif kind == NEW_CID or kind == RETIRE_CID:
+            self.id_settled(item, False)
+
+    def id_settled(self, item: Item, is_lost: bool) -> None:
+        """A frame about connection ids was acknowledged or lost."""
+        raise NotImplementedError
+
+    def on_round(self, now: int) -> None:
+        """About once in a round trip, while anything is sent that asks for an ack."""
+        raise NotImplementedError
 
     def _after_ack(self, largest: int, delay: int, before: int, needed: int, now: int) -> None:
         """What an ack as a whole means for estimates, window and timers."""
@@ -232,11 +255,14 @@ class Recovery(Sending):
         if self._largest_acked >= self._round_end:
             self._round_end = self.ring.next
             self.thresholds.on_round()
+            self.on_round(now)
         self._advance(now)
         if self._known.first_start() < self.ring.oldest:
             self._known.remove(0, self.ring.oldest)
         if self._own_settled > 0:
             self.acks.ranges.forget_to(self._own_settled)
+        if self.trace is not None:
+            self.trace.updated(now)
         flow = self.flow
         self.queued_bytes = flow.queued
         self.blocked_bytes = flow.blocked
@@ -307,6 +333,11 @@ class Recovery(Sending):
             if packet.state == SENT:
                 if number <= largest - gap or packet.time + delay <= now:
                     self._lose(packet, number, now)
+                    if packet.size > BASE:
+                        if self.is_search(packet):  # no sign of congestion (RFC 9000 section 14.4)
+                            number += 1
+                            continue
+                        self._on_large_lost(number)
                     lost_bytes += packet.size
                     lost_packets += 1
                     latest = packet.time
@@ -325,11 +356,18 @@ class Recovery(Sending):
             if rtt.samples and lost_packets >= 2 and latest - first > span and not self._ack_bytes:
                 self.controller.on_persistent(now)
                 rtt.forget_minimum()
+            if self.trace is not None:
+                self.trace.updated(now)
 
     def _lose(self, packet: SentPacket, number: int, now: int) -> None:
         packet.state = LOST
         packet.lost_at = now
-        self.packets_lost += 1
+        if self.trace is not None:
+            self.trace.packet_lost(number, packet.size, now)
+        if self.is_search(packet):
+            self._probe_lost(number, packet.size, now, 2 * self.rtt.probe_timeout(self.peer_ack_delay_ns))
+        else:
+            self.packets_lost += 1
         self.in_flight -= packet.size
         self.copied -= packet.copied
         lane = packet.lane
@@ -338,7 +376,7 @@ class Recovery(Sending):
         only = packet.item
         if only is not None:
             self._lost_item(only, number)
-            if only.kind != SPAN and only.kind != RIDER:
+            if only.kind != SPAN and only.kind != RIDER and only.kind != PROBE:
                 packet.item = None
         more = packet.more
         if more is not None:
@@ -348,6 +386,21 @@ class Recovery(Sending):
                 if item.kind == SPAN or item.kind == RIDER:
                     kept.append(item)  # it may arrive after all
             packet.more = kept
+
+    def leave_path(self, now: int) -> None:
+        """The peer is elsewhere now: what is in flight counts as lost, and says nothing about the new path (RFC 9000
+        section 9.4).
+        """
+        ring = self.ring
+        for number in range(ring.oldest, ring.next):
+            packet = ring.get(number)
+            if packet.state == SENT:
+                self._lose(packet, number, now)
+            packet.size = 0
+        self._loss_at = 0
+        self._pto_count = 0
+        self._probes = 0
+        self.is_starved = False
 
     def _give_back(self, lane: OutLane, start: int, end: int) -> None:
         """Positions of a lane were lost."""
@@ -386,6 +439,8 @@ class Recovery(Sending):
             self._pings.append(item.start)
         elif kind == BLOCKED:
             self._blocked_lost(item.start)
+        elif kind == NEW_CID or kind == RETIRE_CID:
+            self.id_settled(item, True)
 
     def _blocked_lost(self, channel: int) -> None:
         """The peer did not hear that we lack credit: it is told again if that still holds."""
@@ -418,10 +473,12 @@ class Recovery(Sending):
     def _on_probe_timeout(self, now: int) -> None:
         """Nothing was heard for long: the oldest that is in flight goes once more, in one packet or two."""
         self._pto_count += 1
+        if self.trace is not None:
+            self.trace.probed(self._pto_count, now)
         self._probes = 1 if self._pto_count == 1 else 2
         ring = self.ring
         number = self._first_sent()
-        budget = self._probes * self.mtu * 3 // 4
+        budget = self._probes * BASE * 3 // 4
         while number < ring.next and budget > 0:
             packet = ring.get(number)
             if packet.state == SENT:
@@ -429,6 +486,12 @@ class Recovery(Sending):
                 budget -= packet.size
             number += 1
         self.is_starved = False
+
+    def ask_again(self, now: int) -> None:
+        """The peer is heard again, from another port: what waits for long is not left to the next probe."""
+        if self._pto_count and self.in_flight:
+            self._pto_count = 0
+            self._on_probe_timeout(now)
 
     def _resend(self, packet: SentPacket) -> None:
         """What a packet carried is sent again, though it counts as in flight."""
@@ -451,3 +514,19 @@ class Recovery(Sending):
                 self._activate(lane)
         elif item.kind == CREDIT:
             self._credit_lost(item.start, item.end)
+
+    # What the system says
+
+    def too_large(self, now: int) -> None:
+        """The system did not send a datagram because of its size: a try of the search has failed, or what was carried
+        so far no longer is.
+        """
+        number = self.search.number
+        if self.life != OPEN:
+            return
+        if number < 0:
+            if self.mtu > BASE:
+                self._doubt()
+            return
+        self._lose(self.ring.get(number), number, now)
+        self._try_again(now)

@@ -45,10 +45,17 @@ def report(session: Any) -> dict[str, int]:
         "packets_refused": session.packets_refused,
         "messages_duplicate": session.messages_duplicate(),
         "path_errors": session.path_errors,
+        "path_changes": session.path_changes,
         "mtu": session.mtu,
+        "mtu_probes_sent": session.search.sent,
+        "mtu_probes_lost": session.search.lost,
+        "black_holes": session.search.holes,
         "credit": max(0, flow.limit - flow.total),
         "window": session.receive_window(),
     }
+    for name, value in session.controller.statistics().items():
+        if name != "window":
+            found[f"congestion_{name}"] = value
     for number, counts in session.channel_counts().items():
         for name, value in counts.items():
             found[f"channel_{number}_{name}"] = value

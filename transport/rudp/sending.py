@@ -23,6 +23,7 @@ from transport.rudp.kinds import (
     FIXED_BIT,
     PING,
 )
+from transport.rudp.mtu import MtuSearch
 from transport.rudp.outlane import OutLane
 from transport.rudp.pacer import Pacer
 from transport.rudp.redundancy import Redundancy, is_due
@@ -41,7 +42,8 @@ RIDER_BYTES = limits.RUDP_RIDER_BYTES
 RIDERS_MAX = limits.RUDP_RIDERS_MAX
 RIDES_MAX = limits.RUDP_RIDES
 TINY_BYTES, TINY_RIDES = limits.RUDP_TINY_BYTES, limits.RUDP_TINY_RIDES
-THIN_ROOM = limits.RUDP_DATAGRAM_BYTES_MIN  # of a packet that counts as nearly empty, however large packets may be
+BASE = limits.RUDP_DATAGRAM_BYTES_MIN
+THIN_ROOM = BASE  # of a packet that counts as nearly empty, however large packets may be
 ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
 SKIP_EVERY = limits.RUDP_SKIP_EVERY
 SKIPS_PER_FRAME = limits.RUDP_SKIPS_PER_FRAME
@@ -53,15 +55,20 @@ class Sending(Accepting):
 
     Attributes:
         peer_cid, own_cid: connection ids: what the peer receives is addressed to `peer_cid`.
+        addressed: which of our ids the packet at hand was for; nearly always `own_cid`.
+        ids_due: frames about connection ids wait.
         rtt, controller, pacer, redundancy, acks, ring: the parts.
         in_flight: bytes sent and neither acknowledged nor lost.
         copied: those of them that are copies of small messages.
         mtu: size that packets are filled to.
+        search: for a larger one.
+        wants_probe: packets were filled, and a probe for a larger size is due.
         segment: packet size of the train that `fill` has just built.
         answerable: bytes before the checksum below which the peer, had it lost the connection, would not say so by
             RESET; what wants an answer is filled up to it, in front, for the last frame may have no length. 0 if it has
             no RESET.
         is_app_limited: the last train ended because there was nothing more to send, not for want of window.
+        has_probes: packets about other paths may have to leave, see `paths`.
     """
 
     def __init__(
@@ -69,13 +76,18 @@ class Sending(Accepting):
     ) -> None:
         Accepting.__init__(self, exchange, config, path)
         self.own_cid = own_cid
+        self.addressed = own_cid
+        self.ids_due = False
         self.peer_cid = 0
         self.mtu = config.mtu
+        self.search = MtuSearch(config.mtu, config.mtu_max)
+        self.wants_probe = False
         self.segment = 0
         self.answerable = 0
         self.in_flight = 0
         self.copied = 0
         self.is_app_limited = True
+        self.has_probes = False
         self.checksum_kind = 0
         self.rtt = RttEstimator(limits.RUDP_INITIAL_RTT_NS)
         self.controller = controller
@@ -113,6 +125,8 @@ class Sending(Accepting):
         """Writes the next train of packets into `room`, and their size to `segment`; returns its bytes, -1 for none."""
         size = pen.check(room)
         mtu = self.mtu
+        if self._probes and mtu > BASE:
+            mtu = BASE  # perhaps it is their size for which no ack comes (RFC 8899 section 4.3)
         window = self._window_room(mtu)
         rate = self.controller.rate(self.rtt.smoothed)
         if rate and not self._probes:
@@ -132,6 +146,8 @@ class Sending(Accepting):
             window -= made
             if made < mtu:
                 break
+        if count and self.segment == mtu and now >= self.search.due:
+            self.wants_probe = True
         if self.is_starved and rate and self._window_room(mtu) >= mtu:  # it is the pacer that holds it up
             at = self.pacer.when(now, rate, mtu)
             self._pace_at = at if at > now else 0
@@ -157,7 +173,10 @@ class Sending(Accepting):
             self.is_app_limited = False
             has_data = False
         acks = self.acks
-        has_control = len(self._pings) > 0 or len(self._credit_due) > 0 or self._in_flow.is_due or self._tells_blocked()
+        has_control = (
+            len(self._pings) > 0 or len(self._credit_due) > 0 or self._in_flow.is_due or self.ids_due
+            or self._tells_blocked()
+        )  # fmt: skip
         if not has_data and not is_probe and not has_control and not self._is_ping_due and not acks.must_send(now):
             return 0
         while self.ring.is_over():
@@ -226,6 +245,8 @@ class Sending(Accepting):
         packet.time = now
         self.packets_sent += 1
         self.bytes_sent += size
+        if self.trace is not None:
+            self.trace.packet_sent(bytes(room[base:pos]), number, now)
         if not is_eliciting:
             packet.state = QUIET
             return size
@@ -290,7 +311,13 @@ class Sending(Accepting):
             packet.add(Item(CREDIT, None, channel.number, channel.limit))
         if self._tells_blocked():
             pos = self._put_blocked(room, pos, end, packet)
+        if self.ids_due:
+            pos = self.put_ids(room, pos, end, packet)
         return pos
+
+    def put_ids(self, room: memoryview, pos: int, end: int, packet: SentPacket) -> int:
+        """Writes frames about connection ids."""
+        raise NotImplementedError
 
     def _put_blocked(self, room: memoryview, pos: int, end: int, packet: SentPacket) -> int:
         flow = self.flow
@@ -499,7 +526,10 @@ class Sending(Accepting):
             or len(self._pings) > 0
             or len(self._credit_due) > 0
             or self._in_flow.is_due
+            or self.wants_probe
             or self.life != OPEN
+            or self.has_probes
+            or self.ids_due
         )
 
     def wants_output(self) -> bool:

@@ -1,20 +1,18 @@
 cimport cython
 from libc.stdint cimport int64_t
 from transport.rudp cimport pen
-from transport.rudp.incoming cimport Incoming
+from transport.rudp.located cimport Located
 from transport.rudp.sent cimport SentPacket
 
-cdef int CLOSE, PTO_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL
+cdef int CLOSE, CLOSE_BYTES, PTO_COUNT, TROUBLE_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL
 cdef int CLOSED, CLOSING, FLUSHING, LINGERING, OPEN, OPENING
 cdef long long LINGER_MAX_NS
 cdef list PUBLIC
 
 
-cdef class RudpSession(Incoming):
-    cdef public bint is_client
+cdef class RudpSession(Located):
     cdef public object handshake
     cdef public long long opened_at, path_errors, linger_until, closes_sent
-    cdef public bytes token
     cdef public object streams
     cdef list _streams_due, _events
     cdef long long _pinged, _idle_ns, _keepalive_ns, _close_at

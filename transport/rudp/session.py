@@ -1,7 +1,7 @@
 """One peer of reliable UDP: opening, pings, streams, goodbye, and the timers of all of it.
 
-The floors below it are `Sending`, `Recovery` and `Incoming`; docs/protocol.md is the normative text. It must never
-raise for what a peer did, and never be silent about an end: `Closed` is its last event.
+The floors below it are `Sending`, `Recovery`, `Incoming` and `Located`; docs/protocol.md is the normative text. It must
+never raise for what a peer did, and never be silent about an end: `Closed` is its last event.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from transport import limits
 from transport.codec import varint
 from transport.errors import CloseCode, ConnectionClosed, LocalProtocolError, RemoteProtocolError, WouldBlock
 from transport.machine import Closed, Established, Path, Pong
-from transport.rudp import pen
+from transport.rudp import paths, pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.handshake import ClientHandshake
-from transport.rudp.incoming import Incoming
 from transport.rudp.kinds import FIXED_BIT, STREAM_CHANNEL
+from transport.rudp.located import Located
 from transport.rudp.packet import CHECKSUM_BYTES, RESETTABLE_BYTES
 from transport.rudp.states import CLOSED, CLOSING, FLUSHING, LIFE, LINGERING, OPEN, OPENING, PUBLIC, On
 from transport.rudp.turns import Exchange
@@ -25,34 +25,32 @@ from transport.stream import frames
 from transport.stream.bodies import StreamTable
 
 CLOSE = 0x0E
+CLOSE_BYTES = 9 + 4 + 1 + 4 + 2 + CHECKSUM_BYTES  # a packet with it, without the reason
 CLEAN = (CloseCode.NORMAL, CloseCode.GOING_AWAY)
 PTO_COUNT = 3  # probe time-outs that a closed session lingers, and that an idle one lasts at least
+TROUBLE_COUNT = 2  # probe time-outs in a row from which on a client looks whether its own address has changed
 PINGS_MAX = limits.PINGS_OUTSTANDING_MAX
 UNHEARD_MAX = limits.RUDP_PTO_TRIES
 LINGER_MAX_NS = limits.RUDP_LINGER_MAX_NS
 
 
-class RudpSession(Incoming):
+class RudpSession(Located):
     """One peer. Made by its endpoint.
 
     Attributes:
-        is_client: it opened the connection.
         handshake: while a client opens.
         opened_at: when (ns).
         path_errors: how often the system said that nobody is at the peer's port.
         linger_until: when a closed session is forgotten (ns).
-        token: the 16 bytes by which the peer's RESET is known; empty without.
     """
 
     def __init__(self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller,
                  is_client: bool, dice: bytes, now: int) -> None:  # fmt: skip
-        Incoming.__init__(self, exchange, config, path, own_cid, controller)
-        self.is_client = is_client
+        Located.__init__(self, exchange, config, path, own_cid, controller, is_client)
         self.handshake: ClientHandshake | None = None
         self.opened_at = now
         self.path_errors = 0
         self.linger_until = 0
-        self.token = b""
         self.streams = StreamTable(config.stream_window)
         self._streams_due = self.streams.due  # the same list
         self._events: list[Any] = []
@@ -71,6 +69,8 @@ class RudpSession(Incoming):
         """Its life goes on by `event`, one of `states.On`."""
         self.life = LIFE.after(self.life, event)
         self.state = PUBLIC[self.life]
+        if self.trace is not None:
+            self.trace.stepped(self.life)
 
     # Opening
 
@@ -79,6 +79,8 @@ class RudpSession(Incoming):
         self.step(On.ACCEPT if self.is_client else On.PROOF)
         config = self.config
         self.peer_cid = peer_cid
+        if self.trace is not None:
+            self.trace.opened(peer, now)
         self.send_max = min(config.max_message, peer.max_message)
         self._channels_max = min(config.channels, peer.channels)
         self._channel_limit = peer.channel_window
@@ -90,11 +92,11 @@ class RudpSession(Incoming):
         peer_idle = peer.idle_ms * limits.MS_NS
         if peer_idle and (not self._idle_ns or peer_idle < self._idle_ns):
             self._idle_ns = peer_idle
-        self.mtu = min(config.mtu, peer.max_datagram)
-        self.controller.set_mss(self.mtu)
+        self.set_path_limits(peer.max_datagram)
         self.token = peer.reset_token
         if self.token:
             self.answerable = RESETTABLE_BYTES - (CHECKSUM_BYTES if self.checksum_kind else 0)
+        self.ids_at = now + limits.RUDP_CID_NS
         self.heard = now
         self._pinged = now
         self.streams.peer_spoke(peer.stream_window, self._events)
@@ -127,6 +129,8 @@ class RudpSession(Incoming):
             return
         if not 0 <= code < 1 << 16:
             raise LocalProtocolError(f"close code {code} is out of range")
+        if self.trace is not None:
+            self.trace.now = now
         if self.life < OPEN:
             self._finish(On.SHUT, code, reason, by_peer=False)
             return
@@ -140,6 +144,8 @@ class RudpSession(Incoming):
         """Ends at once; the peer is told if the network takes it."""
         if self.life >= CLOSED:
             return
+        if self.trace is not None:
+            self.trace.now = now
         if self._goodbye is not None and self.life == CLOSING:
             code, reason = self._goodbye  # has been said already; all that waits is the peer's
         if self.life < OPEN:
@@ -195,15 +201,23 @@ class RudpSession(Incoming):
 
     def _finish(self, event: int, code: int, reason: str, by_peer: bool, is_agreed: bool = False) -> None:
         """The session is over: one last event."""
+        if self.trace is not None:
+            self.trace.closed(code, reason, by_peer)
         self.step(event)
         self.drop_all()
         self.streams.close(self._events)
         self._events.append(Closed(int(code), reason, by_peer, is_agreed and code in CLEAN))
         self._loss_at = self._pace_at = 0
+        self.has_probes = False
+        self.path_at = 0
 
     def has_goodbye(self) -> bool:
         """Whether there is a goodbye that a peer may ask for again."""
         return self._goodbye is not None
+
+    def goodbye_bytes(self) -> int:
+        """See `Located`."""
+        return 0 if self._goodbye is None else CLOSE_BYTES + len(self._goodbye[1].encode("utf-8", "replace"))
 
     def repeat_close(self) -> None:
         """The peer goes on after our goodbye: it is told again."""
@@ -264,7 +278,8 @@ class RudpSession(Incoming):
                     channel, pos = varint.decode(frame, pos)
                 size, pos = varint.decode(frame, pos)
                 kind = head >> 4
-                if size > len(frame) - pos or not frames.STREAM_OPEN <= kind <= frames.STREAM_CREDIT:
+                is_known = frames.STREAM_OPEN <= kind <= frames.STREAM_CREDIT and not head & frames.RESERVED_BIT
+                if size > len(frame) - pos or not is_known or channel >= self._own_channels:
                     raise RemoteProtocolError("malformed stream frame")
                 answer = self.streams.received(kind, frame[pos : pos + size], channel, self._events)
             except ValueError as error:
@@ -291,12 +306,18 @@ class RudpSession(Incoming):
             if handshake.tries:
                 self.step(On.LATE)
             made = handshake.write(room, now)
+            if self.trace is not None:
+                self.trace.long_sent(bytes(room[: limits.RUDP_DATAGRAM_BYTES_MIN]), now)
             self.segment = limits.RUDP_DATAGRAM_BYTES_MIN
             return made
         if self.life < CLOSED:
             if self._streams_due:
                 self._queue_frame(self.streams.credit_frames())
-            made = self.fill_packets(room, now)
+            made = paths.fill(self, room, now) if self.has_probes else 0
+            if made <= 0 and self.wants_probe:
+                made = self.fill_probe(room, now)
+            if made <= 0:
+                made = self.fill_packets(room, now)
             if made > 0:
                 return made
             if self.life == FLUSHING and not self.has_waiting():
@@ -365,6 +386,7 @@ class RudpSession(Incoming):
         else:
             first = _earlier(first, self._probe_at())
         first = _earlier(first, self._pace_at)
+        first = _earlier(first, self.path_at)
         if self.life == CLOSING:
             first = _earlier(first, self._close_at)
         if self._idle_ns:
@@ -383,6 +405,8 @@ class RudpSession(Incoming):
 
     def expire(self, now: int) -> None:
         """Whatever is due by `now`."""
+        if self.trace is not None:
+            self.trace.now = now
         if self.life >= CLOSED:
             return
         if self.life == OPENING:
@@ -402,9 +426,13 @@ class RudpSession(Incoming):
                 self._detect(self.in_flight - self.copied, now)
         if not self._loss_at and self.in_flight and self._probe_at() <= now:
             self._on_probe_timeout(now)
+            if self._pto_count >= TROUBLE_COUNT and self.is_client:
+                self.exchange.is_troubled = True
             if self._pto_count > UNHEARD_MAX:
                 self._break_off(On.SILENCE, CloseCode.IDLE_TIMEOUT, "the peer acknowledges nothing")
                 return
+        if 0 < self.path_at <= now:
+            paths.expire(self, now)
         if self.life == CLOSING and 0 < self._close_at <= now:
             self._close_at = 0
             if self.closes_sent >= limits.RUDP_CLOSE_TRIES:

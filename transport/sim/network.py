@@ -133,19 +133,29 @@ class SimNetwork:
         """Who has `address` now. Raises LookupError when nobody has."""
         return self._names[address]
 
-    def rebind(self, port: Port, public: Address) -> None:
+    def rebind(self, port: Port, public: Address, *, keep_ns: int = 0) -> None:
         """From now on the others see `port` at `public`, as after a new NAT mapping; its owner is not told.
 
-        What is sent to the old address, or is in the air to it, is lost. Links stay as they are.
+        For `keep_ns` nanoseconds the old address still leads here, as a NAT's entry does that nobody renews; then what
+        is sent to it, or is in the air to it, is lost. Links stay as they are.
         """
         _check_address(public)
         holder = self._names.get(public)
         if holder is not None and holder is not port:
             raise SimulationError(f"address {public!r} is in use")
         self.trace.note(self.clock.now_ns, f"rebind {port.public!r} to {public!r}")
-        self.unbind(port)
+        old = port.public
+        if keep_ns and old != public:
+            self.at(self.elapsed_ns + keep_ns, lambda: self._expire_name(old, port))
+        else:
+            self.unbind(port)
         port.public = public
         self._set_name(public, port)
+
+    def _expire_name(self, address: Address, port: Port) -> None:
+        """A NAT's old entry has had its time."""
+        if self._names.get(address) is port and port.public != address:
+            self._set_name(address, None)
 
     def _set_name(self, address: Address, port: Port | None) -> None:
         if port is None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from transport import limits
@@ -34,18 +34,23 @@ class Shared:
         url: with the real port.
         groups: one list of sockets for each process.
         remove: called once, before they are closed.
+        links: where what came to the wrong process is passed on: for each process the end that it reads, and the end
+            that the others write. None where nothing can.
+        secret: that all of them need.
     """
 
     url: Url
     groups: list[list[socket.socket]]
     remove: Callable[[], None] | None = None
+    links: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
+    secret: bytes = b""
 
     def close(self) -> None:
         """Closes this process's copies. Idempotent."""
         if self.remove is not None:
             remove, self.remove = self.remove, None
             remove()
-        for group in self.groups:
+        for group in (*self.groups, *self.links):
             for sock in group:
                 sock.close()
 

@@ -8,23 +8,40 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from transport import limits
 from transport.datagram.base import Endpoint, PeerSession
 from transport.delivery import Traits
 from transport.drive.base import Owner
+from transport.drive.datagram import DatagramDriver
+from transport.drive.roaming import Roaming
 from transport.errors import InvalidURL, UnsupportedOperation
 from transport.machine import Address, Path
-from transport.net.datagram_options import Granted
-from transport.options import SOCKET, Option, boolean, choice, duration, integer, secret_bytes, size, table
+from transport.net.datagram_options import DatagramOptions, Granted
+from transport.options import (
+    SOCKET,
+    Option,
+    boolean,
+    choice,
+    duration,
+    integer,
+    path_or_none,
+    secret_bytes,
+    size,
+    table,
+)
 from transport.rudp import sending
 from transport.rudp.config import RudpConfig
 from transport.rudp.endpoint import RudpEndpoint
 from transport.rudp.packet import CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_NONE
+from transport.transports import seats
 from transport.transports.base import Listener, Request
-from transport.transports.udp import UdpTransport
+from transport.transports.listen import Shared
+from transport.transports.seats import Seat
+from transport.transports.udp import UdpListener, UdpTransport, socket_options
 
 IS_COMPILED = not str(sending.__file__).endswith(".py")
 CHECKSUMS = {
@@ -33,9 +50,12 @@ CHECKSUMS = {
     "crc32": CHECKSUM_CRC32,
     "none": CHECKSUM_NONE | CHECKSUM_CRC32,
 }
+QLOGDIR = "QLOGDIR"  # the environment variable that other implementations of QUIC know, too
 MACHINE_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 SPARE_BYTES = 1 * limits.MIB  # of a window beside the largest message
 
+QLOG = Option("qlog", path_or_none, "folder for a trace of each connection, or none; else the environment's QLOGDIR",
+              keyword_only=True)  # fmt: skip
 OPTIONS: Mapping[str, Option] = {
     **{name: SOCKET[name] for name in ("rcvbuf", "sndbuf", "dscp", "busy_poll_us", "timestamps", "reuse_port",
                                        "ipv6_only")},
@@ -49,7 +69,7 @@ OPTIONS: Mapping[str, Option] = {
         Option("redundancy", boolean, "small messages of thin streams ride again, so that a loss costs no wait",
                default=True),
         Option("mtu", size(limits.RUDP_DATAGRAM_BYTES_MIN, limits.RUDP_DATAGRAM_BYTES_MAX),
-               "bytes that packets are filled to", default=limits.RUDP_DATAGRAM_BYTES_MIN),
+               "bytes that packets are filled to; found out where it is not given"),
         Option("cookie", choice("never", "adaptive", "always"), "when a client has to prove its address first",
                default="adaptive"),
         Option("half_open", integer(1, limits.RUDP_HALF_OPEN_MAX), "handshakes of a server at once",
@@ -58,6 +78,7 @@ OPTIONS: Mapping[str, Option] = {
                secret=True),
         Option("idle_timeout", duration(0.001, limits.TIME_S_MAX, none=True),
                "silence after which the connection ends, or none", default=limits.IDLE_NS / limits.SECOND_NS),
+        QLOG,
     ),
 }  # fmt: skip
 
@@ -67,14 +88,15 @@ def _time(options: Mapping[str, Any], name: str, default_ns: int) -> int:
     return 0 if seconds is None else max(1, round(seconds * limits.SECOND_NS))
 
 
-def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> RudpConfig:
+def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu_max: int) -> RudpConfig:
     """The sessions' configuration by the options of a request.
 
     Args:
         options: parsed and typed.
         codec: its name, announced to the peer.
-        rcvbuf: bytes that the socket's receive buffer was granted; credit begins with at most half of it.
-        mtu: what packets are filled to where the option does not say.
+        rcvbuf: bytes that the socket's receive buffer was granted; credit begins with at most half of it, and no
+            datagram may have more than an eighth.
+        mtu_max: up to which the path's MTU is searched for where the option does not say what it is.
 
     Raises:
         InvalidURL: options that contradict each other.
@@ -85,6 +107,8 @@ def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> 
     congestion = options.get("congestion", "cubic")
     if (congestion == "fixed") != ("rate" in options):
         raise InvalidURL("option 'rate' goes with congestion=fixed, and that needs it")
+    mtu = options.get("mtu", 0)
+    largest = min(limits.RUDP_DATAGRAM_BYTES_MAX, rcvbuf // limits.RUDP_DATAGRAMS_BUFFERED)
     start = min(limits.RUDP_WINDOW_BYTES, channel_window, connection_window, max(limits.WINDOW_BYTES_MIN, rcvbuf // 2))
     return RudpConfig(
         max_message=max_message,
@@ -99,12 +123,24 @@ def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> 
         congestion=congestion,
         rate=options.get("rate", 0),
         checksums=CHECKSUMS[options.get("checksum", "auto")],
-        mtu=options.get("mtu", mtu),
+        max_datagram=max(largest, limits.RUDP_DATAGRAM_BYTES_MIN),
+        mtu=mtu or limits.RUDP_DATAGRAM_BYTES_MIN,
+        mtu_max=mtu or mtu_max,
         redundancy=options.get("redundancy", True),
         cookie=options.get("cookie", "adaptive"),
         half_open_max=options.get("half_open", limits.RUDP_HALF_OPEN_MAX),
         sessions_max=options.get("max_connections", limits.CONNECTIONS_MAX),
+        trace=_trace(options.get("qlog")),
     )
+
+
+def _trace(asked: str | None) -> Callable[[Any, int], Any] | None:
+    """What makes the traces of sessions, if anybody wants some: as nearly never, its modules stay unread then."""
+    if asked is None and not os.environ.get(QLOGDIR):
+        return None
+    from transport.transports import qlog
+
+    return qlog.folder(asked)
 
 
 def reset_key(port: int) -> bytes:
@@ -124,12 +160,6 @@ def reset_key(port: int) -> bytes:
     return os.urandom(32)
 
 
-def is_loopback(address: Address) -> bool:
-    """Whether a peer's address never leaves this machine, so that the path carries what loopback does."""
-    host = str(address[0]).partition("%")[0]
-    return host == "::1" or host.startswith("127.")
-
-
 def _refuse_machine(request: Request) -> None:
     if request.machine is not None:
         raise UnsupportedOperation("rudp:// takes no machine=, its datagrams are its own; udp:// does")
@@ -140,6 +170,17 @@ class RudpTransport(UdpTransport):
 
     scheme = "rudp"
     options: Mapping[str, Option] = OPTIONS
+
+    def __init__(self, seat: Seat | None = None) -> None:
+        self._seat = seat
+
+    def seated(self, seat: Seat) -> RudpTransport:
+        """The same in one of several processes that serve a port."""
+        return RudpTransport(seat)
+
+    def socket_options(self, request: Request) -> DatagramOptions:
+        """As `udp`, and no datagram is fragmented, or probes would tell nothing of the path."""
+        return socket_options(request, probing=True)
 
     def traits(self, request: Request) -> Traits:
         """Everything but encryption."""
@@ -156,12 +197,44 @@ class RudpTransport(UdpTransport):
     async def listen(self, request: Request) -> Listener:
         """Likewise."""
         _refuse_machine(request)
-        return await super().listen(request)
+        listener = await super().listen(request)
+        if self._seat is not None:
+            assert isinstance(listener, UdpListener)
+            for driver in listener.drivers:
+                self._seat.take(driver)
+            listener.on_close = self._seat.leave
+        return listener
+
+    async def share(self, request: Request, count: int) -> Shared:
+        """Sockets for `count` processes, which find the connections of each other by their ids. Raises OSError, also
+        when somebody else has the port already.
+        """
+        port = request.url.endpoint()[1]
+        for sock in await self._bind(replace(request, options={**request.options, "reuse_port": False})):
+            with sock:  # unshared: with SO_REUSEPORT alone a second server would silently take half of our packets
+                port = port or sock.getsockname()[1]
+        url = request.url.with_port(port)
+        shared = Shared(url, [], secret=reset_key(port))
+        try:
+            asking = replace(request, url=url, options={**request.options, "reuse_port": True})
+            for _ in range(count):
+                shared.groups.append(await self._bind(asking))
+            for sock in shared.groups[0]:
+                seats.steer(sock, count)
+            shared.links = seats.links(count)
+        except BaseException:
+            shared.close()
+            raise
+        return shared
 
     def endpoint(self, request: Request, granted: Granted, address: Address, listening: bool) -> Endpoint:
         """The sessions of a new socket."""
-        mtu = limits.RUDP_LOOPBACK_MTU if is_loopback(address) else limits.RUDP_DATAGRAM_BYTES_MIN
-        config = config_of(request.options, request.codec_name, granted.rcvbuf, mtu)
+        most = limits.RUDP_DATAGRAM_BYTES_MAX if granted.probing else limits.RUDP_DATAGRAM_BYTES_MIN
+        config = config_of(request.options, request.codec_name, granted.rcvbuf, most)
+        if self._seat is not None:
+            made = RudpEndpoint(config, os.urandom, listening, request.options.get("key", b"") or self._seat.key)
+            made.worker = self._seat.number
+            return made
         key = request.options.get("key", b"") or (reset_key(int(address[1])) if listening else b"")
         return RudpEndpoint(config, os.urandom, listening, key)
 
@@ -169,6 +242,12 @@ class RudpTransport(UdpTransport):
         """A client's session, which says HELLO with the first flush."""
         assert isinstance(endpoint, RudpEndpoint)
         return endpoint.connect(path, now)
+
+    def roam(self, driver: DatagramDriver, target: Address) -> None:
+        """The server knows a client by its connection id: it may come from elsewhere."""
+        assert isinstance(driver.endpoint, RudpEndpoint)
+        if os.name == "posix":
+            driver.on_trouble = Roaming(target, driver.endpoint.rebound)
 
 
 TRANSPORT = RudpTransport()

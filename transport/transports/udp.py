@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transport import limits
@@ -54,13 +54,14 @@ def max_message(request: Request) -> int:
     return min(int(request.options.get("max_message", limits.UDP_MESSAGE_BYTES_MAX)), limits.UDP_MESSAGE_BYTES_MAX)
 
 
-def socket_options(request: Request) -> DatagramOptions:
+def socket_options(request: Request, *, probing: bool = False) -> DatagramOptions:
     """The request's options as the socket layer takes them. Marks are read for machines, which may want them."""
     given = request.options
     names = ("rcvbuf", "sndbuf", "dscp", "busy_poll_us", "timestamps", "reuse_port", "ipv6_only", "interface", "ttl",
              "loop", "broadcast")  # fmt: skip
     kept = {name: given[name] for name in names if name in given}
-    return DatagramOptions(offload=given.get("gso", True), ecn=request.machine is not None, **kept)
+    marks = request.machine is not None
+    return DatagramOptions(offload=given.get("gso", True), ecn=marks, probing=probing, **kept)
 
 
 def make_endpoint(request: Request, *, listening: bool) -> DatagramEndpoint:
@@ -102,14 +103,20 @@ async def run_machine(request: Request, sock: socket.socket, url: Url) -> tuple[
 
 
 class UdpListener:
-    """The sockets of one server: one for each address of its host."""
+    """The sockets of one server: one for each address of its host.
+
+    Attributes:
+        drivers: of the sockets that are open.
+        on_close: called before they are closed.
+    """
 
     def __init__(self, transport: UdpTransport, request: Request, socks: list[socket.socket]) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._request = request
         self._traits = transport.traits(request)
-        self._drivers: list[DatagramDriver] = []
+        self.drivers: list[DatagramDriver] = []
+        self.on_close: Callable[[], None] | None = None
         address = socks[0].getsockname()
         self.url: Url = request.url.replace(port=address[1])
 
@@ -117,14 +124,14 @@ class UdpListener:
         """Begins to receive. Raises OSError."""
         for sock in socks:
             if self._request.machine is not None:
-                self._drivers.append((await run_machine(self._request, sock, self.url))[1])
+                self.drivers.append((await run_machine(self._request, sock, self.url))[1])
                 continue
-            made, granted = await net.adopt_on(self._loop, sock, socket_options(self._request))
+            made, granted = await net.adopt_on(self._loop, sock, self._transport.socket_options(self._request))
             endpoint = self._transport.endpoint(self._request, granted, sock.getsockname(), True)
             driver = DatagramDriver(self._loop, made, endpoint, is_shared=True)
             driver.accept = self._acceptor(driver)
             equip(driver, granted, self._request)
-            self._drivers.append(driver)
+            self.drivers.append(driver)
             driver.start()
 
     def _acceptor(self, driver: DatagramDriver) -> Any:
@@ -137,7 +144,7 @@ class UdpListener:
     def statistics(self) -> dict[str, int]:
         """Counters of its sockets together."""
         total: dict[str, int] = {}
-        for driver in self._drivers:
+        for driver in self.drivers:
             counters = {**getattr(driver.machine, "statistics", dict)(), "refused": driver.refused,
                         "truncated": driver.sock.truncated, "unsent": driver.sock.unsent}  # fmt: skip
             for name, count in counters.items():
@@ -146,13 +153,15 @@ class UdpListener:
 
     def stop(self) -> None:
         """Takes no new peers; those that are there go on."""
-        for driver in self._drivers:
+        for driver in self.drivers:
             if isinstance(driver.machine, Endpoint):
                 driver.machine.listening = False  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         """Closes the sockets."""
-        for driver in self._drivers:
+        if self.on_close is not None:
+            self.on_close()
+        for driver in self.drivers:
             driver.end()
 
 
@@ -161,6 +170,10 @@ class UdpTransport:
 
     scheme = "udp"
     options: Mapping[str, Option] = OPTIONS
+
+    def socket_options(self, request: Request) -> DatagramOptions:
+        """What its sockets are asked for."""
+        return socket_options(request)
 
     def traits(self, request: Request) -> Traits:
         """Unreliable, one channel, no ping, no close reason."""
@@ -175,9 +188,12 @@ class UdpTransport:
         assert isinstance(endpoint, DatagramEndpoint)
         return endpoint.open(path, now, sole)
 
+    def roam(self, driver: DatagramDriver, target: Address) -> None:
+        """A client's socket is its own, and connected: whether it may get another address is the scheme's affair."""
+
     async def connect(self, request: Request) -> Owner:
         """Resolves the host and connects a socket to the first address that has a route. Raises ConnectFailed."""
-        options = socket_options(request)
+        options = self.socket_options(request)
         sock: socket.socket | None = None
         try:
             sock, target = await self._open(request, options)
@@ -225,6 +241,8 @@ class UdpTransport:
         driver = DatagramDriver(loop, made, endpoint)
         equip(driver, granted, request)
         driver.may_linger = request.sock is None
+        if driver.may_linger and made.path is not None and made.selectable:
+            self.roam(driver, target)
         info = PipeInfo(request.url, self.traits(request), sock.getsockname(), target)
         owner = request.owner(session, driver, info)
         driver.attach(owner, session)
@@ -249,7 +267,7 @@ class UdpTransport:
 
     async def _bind(self, request: Request) -> list[socket.socket]:
         host, port = request.url.endpoint()
-        options = socket_options(request)
+        options = self.socket_options(request)
         found = await resolve(host, port, socket.SOCK_DGRAM, passive=True)
         if request.machine is not None:
             found = found[:1]  # one machine, one socket

@@ -23,6 +23,8 @@ from transport import limits
 from transport.api import run, serve
 from transport.errors import ConnectionClosed, LocalProtocolError
 from transport.server import Server
+from transport.transports.registry import Registry
+from transport.url import parse
 from transport.workers import line
 
 log = logging.getLogger("transport")
@@ -34,16 +36,16 @@ def main(arguments: list[str]) -> None:
     """Runs one worker.
 
     Args:
-        arguments: descriptors as text: the line to the parent, the pipe that ends with it, and the listening sockets.
+        arguments: descriptors as text: the line to the parent, the pipe that ends with it, and the sockets of `Job`.
     """
     sys.modules[IS_WORKER] = ModuleType(IS_WORKER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the parent, which tells us to drain
     descriptors = [int(argument) for argument in arguments]
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)  # they were, to get here
-    control, lifeline, *listening = descriptors
+    control, lifeline, *socks = descriptors
     threading.Thread(target=_outlive, args=(lifeline,), daemon=True).start()
-    run(_work(socket.socket(fileno=control), [socket.socket(fileno=descriptor) for descriptor in listening]))
+    run(_work(socket.socket(fileno=control), [socket.socket(fileno=descriptor) for descriptor in socks]))
 
 
 def _outlive(lifeline: int) -> None:
@@ -53,12 +55,12 @@ def _outlive(lifeline: int) -> None:
     os._exit(1)
 
 
-async def _work(control: socket.socket, listening: list[socket.socket]) -> None:
+async def _work(control: socket.socket, socks: list[socket.socket]) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     parent = await line.open_line(control)
     try:
-        servers = await _start(line.unpack(await parent.recv()), listening)
+        servers = await _start(line.unpack(await parent.recv()), socks)
     except ConnectionClosed:  # the parent has changed its mind
         return
     except Exception as error:
@@ -80,13 +82,21 @@ async def _work(control: socket.socket, listening: list[socket.socket]) -> None:
         await parent.close()
 
 
-async def _start(job: line.Job, listening: list[socket.socket]) -> list[Server]:
+async def _start(job: line.Job, socks: list[socket.socket]) -> list[Server]:
     sys.argv[:] = job.arguments
     if job.main is not None:
         load_main(job.main)
     handler = load(job.handler)
     options = line.unpack(job.options)
-    return [await serve(job.url, handler, sock=sock, **options) for sock in listening]
+    listening, links = socks[: job.listening], socks[job.listening :]
+    registry = None
+    if links:
+        from transport.transports.seats import Seat
+
+        transport = Registry.default().find(parse(job.url).scheme)
+        seat = Seat(job.number, links[0], links[1:], job.secret)
+        registry = Registry.default().register(transport.seated(seat))
+    return [await serve(job.url, handler, sock=sock, registry=registry, **options) for sock in listening]
 
 
 def load_main(wanted: line.Main) -> None:

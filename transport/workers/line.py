@@ -41,13 +41,23 @@ class Main:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is to do."""
+    """What a worker is to do.
+
+    Attributes:
+        handler, url, arguments, main, options: as in the parent.
+        number: which worker it is.
+        listening: how many of the sockets that it is born with listen; the others are its inbox, and those of all.
+        secret: `Shared.secret`.
+    """
 
     handler: str
     url: str
     arguments: list[str]
     main: Main | None
     options: bytes
+    number: int = 0
+    listening: int = 0
+    secret: bytes = b""
 
 
 def pack_options(options: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ leave a process behind, whatever ends it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -70,7 +71,7 @@ async def serve_workers(
         raise LocalProtocolError(f"{handler!r}: this program's main module is no file that a worker could import")
     needs_main = handler.startswith("__main__:") or b"__main__" in packed
     shared = await share(request, workers)
-    job = line.Job(handler, str(shared.url), list(sys.argv), main if needs_main else None, packed)
+    job = line.Job(handler, str(shared.url), list(sys.argv), main if needs_main else None, packed, secret=shared.secret)
     server = WorkerServer(shared, job)
     try:
         await server.start()
@@ -149,6 +150,9 @@ class WorkerServer:
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._workers = [_Supervised(self, number, group) for number, group in enumerate(shared.groups)]
+        outboxes = [outbox for _, outbox in shared.links]
+        for worker, (inbox, _) in zip(self._workers, shared.links, strict=False):
+            worker.links = [inbox, *outboxes]
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._failure: str | None = None
 
@@ -255,6 +259,7 @@ class _Supervised:
 
     def __init__(self, server: WorkerServer, number: int, socks: list[socket.socket]) -> None:
         self.socks = socks
+        self.links: list[socket.socket] = []
         self.process: Process | None = None
         self.over = False
         self.last_words = ""
@@ -315,7 +320,7 @@ class _Supervised:
         ours, theirs = socket.socketpair()
         life, self._lifeline = os.pipe()
         try:
-            descriptors = [theirs.fileno(), life, *(sock.fileno() for sock in self.socks)]
+            descriptors = [theirs.fileno(), life, *(sock.fileno() for sock in (*self.socks, *self.links))]
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, *_flags(), "-c", BOOT, json.dumps(sys.path), *map(str, descriptors),
                 stdin=DEVNULL, pass_fds=descriptors,
@@ -340,7 +345,8 @@ class _Supervised:
         """Talks to the worker until one of the two has enough."""
         try:
             self._conn = conn = await line.open_line(sock)
-            await conn.send(line.pack(self._server.job))
+            job = dataclasses.replace(self._server.job, number=self._number, listening=len(self.socks))
+            await conn.send(line.pack(job))
             if self._server.closing:
                 return None
             try:
