@@ -22,9 +22,9 @@ from bench.peers.base import Peer
 from bench.schedule import replay_schedule
 from bench.sweeps import OVER_LINK, OVER_LOOPBACK
 from bench.trace import proxy
-from bench.trace.capture import Seen, read_capture
 from bench.trace.file import SPAN_S_MAX, BadTrace, Message, Trace, read_trace, write_trace
 from bench.trace.flows import BOTH, CLIENT, PROTOCOLS, SERVER, Flows, Wanted
+from transport.sight.capture import BadCapture, Seen, read_capture
 
 NAMES = ("record", "replay")
 WARMUP_S, WARMUP_SHARE = 1.0, 0.1  # of what is played, whichever is less
@@ -211,7 +211,10 @@ def record_capture(options: argparse.Namespace) -> tuple[list[Message], list[str
     seen = Seen()
     wanted = Wanted(options.port, options.proto, options.sender, round(options.merge * 1e9))
     flows = Flows(wanted, seen)
-    flows.add_all(read_capture(options.capture, seen))
+    try:
+        flows.add_all(read_capture(options.capture, seen))
+    except BadCapture as error:
+        raise BadTrace(str(error)) from None
     lines = [f"{seen.packets:,} packets read"]
     lines += [f"  skipped {many:,}: {why}" for why, many in seen.skipped.most_common()]
     lines += [f"  noted {many:,}: {why}" for why, many in seen.notes.most_common()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
@@ -268,6 +269,14 @@ async def _serve(
     listener = await transport.listen(request)
     in_query = getattr(transport, "options_in_query", True)
     server.attach(listener, listener.url.without_query() if in_query else listener.url)
+    if "status" in given or os.environ.get("TRANSPORT_STATUS"):
+        from transport.status import offer
+
+        try:
+            server.tells(await offer(server, given.get("status")))
+        except BaseException:
+            await server.close(grace=0)
+            raise
     return server
 
 

@@ -147,7 +147,7 @@ WORKER_EXIT_S = 2.0  # from the end of its grace to the end of its process
 WORKER_MESSAGE_BYTES = 4 * MIB  # on the line between parent and worker
 
 # Commands that run for a while
-TOOL_COLUMNS = 80  # of a terminal that does not say
+TOOL_COLUMNS, TOOL_LINES = 80, 24  # of a terminal that does not say
 TOOL_SAMPLES_MAX = 262_144  # measured times that percentiles are of; an even sample beyond
 PING_INTERVAL_S_MIN = 0.001
 PING_BYTES_MIN = 16  # of a message to be echoed: which run and which ping
@@ -166,6 +166,35 @@ PROXY_PIPE_BYTES = 4 * MIB  # of one stream and direction under way; reading pau
 PROXY_PIECE_BYTES = 64 * KIB  # one read of a stream
 PROXY_RATE_PIECE_BYTES = 1448  # pieces into which a rate cuts a stream
 PROXY_CONNECT_S = 10.0  # for a stream to the target
+
+# A server that tells how it is doing
+STATUS_CLIENTS_MAX = 4  # that ask one server at once
+STATUS_QUESTION_BYTES_MAX = 64
+STATUS_CONNECTIONS_MAX = 256  # in one answer, the oldest; the others are counted
+STATUS_CONNECTIONS_PER_TURN = 16  # before the event loop has its turn
+TOP_SERVERS_MAX = 64  # shown at once
+TOP_ANSWER_BYTES_MAX = 4 * MIB
+TOP_ANSWER_S = 5.0  # for which an answer is waited for
+TOP_ROWS = 20  # of connections where there is no terminal whose height would say
+
+# Captures and traces that are read
+CAPTURE_PACKET_BYTES_MAX = 4 * MIB  # Wireshark stops at 256 KiB, offloads on loopback may be over it
+CAPTURE_BLOCK_BYTES_MAX = 16 * MIB  # of pcapng
+CAPTURE_INTERFACES_MAX = 4096  # of one section
+QLOG_EVENTS_MAX = 1024  # of one connection's trace that wait to be written
+QLOG_BYTES_MAX = 256 * KIB  # of packets among them
+QLOG_FLUSH_NS = 1 * SECOND_NS  # an event after so long writes those that wait
+QLOG_FILE_BYTES_MAX = 64 * MIB  # of one trace; it ends there
+QLOG_FILES_MAX = 10_000  # that one process begins; later connections have none
+SQLOG_RECORD_BYTES_MAX = 4 * MIB  # one event that is read
+TIMELINE_POINTS_MAX = 1_000_000  # of one picture, before those on the same pixel become one
+SIGHT_CONNECTIONS_MAX = 16_384  # that a capture is followed for; the one silent for longest makes room
+INSPECT_PACKETS_PER_TURN = 64  # before a signal is heard
+INSPECT_CONNECTIONS_LISTED = 64  # at the end, for people
+SIGHT_CIDS_MAX = 1024  # ids of one connection beside the first two that are known
+SIGHT_PAIRS_MAX = 1024  # pairs of addresses of one connection, likewise
+SIGHT_BODY_BYTES = 64  # of a message that are shown, unless asked for more
+SIGHT_BODY_BYTES_MAX = 64 * KIB
 
 # Simulated network
 SIM_QUEUE_BYTES = 16 * MIB  # largest (and default) queue before a link's rate
@@ -265,7 +294,7 @@ RUDP_CIDS_MAX = 4  # connection ids of one side that the other keeps
 RUDP_ROAM_NS = 200 * MS_NS  # between two looks of a client in trouble at its own address
 RUDP_ASK_NS = 1 * SECOND_NS  # between two questions of a client why nothing more comes
 RUDP_RETIRES_MAX = 16  # given up, and the peer has not said that it knows; then it breaks a rule
-RUDP_CID_NS = 1 * SECOND_NS  # after which a client gets a spare one, and the next after one was given up
+RUDP_CID_NS = 1 * SECOND_NS  # after which a connection gets a spare one, and the next after one was given up
 RUDP_REPLIES_MAX = 256  # answers to strangers that wait to leave
 RUDP_RESETS_PER_S = 10
 RUDP_CLOSED_MAX = 4096  # closed connections whose goodbye is repeated on demand

@@ -185,6 +185,11 @@ def path(value: object) -> str:
     return text(named)
 
 
+def path_or_none(value: object) -> str:
+    """The same, or "none" for nowhere."""
+    return "none" if value is None else path(value)
+
+
 def instance(*types: type) -> Parser:
     """An object of one of `types`; use it with `keyword_only`."""
 
@@ -227,6 +232,8 @@ COMMON: Mapping[str, Option] = table(
            default=limits.CONNECTION_WINDOW_BYTES),
     Option("max_connections", integer(1, limits.CONNECTIONS_MAX), "connections of a server at once",
            default=limits.CONNECTIONS_MAX),
+    Option("status", path_or_none, "folder in which a server answers `transport top`, or none; else the environment's "
+           "TRANSPORT_STATUS", keyword_only=True),
 )  # fmt: skip
 """Options of every scheme."""
 

@@ -66,11 +66,16 @@ class Server:
         self._accepted = 0
         self._refused = 0
         self._failed = 0
+        self._status: Any = None
 
     def attach(self, listener: Listener, url: Url) -> None:
         """Called once, with the bound listener and the address to publish."""
         self._listener = listener
         self.url = url
+
+    def tells(self, status: Any) -> None:
+        """Called once, with what answers those who ask how it is doing (`transport.status`)."""
+        self._status = status
 
     def own(self, session: Any, driver: Driver, info: PipeInfo) -> Owner:
         """A new pipe for this server, or ConnectionRefusedError."""
@@ -144,6 +149,10 @@ class Server:
         """The connections that exist now, those still opening included."""
         return frozenset(self._conns)
 
+    def connections_in_order(self) -> list[Any]:
+        """The same, the oldest first."""
+        return list(self._conns)
+
     async def accept(self) -> Any:
         """The next connection, on a server without handler and protocol.
 
@@ -199,6 +208,8 @@ class Server:
             await asyncio.shield(self._closed)
             return
         self._closing = True
+        if self._status is not None:
+            self._status.close()
         self._listener.stop()
         for future in self._acceptors:
             if not future.done():

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bench.cases import CONNECTIONS_MAX, PAYLOAD_MAX
-from bench.trace.capture import Packet, Seen
 from bench.trace.file import BYTES_MAX, MESSAGES_MAX, BadTrace, Message
-from bench.trace.packets import ACK, SYN, TCP, UDP, End, Segment, Skipped, decode
+from transport.sight.capture import Packet, Seen
+from transport.sight.headers import ACK, SYN, TCP, UDP, End, Segment, Skipped, decode
 
 FLOWS_MAX = 1 << 16  # pairs of addresses, with messages or without
 GAPS_MAX = 64  # of one direction: bytes that the capture has not seen yet

@@ -21,11 +21,11 @@ from bench import cli
 from bench.child import ROOT
 from bench.trace import flows as flows_module
 from bench.trace import proxy
-from bench.trace.capture import Packet, Seen, read_capture
 from bench.trace.file import BadTrace, Message, read_trace
 from bench.trace.flows import BOTH, CLIENT, SERVER, Flows, Sequence, Wanted
-from bench.trace.packets import Skipped, decode
-from tests.bench import captures as made
+from tests.sight import captures as made
+from transport.sight.capture import Packet, Seen, read_capture
+from transport.sight.headers import Skipped, decode
 
 MS = 1_000_000
 LINKS = [made.ETHERNET, made.RAW, made.NULL, made.LOOP, made.SLL, made.SLL2]

@@ -85,11 +85,11 @@ def long(data: bytes) -> dict[str, Any]:
     wanted = {"HELLO": (False, True), "RETRY": (True, False), "ACCEPT": (True, True), "REFUSE": (True, False)}[kind]
     if (meaning["dcid"] != "0" * 16, meaning["scid"] != "0" * 16) != wanted or (kind == "HELLO" and len(data) < 1200):
         raise Dropped
-    if meaning["version"] != "74720001":
-        if kind != "HELLO":
-            raise Dropped
+    if meaning["version"] != "74720001" and kind == "HELLO":
         return meaning
-    if flags % 16:
+    if meaning["version"] != "74720001" and kind != "REFUSE":
+        raise Dropped
+    if meaning["version"] == "74720001" and flags % 16:
         raise Dropped
     try:
         _body(kind, reader, meaning)
@@ -151,7 +151,7 @@ class Limits:
         self.max_message = max_message
         self.sent = sent  # the number of the next packet
         self.highest: dict[tuple[int, int], int] = {}  # number that is expected, by lane
-        self.last: tuple[int, int, int] | None = None  # channel, delivery and number of the MSG right before
+        self.last: tuple[int, int, int] | None = None  # channel, delivery and number of the MSG before
 
 
 def frames(data: bytes, limits: Limits) -> list[dict[str, Any]]:
@@ -162,8 +162,10 @@ def frames(data: bytes, limits: Limits) -> list[dict[str, Any]]:
     while reader.at < len(data):
         kind = reader.take(1)[0]
         found.append(_message(kind, reader, limits) if kind >= 0x80 else _control(kind, reader, limits))
-        if kind < 0x80:
+        if found[-1]["frame"] == "SKIP":
             limits.last = None
+        if found[-1]["frame"] == "CLOSE":
+            break
     return found
 
 
@@ -228,7 +230,12 @@ def _skip(reader: Reader, limits: Limits) -> dict[str, Any]:
     entries = [[reader.varint(), reader.varint()] for _ in range(count)]
     if any(not 32 <= cost <= limits.max_message + 32 for _, cost in entries):
         raise Malformed(1002)
+    _came(limits, (lane // 4, lane % 4), max(number for number, _ in entries))
     return {"frame": "SKIP", "channel": lane // 4, "delivery": lane % 4, "messages": entries}
+
+
+def _came(limits: Limits, lane: tuple[int, int], number: int) -> None:
+    limits.highest[lane] = max(number + 1, limits.highest.get(lane, 0))
 
 
 def _message(kind: int, reader: Reader, limits: Limits) -> dict[str, Any]:
@@ -244,7 +251,7 @@ def _message(kind: int, reader: Reader, limits: Limits) -> dict[str, Any]:
     if channel >= limits.channels and (channel, delivery) != (256, 0):
         raise Malformed(1002)
     limits.last = (channel, delivery, number)
-    limits.highest[channel, delivery] = max(number + 1, limits.highest.get((channel, delivery), 0))
+    _came(limits, (channel, delivery), number)
     meaning: dict[str, Any] = {"frame": "MSG", "channel": channel, "delivery": delivery, "number": number}
     if kind & 16:
         meaning["offset"], meaning["total"] = reader.varint(), reader.varint()

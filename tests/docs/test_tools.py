@@ -20,7 +20,7 @@ LINES = [
 
 
 def test_there_are_some_of_each() -> None:
-    assert {line.split()[1] for line in LINES} >= {"ping", "echo", "proxy"}
+    assert {line.split()[1] for line in LINES} >= {"ping", "echo", "proxy", "inspect", "top"}
     assert len(LINES) > 10
 
 

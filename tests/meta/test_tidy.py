@@ -14,7 +14,7 @@ FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 70
 LINE_MAX = 120
 PYTHON = tree.files(*tree.CODE)
-ALL = PYTHON + tree.files(*tree.CODE, suffixes=(".pyx", ".pxd"))
+ALL = PYTHON + tree.files(*tree.CODE, suffixes=(".pyx", ".pxd", ".js"))
 _DEFINITION = re.compile(r"^(\s*)(?:cdef|cpdef|def)\s(?!class )[^=]*\(.*$")
 
 

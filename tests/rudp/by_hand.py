@@ -70,12 +70,12 @@ def close_frame(code: int, reason: bytes = b"") -> bytes:
 class Rig:
     """The server, its honest client, and what the server sends to whom."""
 
-    def __init__(self, seed: int = 1, **options: Any) -> None:
+    def __init__(self, seed: int = 1, client: dict[str, Any] | None = None, **options: Any) -> None:
         self.rng = random.Random(seed)
         self.config = RudpConfig(**{"codec": "raw", **CRC32_ONLY, **options})
         self.now = 1_000_000_000
         self.server = RudpEndpoint(self.config, self.rng.randbytes, True, KEY)
-        self.client = RudpEndpoint(RudpConfig(codec="raw", **CRC32_ONLY), self.rng.randbytes)
+        self.client = RudpEndpoint(RudpConfig(**{"codec": "raw", **CRC32_ONLY, **(client or {})}), self.rng.randbytes)
         self.honest = self.client.connect(Path(None, SERVER), self.now)
         self.sent: dict[Any, list[bytes]] = {}
         self.got: dict[int, list[bytes]] = {}  # messages by the server's connection id

@@ -360,6 +360,13 @@ def test_noise_on_the_hidden_channel(rig: Rig, body: bytes) -> None:
         assert closed.code == 1002
 
 
+@pytest.mark.parametrize("head", [b"\x64", b"\x68\x41\x00", b"\x68\xff" + b"\xff" * 7])
+def test_heads_of_stream_frames(rig: Rig, head: bytes) -> None:
+    """A reserved bit, and channels that are not taken, as in the `message` framing."""
+    hand = Hand(rig)
+    ends(hand, 1002, message(head + b"\x02\x00\x00", 0, 256))
+
+
 def test_a_flood_that_comes_early_on_the_hidden_channel(rig: Rig) -> None:
     """It needs no credit, and so has a bound of its own, beyond which nothing is acknowledged."""
     hand = Hand(rig)

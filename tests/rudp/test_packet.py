@@ -145,6 +145,13 @@ def test_a_hello_of_another_version() -> None:
     assert packet.decode_long(sealed(head(2, version=2, scid=9) + b"\x00")) is None
 
 
+def test_a_refusal_in_another_version() -> None:
+    """Who speaks only others says so in one of them."""
+    long = read(sealed(b"\xff" + head(3, version=2)[1:] + b"\x05\x01a\x01\x00\x00\x00\x02"))
+    assert (long.kind, long.version, long.code, long.reason, long.versions) == (packet.REFUSE, 2, 5, "a", (2,))
+    assert packet.decode_long(sealed(head(3, version=2) + b"\x05\x01a\x01\x00")) is None
+
+
 MALFORMED = {
     "empty": b"",
     "short": sealed(head(1))[:-1],

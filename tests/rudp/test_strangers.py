@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.rudp.by_hand import (
     HONEST,
     KEY,
     MS,
+    SERVER,
     Hand,
     Rig,
     ack,
@@ -22,6 +24,7 @@ from transport.errors import CloseCode
 from transport.machine import Path
 from transport.rudp import packet
 from transport.rudp.config import RudpConfig
+from transport.rudp.endpoint import RudpEndpoint
 
 COST = limits.MESSAGE_COST_BYTES
 PING = bytes([packet.PING])
@@ -132,6 +135,16 @@ def test_an_unknown_version() -> None:
     assert answer is not None
     assert (answer.kind, answer.code, answer.versions) == (packet.REFUSE, 1002, (packet.VERSION,))
     rig.check_honest()
+
+
+def test_a_server_of_another_version() -> None:
+    client = RudpEndpoint(RudpConfig(), random.Random(1).randbytes)
+    session = client.connect(Path(None, SERVER), 1)
+    data = bytearray(packet.encode_refuse(session.own_cid, 1002, "version", (0x74720002,)))
+    data[1:5] = (0x74720002).to_bytes(4, "big")
+    data[-4:] = zlib.crc32(data[:-4]).to_bytes(4, "big")
+    client.receive(bytes(data), Path(None, SERVER), 0, 2)
+    assert [(event.code, event.reason) for event in session.events()] == [(1002, "version")]
 
 
 def test_another_codec() -> None:

@@ -64,22 +64,6 @@ def test_directions_are_configured_apart():
     assert [got[0] for got in drain(network)] == [9, 9]
 
 
-def test_an_old_mapping_lives_on_for_a_while():
-    network = SimNetwork(link=LinkConfig(delay_ns=10 * MS))
-    a, b = network.bind(("a", 1)), network.bind("b")
-    network.rebind(a, ("a", 2), keep_ns=15 * MS)
-    for address in (("a", 1), ("a", 2)):
-        network.send(b, address, repr(address).encode())
-    assert [got[2] for got in drain(network)] == [b"('a', 1)", b"('a', 2)"]
-    assert network.elapsed_ns == 15 * MS
-    assert network.send(b, ("a", 1), b"too late") == Fate.UNREACHABLE
-    network.bind(("a", 1))  # somebody else's now
-    network.rebind(a, ("a", 3), keep_ns=MS)
-    network.rebind(a, ("a", 2))  # back before its time: it stays
-    assert drain(network) == []
-    assert network.port(("a", 2)) is a
-
-
 def test_nobody_there():
     network = SimNetwork(link=LinkConfig(delay_ns=MS))
     a, b = network.bind("a"), network.bind("b")

@@ -15,6 +15,7 @@ cdef class Accepting(TurnSession):
     cdef public Schedule schedule
     cdef public bint is_starved
     cdef public long long messages_sent
+    cdef public object trace
     cdef readonly list _channels
     cdef long long _channel_limit
     cdef int _channels_max

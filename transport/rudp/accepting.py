@@ -5,6 +5,8 @@ It must never know what a packet is.
 
 from __future__ import annotations
 
+from typing import Any
+
 from transport import limits
 from transport.errors import CloseCode, ConnectionClosed, MessageTooLarge
 from transport.machine import Path
@@ -30,6 +32,7 @@ class Accepting(TurnSession):
         flow, schedule: what its lanes share, and whose turn it is.
         is_starved: something waits for the window or the pacer.
         messages_sent: accepted so far.
+        trace: told of what happens, see `trace.Trace`; None for nobody.
     """
 
     def __init__(self, exchange: Exchange, config: RudpConfig, path: Path) -> None:
@@ -42,6 +45,7 @@ class Accepting(TurnSession):
         self.schedule = Schedule()
         self.is_starved = False
         self.messages_sent = 0
+        self.trace: Any = None
         self._channels: list[OutChannel | None] = []
         self._channel_limit = 0
         self._channels_max = config.channels
@@ -72,6 +76,8 @@ class Accepting(TurnSession):
             self._last_lane = lane
         self._queue(lane, payload, priority, expires_at, copies)
         self.messages_sent += 1
+        if self.trace is not None:
+            self.trace.message_queued(channel, delivery, size, now)
 
     def _queue(self, lane: OutLane, payload: bytes, priority: int, expires_at: int, copies: int) -> None:
         lane.append(payload, priority, expires_at, copies)

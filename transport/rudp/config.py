@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from transport import limits
 
@@ -29,6 +31,8 @@ class RudpConfig:
         cookie: "never", "adaptive" or "always" ask a client to prove its address first.
         half_open_max: handshakes of a server at once.
         sessions_max: sessions of an endpoint at once.
+        trace: makes the trace of a new session, see `trace.Trace`: called with the session and the present (ns),
+            returns None for none.
     """
 
     max_message: int = limits.MESSAGE_BYTES_DEFAULT
@@ -51,3 +55,4 @@ class RudpConfig:
     cookie: str = "adaptive"
     half_open_max: int = limits.RUDP_HALF_OPEN_MAX
     sessions_max: int = limits.CONNECTIONS_MAX
+    trace: Callable[[Any, int], Any] | None = None

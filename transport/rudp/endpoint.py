@@ -99,7 +99,10 @@ class RudpEndpoint(Exchange):
         config = self.config
         controller = congestion.make(config.congestion, config.mtu, config.rate)
         dice = self._entropy(16)
-        return RudpSession(self, config, path, cid, controller, is_client, dice, now)
+        session = RudpSession(self, config, path, cid, controller, is_client, dice, now)
+        if config.trace is not None:
+            session.trace = config.trace(session, now)
+        return session
 
     def _new_cid(self) -> int:
         head = bytes([self.worker]) if self.worker >= 0 else b""
@@ -328,7 +331,7 @@ class RudpEndpoint(Exchange):
         elif long.kind == packet.HELLO:
             self._on_hello(long, len(data), path, now)
         else:
-            self._on_answer(long, now)
+            self._on_answer(long, data, now)
 
     def _on_hello(self, long: packet.Long, size: int, path: Path, now: int) -> None:
         if not self.listening:
@@ -405,13 +408,15 @@ class RudpEndpoint(Exchange):
         self.refused += 1
         self._reply(packet.encode_refuse(long.scid, code, reason, versions), path)
 
-    def _on_answer(self, long: packet.Long, now: int) -> None:
+    def _on_answer(self, long: packet.Long, data: bytes, now: int) -> None:
         """RETRY, ACCEPT or REFUSE for a session of ours that opens."""
         session = self.sessions.get(long.dcid)
         handshake = None if session is None else session.handshake
         if session is None or handshake is None or session.life != OPENING:
             self.strays += 1
             return
+        if session.trace is not None:
+            session.trace.long_received(data, now)
         if long.kind == packet.RETRY:
             if handshake.retry(long.cookie, now):
                 session.step(On.RETRY)

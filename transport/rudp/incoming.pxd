@@ -36,6 +36,7 @@ cdef class Incoming(Recovery):
     @cython.locals(size=Py_ssize_t, flags=int, number_bytes=int, pos=Py_ssize_t, end=Py_ssize_t, acks=AckState,
                    ranges=AckRanges, number="long long", is_eliciting=bint, is_in_order=bint)
     cpdef bint receive_packet(self, bytes data, path, int ecn, long long now) except -1
+    cpdef bint _drop_packet(self, bytes data, str why, long long now) except -1
     cpdef came_by(self, path, long long number, Py_ssize_t size, long long now)
     cpdef repeat_close(self)
     cpdef fail(self, int code, str reason, long long now)

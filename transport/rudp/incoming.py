@@ -87,11 +87,9 @@ class Incoming(Recovery):
         if self.checksum_kind:
             end = size - CHECKSUM_BYTES
             if end < pos or pen.low(data, end, 4) != pen.checksum_of(data, end, self.checksum_kind, self.addressed):
-                self.packets_corrupt += 1
-                return False
+                return self._drop_packet(data, "checksum", now)
         if end <= pos or flags & 0x2C:
-            self.packets_corrupt += 1
-            return False
+            return self._drop_packet(data, "header", now)
         acks = self.acks
         ranges = acks.ranges
         number = pen.expand(pen.low(data, 9, number_bytes), number_bytes, ranges.largest + 1)
@@ -100,6 +98,8 @@ class Incoming(Recovery):
         if number < ranges.floor or (number <= ranges.largest and ranges.contains(number)):
             self.packets_duplicate += 1
             acks.came_again()
+            if self.trace is not None:
+                self.trace.packet_dropped(data, "duplicate", now)
             return False
         if self.life < OPEN:
             return False  # the answer that it waits for comes in another form
@@ -110,6 +110,8 @@ class Incoming(Recovery):
             self.repeat_close()
             return False
         self._has_no_room = False
+        if self.trace is not None:
+            self.trace.packet_received(data, now)
         try:
             is_eliciting = self._parse(data, pos, end, now)
         except RemoteProtocolError as error:
@@ -117,6 +119,8 @@ class Incoming(Recovery):
             return True
         if self._has_no_room:
             self.packets_refused += 1  # not acknowledged: it comes again
+            if self.trace is not None:
+                self.trace.packet_dropped(data, "no_room", now)
             return False
         is_in_order = number == ranges.largest + 1
         ranges.add(number)
@@ -128,6 +132,13 @@ class Incoming(Recovery):
         if path is not self.path or self._has_words:
             self.came_by(path, number, size, now)
         return True
+
+    def _drop_packet(self, data: bytes, why: str, now: int) -> bool:
+        """A packet that is not what was sent, or none of ours."""
+        self.packets_corrupt += 1
+        if self.trace is not None:
+            self.trace.packet_dropped(data, why, now)
+        return False
 
     def came_by(self, path: Path, number: int, size: int, now: int) -> None:
         """A valid new packet of `size` bytes came by another path than the one in use, or had a word about paths."""
@@ -392,6 +403,8 @@ class Incoming(Recovery):
             return
         self.messages_received += 1
         lane.delivered += 1
+        if self.trace is not None:
+            self.trace.message_delivered(lane.channel, lane.delivery, size)
         if self.life > OPEN:  # this side has said goodbye
             if lane.is_reliable:
                 self.consumed(lane.channel, size, 1)

@@ -13,5 +13,12 @@ SPAN, RIDER, CREDIT, SKIP, PING, BLOCKED = 0, 1, 2, 3, 4, 5
 PATH_CHALLENGE, PATH_RESPONSE, NEW_CID, RETIRE_CID = 9, 10, 11, 12
 """Types of frames about paths and connection ids."""
 
+PACKET_NAMES = ("HELLO", "RETRY", "ACCEPT", "REFUSE", "SHORT", "RESET")
+FRAME_NAMES = (
+    "PAD", "PING", "ACK", "ACK_ECN", "SKIP", "CONNECTION_CREDIT", "CHANNEL_CREDIT", "BLOCKED", "PATH_CHALLENGE",
+    "PATH_RESPONSE", "NEW_CID", "RETIRE_CID", "CLOSE", "MSG",
+)  # fmt: skip
+"""As docs/protocol.md has them; here, so that a command line can name them without loading what reads them."""
+
 FIXED_BIT, COPIES_BIT = 0x40, 0x10
 STREAM_CHANNEL = limits.RUDP_STREAM_CHANNEL

@@ -39,7 +39,7 @@ class Located(Incoming):
         detour: the path of the packet that `fill` has just built, where that is not the one in use.
         path_changes: how often the peer's address, or its port alone, has changed.
         ids: `ids.Ids`, once there is more than one of a side.
-        ids_at: when a client may be given a spare id (ns), 0 for never.
+        ids_at: when the peer may be given a spare id (ns), 0 for never.
         home: by which of our ids the peer spoke to us when it came to the path in use.
     """
 
@@ -82,6 +82,8 @@ class Located(Incoming):
         """Goes on over another path to a host that is known: all that was found out still holds."""
         self.path = path
         self.path_changes += 1
+        if self.trace is not None:
+            self.trace.moved(path, now)
         self.ask_again(now)
         if self.paths is not None and self.paths.confirming is not None:
             self.paths.confirming.path = path
@@ -105,7 +107,6 @@ class Located(Incoming):
         """This side itself has another address: the peer has to hear from there, under an id that was not used yet."""
         if self.life >= OPEN:
             ids.switch(self)
-            ids.give(self)
             self._is_ping_due = True
         if self.life < OPEN or paths.is_same_host(path.local, self.path.local):
             self.take_path(path, now)

@@ -43,16 +43,16 @@ TOKEN_BYTES = 16
 RESET_RANDOM_MIN = 21  # with the token, as short as an ordinary packet may be (RFC 9000 section 10.3)
 RESET_RANDOM_MAX = 41
 RESETTABLE_BYTES = RESET_RANDOM_MIN + TOKEN_BYTES + 1  # what a RESET can be shorter than
-_LONG_HEAD_BYTES = 21  # head, version, two connection ids
-_LONG_MIN_BYTES = _LONG_HEAD_BYTES + CHECKSUM_BYTES
+LONG_HEAD_BYTES = 21  # head, version, two connection ids
+LONG_MIN_BYTES = LONG_HEAD_BYTES + CHECKSUM_BYTES
 _CODE_MAX = 0xFFFF
 _IDLE_MS_MAX = 0xFFFFFFFF  # more counts as so much: in nanoseconds it still fits 64 bits
-_NUMBERS = {
+NUMBERS = {
     1: "max_ack_delay_us", 2: "idle_ms", 3: "max_datagram", 4: "connection_window", 5: "channel_window",
     6: "max_message", 7: "channels", 8: "checksums", 11: "stream_window",
 }  # fmt: skip
 _NOT_ZERO = ("connection_window", "channel_window", "max_message", "channels")
-_CODEC, _RESET_TOKEN = 9, 10
+CODEC, RESET_TOKEN = 9, 10
 
 
 class Malformed(ValueError):
@@ -119,16 +119,16 @@ class Parameters:
 
     def encode(self) -> bytes:
         """Everything that is not the default, by rising id."""
-        numbers = ((key, getattr(self, name)) for key, name in _NUMBERS.items())
+        numbers = ((key, getattr(self, name)) for key, name in NUMBERS.items())
         values = {key: _varint(number) for key, number in numbers if number != _DEFAULTS[key]}
         if self.codec:
-            values[_CODEC] = self.codec.encode()
+            values[CODEC] = self.codec.encode()
         if self.reset_token:
-            values[_RESET_TOKEN] = self.reset_token
+            values[RESET_TOKEN] = self.reset_token
         return b"".join(_varint(key) + _varint(len(values[key])) + values[key] for key in sorted(values))
 
 
-_DEFAULTS = {key: getattr(Parameters(), name) for key, name in _NUMBERS.items()}
+_DEFAULTS = {key: getattr(Parameters(), name) for key, name in NUMBERS.items()}
 
 
 def decode_parameters(data: bytes) -> Parameters | None:
@@ -151,14 +151,14 @@ def _parameters(data: bytes) -> Parameters:
             raise Malformed(f"parameter {key} stands twice")
         seen.add(key)
         value = reader.take(reader.varint(), limits.RUDP_PARAMETERS_BYTES_MAX)
-        if key in _NUMBERS:
+        if key in NUMBERS:
             number = _Reader(value, 0, len(value))
-            setattr(found, _NUMBERS[key], number.varint())
+            setattr(found, NUMBERS[key], number.varint())
             if number.at != number.end:
                 raise Malformed(f"parameter {key} has bytes behind its number")
-        elif key == _CODEC:
+        elif key == CODEC:
             found.codec = value.decode("utf-8")
-        elif key == _RESET_TOKEN:
+        elif key == RESET_TOKEN:
             found.reset_token = value
             if len(value) != TOKEN_BYTES:
                 raise Malformed("a reset token has 16 bytes")
@@ -175,7 +175,7 @@ class Long:
 
     Attributes:
         kind: HELLO, RETRY, ACCEPT or REFUSE.
-        version: another than `VERSION` only in a HELLO, of which then nothing else is known but `scid`.
+        version: another than `VERSION` only in a REFUSE, and in a HELLO, of which then only `scid` is known.
         dcid, scid: connection ids of its receiver and of its sender, 0 for none.
         cookie: of HELLO (may be empty) and RETRY.
         code, reason, versions: of REFUSE.
@@ -208,7 +208,7 @@ class Long:
 
     def read(self, data: bytes) -> None:
         """Takes the body of packet `data`; Malformed if it is."""
-        reader = _Reader(data, _LONG_HEAD_BYTES, len(data) - CHECKSUM_BYTES)
+        reader = _Reader(data, LONG_HEAD_BYTES, len(data) - CHECKSUM_BYTES)
         if self.kind in (HELLO, RETRY):
             self.cookie = reader.take(reader.varint(), limits.RUDP_COOKIE_BYTES_MAX)
         if self.kind in (HELLO, ACCEPT):
@@ -228,19 +228,22 @@ class Long:
 def decode_long(data: bytes) -> Long | None:
     """The handshake packet that the datagram `data` is; None when it is none. The checksum is compared first."""
     size = len(data)
-    if size < _LONG_MIN_BYTES or data[0] & 0xC0 != 0xC0:
+    if size < LONG_MIN_BYTES or data[0] & 0xC0 != 0xC0:
         return None
     if zlib.crc32(memoryview(data)[: size - CHECKSUM_BYTES]) != int.from_bytes(data[size - CHECKSUM_BYTES :], "big"):
         return None
-    number = int.from_bytes(data[1:_LONG_HEAD_BYTES], "big")
+    number = int.from_bytes(data[1:LONG_HEAD_BYTES], "big")
     long = Long(data[0] >> 4 & 3, number >> 128, number >> 64 & (1 << 64) - 1, number & (1 << 64) - 1)
     if long.kind == HELLO and size < HELLO_BYTES:
         return None
     if (long.dcid == 0) != (long.kind == HELLO) or (long.scid == 0) != (long.kind in (RETRY, REFUSE)):
         return None
     if long.version != VERSION:
-        return long if long.kind == HELLO else None
-    if data[0] & 0x0F:
+        if long.kind == HELLO:
+            return long
+        if long.kind != REFUSE:  # who is refused has to be told by whom, in whatever version
+            return None
+    elif data[0] & 0x0F:
         return None
     try:
         long.read(data)

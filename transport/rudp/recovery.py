@@ -170,6 +170,8 @@ class Recovery(Sending):
         return max(self.rtt.latest, self.rtt.smoothed)
 
     def _acked_packet(self, packet: SentPacket, number: int) -> None:
+        if self.trace is not None:
+            self.trace.packet_acked(number, packet.state == LOST)
         packet.state = ACKED
         if number > self._ack_latest:
             self._ack_latest = number
@@ -250,6 +252,8 @@ class Recovery(Sending):
             self._known.remove(0, self.ring.oldest)
         if self._own_settled > 0:
             self.acks.ranges.forget_to(self._own_settled)
+        if self.trace is not None:
+            self.trace.updated(now)
         flow = self.flow
         self.queued_bytes = flow.queued
         self.blocked_bytes = flow.blocked
@@ -338,10 +342,14 @@ class Recovery(Sending):
             if rtt.samples and lost_packets >= 2 and latest - first > span and not self._ack_bytes:
                 self.controller.on_persistent(now)
                 rtt.forget_minimum()
+            if self.trace is not None:
+                self.trace.updated(now)
 
     def _lose(self, packet: SentPacket, number: int, now: int) -> None:
         packet.state = LOST
         packet.lost_at = now
+        if self.trace is not None:
+            self.trace.packet_lost(number, packet.size, now)
         self.packets_lost += 1
         self.in_flight -= packet.size
         self.copied -= packet.copied
@@ -448,6 +456,8 @@ class Recovery(Sending):
     def _on_probe_timeout(self, now: int) -> None:
         """Nothing was heard for long: the oldest that is in flight goes once more, in one packet or two."""
         self._pto_count += 1
+        if self.trace is not None:
+            self.trace.probed(self._pto_count, now)
         self._probes = 1 if self._pto_count == 1 else 2
         ring = self.ring
         number = self._first_sent()
@@ -461,7 +471,7 @@ class Recovery(Sending):
         self.is_starved = False
 
     def ask_again(self, now: int) -> None:
-        """The peer is heard again, from another port: what it has not answered does not wait for the next probe."""
+        """The peer is heard again, from another port: what waits for long is not left to the next probe."""
         if self._pto_count and self.in_flight:
             self._pto_count = 0
             self._on_probe_timeout(now)

@@ -50,6 +50,9 @@ def report(session: Any) -> dict[str, int]:
         "credit": max(0, flow.limit - flow.total),
         "window": session.receive_window(),
     }
+    for name, value in session.controller.statistics().items():
+        if name != "window":
+            found[f"congestion_{name}"] = value
     for number, counts in session.channel_counts().items():
         for name, value in counts.items():
             found[f"channel_{number}_{name}"] = value

@@ -235,6 +235,8 @@ class Sending(Accepting):
         packet.time = now
         self.packets_sent += 1
         self.bytes_sent += size
+        if self.trace is not None:
+            self.trace.packet_sent(bytes(room[base:pos]), number, now)
         if not is_eliciting:
             packet.state = QUIET
             return size

@@ -72,6 +72,8 @@ class RudpSession(Located):
         """Its life goes on by `event`, one of `states.On`."""
         self.life = LIFE.after(self.life, event)
         self.state = PUBLIC[self.life]
+        if self.trace is not None:
+            self.trace.stepped(self.life)
 
     # Opening
 
@@ -80,6 +82,8 @@ class RudpSession(Located):
         self.step(On.ACCEPT if self.is_client else On.PROOF)
         config = self.config
         self.peer_cid = peer_cid
+        if self.trace is not None:
+            self.trace.opened(peer, now)
         self.send_max = min(config.max_message, peer.max_message)
         self._channels_max = min(config.channels, peer.channels)
         self._channel_limit = peer.channel_window
@@ -96,8 +100,7 @@ class RudpSession(Located):
         self.token = peer.reset_token
         if self.token:
             self.answerable = RESETTABLE_BYTES - (CHECKSUM_BYTES if self.checksum_kind else 0)
-        if not self.is_client:
-            self.ids_at = now + limits.RUDP_CID_NS
+        self.ids_at = now + limits.RUDP_CID_NS
         self.heard = now
         self._pinged = now
         self.streams.peer_spoke(peer.stream_window, self._events)
@@ -130,6 +133,8 @@ class RudpSession(Located):
             return
         if not 0 <= code < 1 << 16:
             raise LocalProtocolError(f"close code {code} is out of range")
+        if self.trace is not None:
+            self.trace.now = now
         if self.life < OPEN:
             self._finish(On.SHUT, code, reason, by_peer=False)
             return
@@ -143,6 +148,8 @@ class RudpSession(Located):
         """Ends at once; the peer is told if the network takes it."""
         if self.life >= CLOSED:
             return
+        if self.trace is not None:
+            self.trace.now = now
         if self._goodbye is not None and self.life == CLOSING:
             code, reason = self._goodbye  # has been said already; all that waits is the peer's
         if self.life < OPEN:
@@ -198,6 +205,8 @@ class RudpSession(Located):
 
     def _finish(self, event: int, code: int, reason: str, by_peer: bool, is_agreed: bool = False) -> None:
         """The session is over: one last event."""
+        if self.trace is not None:
+            self.trace.closed(code, reason, by_peer)
         self.step(event)
         self.drop_all()
         self._tell_pongs()  # of the packet that ends it: the end is the last that is told
@@ -274,7 +283,8 @@ class RudpSession(Located):
                     channel, pos = varint.decode(frame, pos)
                 size, pos = varint.decode(frame, pos)
                 kind = head >> 4
-                if size > len(frame) - pos or not frames.STREAM_OPEN <= kind <= frames.STREAM_CREDIT:
+                is_known = frames.STREAM_OPEN <= kind <= frames.STREAM_CREDIT and not head & frames.RESERVED_BIT
+                if size > len(frame) - pos or not is_known or channel >= self._own_channels:
                     raise RemoteProtocolError("malformed stream frame")
                 answer = self.streams.received(kind, frame[pos : pos + size], channel, self._events)
             except ValueError as error:
@@ -301,16 +311,16 @@ class RudpSession(Located):
             if handshake.tries:
                 self.step(On.LATE)
             made = handshake.write(room, now)
+            if self.trace is not None:
+                self.trace.long_sent(bytes(room[: limits.RUDP_DATAGRAM_BYTES_MIN]), now)
             self.segment = limits.RUDP_DATAGRAM_BYTES_MIN
             return made
         if self.life < CLOSED:
             if self._streams_due:
                 self._queue_frame(self.streams.credit_frames())
-            if self.has_probes:
-                made = paths.fill(self, room, now)
-                if made > 0:
-                    return made
-            made = self.fill_packets(room, now)
+            made = paths.fill(self, room, now) if self.has_probes else 0
+            if made <= 0:
+                made = self.fill_packets(room, now)
             if made > 0:
                 return made
             if self.life == FLUSHING and not self.has_waiting():
@@ -354,16 +364,16 @@ class RudpSession(Located):
 
     def events(self) -> list[Any]:
         """Established, Pong, Closed and the stream events since the last call."""
-        if self._pongs:
-            self._tell_pongs()
+        self._tell_pongs()
         events = self._events
         if events:
             self._events = []
         return events
 
     def _tell_pongs(self) -> None:
-        self._events += [Pong(token) for token in self._pongs]
-        self._pongs.clear()
+        if self._pongs:
+            self._events += [Pong(token) for token in self._pongs]
+            self._pongs.clear()
 
     def has_news(self) -> bool:
         """Whether there are messages or events for the owner."""
@@ -412,6 +422,8 @@ class RudpSession(Located):
 
     def expire(self, now: int) -> None:
         """Whatever is due by `now`."""
+        if self.trace is not None:
+            self.trace.now = now
         if self.life >= CLOSED:
             return
         if self.life == OPENING:

@@ -137,6 +137,84 @@ def proxy(parser: argparse.ArgumentParser) -> None:
     output(parser)
 
 
+def inspect(parser: argparse.ArgumentParser) -> None:
+    """`transport inspect`."""
+    from transport.rudp.kinds import FRAME_NAMES, PACKET_NAMES
+
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a pcap, a pcapng, or a trace (.sqlog)")
+    parser.add_argument("--live", metavar="INTERFACE", help="from a network interface, or from any; needs root")
+    parser.add_argument(
+        "-c", "--count", type=units.typed(options.integer(1, 10**12)), metavar="N", help="ends after N packets shown"
+    )
+    parser.add_argument("--seconds", type=units.seconds, metavar="TIME", help="ends --live (default: at Ctrl-C)")
+    group = parser.add_argument_group("which packets; with several of these, those that all of them take")
+    group.add_argument("--port", type=_ports, metavar="N,...", help="of either end; all of their UDP is taken as ours")
+    group.add_argument("--cid", type=_cid, metavar="HEX", help="the connection with this id, or one that begins so")
+    group.add_argument(
+        "--connection", type=units.typed(options.integer(1, 10**12)), metavar="N",
+        help="the connection with this number of ours",
+    )  # fmt: skip
+    group.add_argument(
+        "--packet", action="append", type=str.upper, choices=PACKET_NAMES, metavar="KIND",
+        help=f"only packets of a kind, may be repeated: {', '.join(PACKET_NAMES)}",
+    )  # fmt: skip
+    group.add_argument(
+        "--frame", action="append", type=str.upper, choices=FRAME_NAMES, metavar="KIND",
+        help=f"only frames of a kind, and packets that have one, may be repeated: {', '.join(FRAME_NAMES)}",
+    )  # fmt: skip
+    group.add_argument("--all", action="store_true", help="what is not reliable UDP, too")
+    group.add_argument(
+        "--event",
+        action="append",
+        metavar="NAME",
+        help="of a trace: only events of a name (packet_lost), may be repeated",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("-b", "--brief", action="store_true", help="a line for each packet")
+    how.add_argument(
+        "--bodies", type=units.typed(options.size(0, limits.SIGHT_BODY_BYTES_MAX)), default=limits.SIGHT_BODY_BYTES,
+        metavar="BYTES", help=f"of each message shown at most (default {limits.SIGHT_BODY_BYTES}, 0 for none)",
+    )  # fmt: skip
+    how.add_argument("--codec", choices=("raw", "msgpack", "json"), help="of messages (default: what was announced)")
+    how.add_argument(
+        "--timeline", metavar="OUT.svg",
+        help="draws one connection instead: sent, acknowledged, lost, copies, window and round trip over time",
+    )  # fmt: skip
+    output(parser, every=False)
+
+
+def top(parser: argparse.ArgumentParser) -> None:
+    """`transport top`."""
+    parser.add_argument(
+        "place", metavar="FOLDER", nargs="?",
+        help="what servers have as status=, or one socket in it (default: the environment's TRANSPORT_STATUS)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-c", "--count", type=units.typed(options.integer(1, 10**12)), metavar="N", help="ends after so many turns"
+    )
+    parser.add_argument(
+        "--sort", choices=("out", "in", "rtt", "lost", "queued", "age"), default="out",
+        help="connections by messages sent or received, round trip, losses, what waits, or as they came (default out)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rows", type=units.typed(options.integer(1, limits.STATUS_CONNECTIONS_MAX)), metavar="N",
+        help="connections of a server, where there is no terminal",
+    )  # fmt: skip
+    output(parser)
+
+
+def _ports(text: str) -> frozenset[int]:
+    parse = units.typed(options.integer(1, limits.PORT_MAX))
+    return frozenset([parse(part) for part in text.split(",")])
+
+
+def _cid(text: str) -> str:
+    found = text.lower().removeprefix("0x")
+    if not 0 < len(found) <= 16 or not all(char in "0123456789abcdef" for char in found):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a connection id of up to 16 hexadecimal digits")
+    return found
+
+
 _QUEUE = {"queue": " (default: 100 ms at the rate, at least 64k)"}
 _METAVARS = dict.fromkeys(("delay", "jitter", "burst-good", "burst-bad", "reorder-delay"), "TIME") | {
     "rate": "RATE", "queue": "BYTES", "mtu": "BYTES", "blackouts": "FROM-TO,...",
@@ -144,11 +222,13 @@ _METAVARS = dict.fromkeys(("delay", "jitter", "burst-good", "burst-bad", "reorde
 
 
 def add_commands(commands: Any) -> None:
-    """The three commands."""
+    """Those that have a module of their own."""
     for name, text, fill in (
         ("ping", "measures round trips to a server", ping),
         ("echo", "a server that sends every message back", echo),
         ("proxy", "passes on to a server, with loss, delay and whatever else a network does", proxy),
+        ("top", "shows live how servers are doing that were asked to tell it", top),
+        ("inspect", "shows the packets of a capture, or of an interface, layer by layer", inspect),
     ):
         fill(commands.add_parser(name, help=text, description=f"`transport {name}`: {text}."))
 

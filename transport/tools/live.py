@@ -15,6 +15,8 @@ from typing import Any, TextIO
 from transport import limits
 
 CLEAR = "\x1b[K"  # to the end of the line: nothing blinks, for only what follows the new text is wiped
+CLEAR_BELOW, HOME = "\x1b[J", "\x1b[H"
+ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # the alternate one, without a cursor
 
 
 class OutputClosed(Exception):
@@ -60,10 +62,10 @@ class Output:
     def always(self, kind: str, text: str, /, **fields: Any) -> None:
         """Says something once, quiet or not; empty text is for machines only. Raises as `line`."""
         if self._json:
-            self._write(json.dumps({"event": kind, **fields}, separators=(",", ":")) + "\n")
+            self.write(json.dumps({"event": kind, **fields}, separators=(",", ":")) + "\n")
         elif text:
             said = "\n".join([printable(part) for part in text.split("\n")]) + "\n"
-            self._write(f"\r{CLEAR}{said}{self._in_place(self._shown)}" if self._shown else said)
+            self.write(f"\r{CLEAR}{said}{self._in_place(self._shown)}" if self._shown else said)
 
     def status(self, text: str, /, **fields: Any) -> None:
         """How things stand. Left out if the reader is not ready to take it. Raises as `line`."""
@@ -71,7 +73,7 @@ class Output:
             return
         if self.live:
             self._shown = text
-            self._write(self._in_place(text))
+            self.write(self._in_place(text))
         else:
             self.always("interval", text, **fields)
 
@@ -79,16 +81,21 @@ class Output:
         """Wipes the status, which is out of date, and with it the `^C` that a terminal writes there."""
         if self._shown:
             self._shown = ""
-            self._write("\r" + CLEAR)
+            self.write("\r" + CLEAR)
 
     def _in_place(self, text: str) -> str:
         return "\r" + printable(text)[: max(1, self._columns() - 1)] + CLEAR  # the last column would wrap
 
     def _columns(self) -> int:
+        return self.size()[0]
+
+    def size(self) -> tuple[int, int]:
+        """Columns and lines of the terminal."""
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns or limits.TOOL_COLUMNS
+            found = os.get_terminal_size(self._stream.fileno())
         except (OSError, ValueError):
-            return limits.TOOL_COLUMNS
+            return limits.TOOL_COLUMNS, limits.TOOL_LINES
+        return found.columns or limits.TOOL_COLUMNS, found.lines or limits.TOOL_LINES
 
     def _has_room(self) -> bool:
         """Whether a write would go through at once. A terminal that is stopped must not stop a server."""
@@ -99,12 +106,53 @@ class Output:
         except (AttributeError, OSError, ValueError):  # no such call, or no file
             return True
 
-    def _write(self, text: str) -> None:
+    def write(self, text: str) -> None:
+        """Text as it is. Raises OutputClosed."""
         try:
             self._stream.write(text)
             self._stream.flush()
         except BrokenPipeError:
             raise OutputClosed from None
+
+
+class Screen:
+    """A whole terminal that is rewritten in place; elsewhere blocks of lines, one after the other.
+
+    The alternate screen is used, so that what was on the terminal before is there again at the end. It must always be
+    left.
+
+    Args:
+        out: whose stream it writes to.
+
+    Attributes:
+        live: it is rewritten in place.
+    """
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._entered = False
+        self.live = out.live
+
+    def size(self) -> tuple[int, int]:
+        """Columns and lines."""
+        return self._out.size()
+
+    def show(self, lines: list[str]) -> None:
+        """The lines, cut to the terminal. Raises OutputClosed."""
+        if not self.live:
+            self._out.always("interval", "\n".join(lines))
+            return
+        columns, height = self.size()
+        shown = [printable(line)[:columns] + CLEAR for line in lines[:height]]
+        enter = "" if self._entered else ENTER_SCREEN
+        self._entered = True
+        self._out.write(f"{enter}{HOME}" + "\r\n".join(shown) + CLEAR_BELOW)
+
+    def leave(self) -> None:
+        """Shows again what was there before. Idempotent."""
+        if self._entered:
+            self._entered = False
+            self._out.write(LEAVE_SCREEN)
 
 
 def amount(value: float, unit: str = "", step: float = 1000.0) -> str:

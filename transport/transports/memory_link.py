@@ -11,7 +11,7 @@ from typing import Any
 
 from transport import limits
 from transport.errors import InvalidURL
-from transport.options import Option, boolean, choice, duration, fraction, integer, size, table
+from transport.options import Option, boolean, choice, duration, fraction, integer, path_or_none, size, table
 from transport.sim.config import BurstLoss, LinkConfig
 
 _RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kmg]?)(?:bit)?", re.IGNORECASE)
@@ -85,6 +85,8 @@ OPTIONS: Mapping[str, Option] = {
         Option("redundancy", boolean, "of reliable UDP: small messages of thin streams ride again", default=True),
         Option("cookie", choice("never", "adaptive", "always"),
                "of reliable UDP: when a client has to prove its address first", default="adaptive"),
+        Option("qlog", path_or_none, "of reliable UDP: folder for a trace of each connection, or none",
+               keyword_only=True),
     ),
 }  # fmt: skip
 

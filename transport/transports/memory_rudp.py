@@ -1,7 +1,8 @@
 """Reliable UDP over the datagrams of a simulated link: `memory://name?loss=0.05&rudp=true`.
 
 The sessions are those of `rudp://`; what is random in them follows from a seed, so that a run repeats exactly. A module
-of its own so that `memory://` without it loads none of this. It must never ask the system for anything.
+of its own so that `memory://` without it loads none of this. It must never ask the system for anything, but for a place
+to put traces that somebody wants.
 """
 
 from __future__ import annotations

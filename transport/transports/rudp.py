@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,18 @@ from transport.drive.roaming import Roaming
 from transport.errors import InvalidURL, UnsupportedOperation
 from transport.machine import Address, Path
 from transport.net.datagram_options import Granted
-from transport.options import SOCKET, Option, boolean, choice, duration, integer, secret_bytes, size, table
+from transport.options import (
+    SOCKET,
+    Option,
+    boolean,
+    choice,
+    duration,
+    integer,
+    path_or_none,
+    secret_bytes,
+    size,
+    table,
+)
 from transport.rudp import sending
 from transport.rudp.config import RudpConfig
 from transport.rudp.endpoint import RudpEndpoint
@@ -39,9 +50,12 @@ CHECKSUMS = {
     "crc32": CHECKSUM_CRC32,
     "none": CHECKSUM_NONE | CHECKSUM_CRC32,
 }
+QLOGDIR = "QLOGDIR"  # the environment variable that other implementations of QUIC know, too
 MACHINE_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 SPARE_BYTES = 1 * limits.MIB  # of a window beside the largest message
 
+QLOG = Option("qlog", path_or_none, "folder for a trace of each connection, or none; else the environment's QLOGDIR",
+              keyword_only=True)  # fmt: skip
 OPTIONS: Mapping[str, Option] = {
     **{name: SOCKET[name] for name in ("rcvbuf", "sndbuf", "dscp", "busy_poll_us", "timestamps", "reuse_port",
                                        "ipv6_only")},
@@ -64,6 +78,7 @@ OPTIONS: Mapping[str, Option] = {
                secret=True),
         Option("idle_timeout", duration(0.001, limits.TIME_S_MAX, none=True),
                "silence after which the connection ends, or none", default=limits.IDLE_NS / limits.SECOND_NS),
+        QLOG,
     ),
 }  # fmt: skip
 
@@ -110,7 +125,17 @@ def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> 
         cookie=options.get("cookie", "adaptive"),
         half_open_max=options.get("half_open", limits.RUDP_HALF_OPEN_MAX),
         sessions_max=options.get("max_connections", limits.CONNECTIONS_MAX),
+        trace=_trace(options.get("qlog")),
     )
+
+
+def _trace(asked: str | None) -> Callable[[Any, int], Any] | None:
+    """What makes the traces of sessions, if anybody wants some: as nearly never, its modules stay unread then."""
+    if asked is None and not os.environ.get(QLOGDIR):
+        return None
+    from transport.transports import qlog
+
+    return qlog.folder(asked)
 
 
 def reset_key(port: int) -> bytes:

@@ -102,12 +102,12 @@ class UnixTransport:
         if request.sock is not None:
             sock, remove = pipe.inherited(request.sock, _families(), listening=True), None
         else:
-            sock, remove = await _bind(address(request.url), request.options)
+            sock, remove = await bind(address(request.url), request.options)
         return PipeListener(request, self.traits(request), [sock], request.url, on_stop=remove)
 
     async def share(self, request: Request, count: int) -> Shared:
         """One listening socket for `count` processes; each connection goes to one of them. Raises OSError."""
-        sock, remove = await _bind(address(request.url), request.options)
+        sock, remove = await bind(address(request.url), request.options)
         return Shared(request.url, [[sock]] * count, remove)
 
 
@@ -137,7 +137,7 @@ async def _connect(target: str | bytes, options: Mapping[str, Any]) -> socket.so
         await asyncio.sleep(limits.UNIX_RETRY_S)
 
 
-async def _bind(target: str | bytes, options: Mapping[str, Any]) -> tuple[socket.socket, Callable[[], None] | None]:
+async def bind(target: str | bytes, options: Mapping[str, Any]) -> tuple[socket.socket, Callable[[], None] | None]:
     """A listening socket, and what removes its file again (None in the abstract space, which has no files)."""
     if isinstance(target, bytes):
         return _listen(target, options), None

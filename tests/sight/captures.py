@@ -16,6 +16,11 @@ def udp(size: int, source: int = 40000, target: int = 5000, claimed: int | None 
     return struct.pack(">HHHH", source, target, 8 + size if claimed is None else claimed, 0) + bytes(size)
 
 
+def udp_with(payload: bytes, source: int = 40000, target: int = 5000) -> bytes:
+    """A datagram with a content of its own."""
+    return struct.pack(">HHHH", source, target, 8 + len(payload), 0) + payload
+
+
 def tcp(size: int, sequence: int, source: int = 40000, target: int = 5000, flags: int = ACK, options: int = 0) -> bytes:
     offset = (5 + options) << 4
     head = struct.pack(">HHIIBBHHH", source, target, sequence % (1 << 32), 0, offset, flags, 1000, 0, 0)

@@ -1,7 +1,7 @@
 """Packets out of a capture file: classic pcap and pcapng, as tcpdump and Wireshark write them.
 
 Why our own reader: of the libraries on PyPI that read both formats, scapy is large, and dpkt, the small one, has had no
-release since August 2022; what is needed is the frame around packets and a few headers (`bench.trace.packets`), and
+release since August 2022; what is needed is the frame around packets and a few headers (`transport.sight.headers`), and
 that a damaged file gives what is before the damage instead of an exception. It must never raise for what is in a file
 that begins like a capture, and never set memory aside for a length that it has not compared with its limit.
 """
@@ -15,22 +15,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from bench.trace.file import BadTrace
+from transport.limits import CAPTURE_BLOCK_BYTES_MAX as BLOCK_BYTES_MAX
+from transport.limits import CAPTURE_INTERFACES_MAX as INTERFACES_MAX
+from transport.limits import CAPTURE_PACKET_BYTES_MAX as PACKET_BYTES_MAX
+from transport.limits import SECOND_NS as NS
 
-PACKET_BYTES_MAX = 1 << 22  # captured; Wireshark stops at 256 KiB, offloads on loopback may be over it
-BLOCK_BYTES_MAX = 1 << 24  # of pcapng
-INTERFACES_MAX = 4096
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 SECTION, INTERFACE, OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 BYTE_ORDER = 0x1A2B3C4D
 OPTION_END, OPTION_TSRESOL, OPTION_TSOFFSET = 0, 9, 14
-NS = 1_000_000_000
 CLASSIC = {  # magic number -> byte order, ns in a unit of the fraction
     b"\xa1\xb2\xc3\xd4": (">", 1000),
     b"\xd4\xc3\xb2\xa1": ("<", 1000),
     b"\xa1\xb2\x3c\x4d": (">", 1),
     b"\x4d\x3c\xb2\xa1": ("<", 1),
 }
+
+
+class BadCapture(ValueError):
+    """A file that is no capture; the text says why, in one line."""
 
 
 @dataclass(slots=True)
@@ -52,11 +55,11 @@ class Packet:
 
 @dataclass(slots=True)
 class Seen:
-    """What a capture held beside messages.
+    """What a capture held beside what was looked for.
 
     Attributes:
         packets: how many were read.
-        skipped: reason -> packets that gave no message.
+        skipped: reason -> packets that gave nothing.
         notes: reason -> packets that were used, of which something is to be known.
         broken: why the rest of the file could not be read; None if it was read to its end.
     """
@@ -75,19 +78,19 @@ def read_capture(path: Path, seen: Seen) -> Iterator[Packet]:
     """The packets of a file, in its order; `seen` says in the end what is to be known of it.
 
     Raises:
-        BadTrace: it is no capture.
+        BadCapture: it is no capture.
         OSError: no such file, or no right to read it.
     """
     with path.open("rb") as file:
         magic = file.read(4)
         if magic[:2] == GZIP or magic == ZSTD:
-            raise BadTrace(f"{path.name} is compressed: unpack it first")
+            raise BadCapture(f"{path.name} is compressed: unpack it first")
         if magic in CLASSIC:
             packets = _classic(file, *CLASSIC[magic])
         elif magic == struct.pack(">I", SECTION):
             packets = _Blocks(file, seen).packets()
         else:
-            raise BadTrace(f"{path.name} is neither a pcap nor a pcapng file")
+            raise BadCapture(f"{path.name} is neither a pcap nor a pcapng file")
         try:
             for packet in packets:
                 seen.packets += 1

@@ -1,0 +1,380 @@
+"""What one connection does, as events that viewers of QUIC traces open: qlog, as a sequence of JSON records (RFC 7464).
+
+A session calls one of these objects where something happens; without one it pays a comparison with None. Names are
+those of draft-ietf-quic-qlog-quic-events as far as they fit (in the form of qlog 0.3, which qvis reads), and `rudp:...`
+where QUIC has no such thing. It must never write a payload, only sizes, nor keep more than its limits allow; and what
+goes wrong in it must never reach the session.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from transport import limits
+from transport._build import VERSION
+from transport.machine import Path
+from transport.rudp import dissect, packet
+from transport.rudp.dissect import DELIVERIES, Frame, Numbers
+from transport.rudp.handshake import announce
+from transport.rudp.states import CLOSED, GONE, Life
+
+EVENTS_MAX = limits.QLOG_EVENTS_MAX
+BYTES_MAX = limits.QLOG_BYTES_MAX
+FILE_MAX = limits.QLOG_FILE_BYTES_MAX
+FLUSH_NS = limits.QLOG_FLUSH_NS
+MS = 1e6
+RECORD_SEPARATOR = b"\x1e"
+SCHEMA = "0.3"
+ONE_RTT = "1RTT"
+LONG_TYPES = {"HELLO": "initial", "RETRY": "retry", "ACCEPT": "handshake", "REFUSE": "handshake"}
+STATES = {
+    Life.NEW: "attempted", Life.OPENING: "attempted", Life.HALF_OPEN: "handshake", Life.OPEN: "active",
+    Life.FLUSHING: "closing", Life.CLOSING: "closing", Life.CLOSED: "draining", Life.LINGERING: "draining",
+    Life.GONE: "closed",
+}  # fmt: skip
+FRAME_TYPES = {"NEW_CID": "new_connection_id", "RETIRE_CID": "retire_connection_id"}  # that have QUIC's fields as well
+DROPS = {"checksum": "invalid", "header": "invalid", "duplicate": "duplicate", "no_room": "rejected"}
+_SENT, _CAME = "transport:packet_sent", "transport:packet_received"
+
+Sink = Callable[[str, bytes], bool]
+"""Takes a name for the trace and the next bytes of it; returns whether it will take more."""
+
+
+class Trace:
+    """The trace of one session.
+
+    Args:
+        session: whose. Its `trace` is set to None when this one ends by itself.
+        sink: where the bytes go.
+        now: the present (ns), from which times count.
+        wall_ns: the same instant in nanoseconds since 1970.
+    """
+
+    def __init__(self, session: Any, sink: Sink, now: int, wall_ns: int) -> None:
+        self.now = now
+        self._session = session
+        self._sink = sink
+        self._began = now
+        self._wall_ns = wall_ns
+        self._events: list[tuple[int, str, Any]] = []
+        self._held = 0  # bytes of packets among them
+        self._flushed_at = now
+        self._written = 0
+        self._named = ""
+        self._state = Life.NEW
+        self._out = Numbers(is_sure=True, by_server=not session.is_client)
+        self._in = Numbers(is_sure=True, by_server=session.is_client)
+        self._acked: list[int] = []
+        self._spurious: list[int] = []
+        self._metrics: dict[str, float] = {}
+        self._congestion = "slow_start"
+        self._cuts = 0
+        self._copies = (0, 0)
+        path = session.path
+        ends = {**_end("src", path.local), **_end("dst", path.remote)}
+        self._add(now, "connectivity:connection_started", {**ends, "src_cid": _cid(session.own_cid)})
+        self._add(now, "transport:parameters_set", {"owner": "local", **_parameters(announce(session.config))})
+
+    # What a session tells
+
+    def opened(self, peer: packet.Parameters, now: int) -> None:
+        """The handshake is done; `peer` is what the other side announced."""
+        session = self._session
+        cids = {"src_cid": _cid(session.own_cid), "dst_cid": _cid(session.peer_cid)}
+        agreed = dissect.SUMS.get(session.checksum_kind, "")
+        self._add(now, "transport:parameters_set", {"owner": "remote", **_parameters(peer), "agreed_checksum": agreed})
+        self._add(now, "connectivity:connection_id_updated", cids)
+
+    def moved(self, path: Path, now: int) -> None:
+        """The connection goes on over another path."""
+        self._add(now, "rudp:path_updated", {**_end("src", path.local), **_end("dst", path.remote)})
+
+    def renamed(self, peer_cid: int) -> None:
+        """The peer is spoken to by another connection id."""
+        self._add(self.now, "connectivity:connection_id_updated", {"dst_cid": _cid(peer_cid)})
+
+    def stepped(self, life: int) -> None:
+        """The connection's life goes on."""
+        old, self._state = self._state, Life(life)
+        if old == self._state:
+            return
+        names = {"old": STATES[old], "new": STATES[self._state], "detail": self._state.name.lower()}
+        self._add(self.now, "connectivity:connection_state_updated", names)
+        if self._state >= CLOSED:
+            self.flush()
+        if self._state == GONE:
+            self._end()
+
+    def closed(self, code: int, reason: str, by_peer: bool) -> None:
+        """Why it is over."""
+        owner = "remote" if by_peer else "local"
+        self._add(
+            self.now, "connectivity:connection_closed", {"owner": owner, "connection_code": code, "reason": reason}
+        )
+
+    def long_sent(self, data: bytes, now: int) -> None:
+        """A packet of the handshake leaves."""
+        self._add_packet(now, _SENT, data)
+
+    def long_received(self, data: bytes, now: int) -> None:
+        """A packet of the handshake has come."""
+        self._add_packet(now, _CAME, data)
+
+    def packet_sent(self, data: bytes, number: int, now: int) -> None:
+        """An ordinary packet leaves."""
+        self._add_packet(now, _SENT, data)
+        session = self._session
+        copies = (session.copies_sent, session.copy_bytes)
+        if copies != self._copies:
+            count, size = copies[0] - self._copies[0], copies[1] - self._copies[1]
+            self._copies = copies
+            self._add(now, "rudp:copies_sent", {"packet_number": number, "count": count, "length": size})
+
+    def packet_received(self, data: bytes, now: int) -> None:
+        """An ordinary packet has come that is whole and new, and is about to be acted on."""
+        self._add_packet(now, _CAME, data)
+
+    def packet_dropped(self, data: bytes, why: str, now: int) -> None:
+        """A packet is not acted on."""
+        data_of = {"trigger": DROPS[why], "details": why, "raw": {"length": len(data)}}
+        self._add(now, "transport:packet_dropped", data_of)
+
+    def packet_acked(self, number: int, was_lost: bool) -> None:
+        """A packet of ours was acknowledged for the first time."""
+        self._acked.append(number)
+        if was_lost:
+            self._spurious.append(number)
+
+    def packet_lost(self, number: int, size: int, now: int) -> None:
+        """A packet of ours is believed lost."""
+        self._tell_acked(now)
+        header = {"packet_type": ONE_RTT, "packet_number": number}
+        self._add(now, "recovery:packet_lost", {"header": header, "raw": {"length": size}})
+
+    def probed(self, count: int, now: int) -> None:
+        """Nothing was heard for so long that a probe leaves; `count` in a row."""
+        self._add(
+            now, "recovery:loss_timer_updated", {"event_type": "expired", "timer_type": "pto", "pto_count": count}
+        )
+        self.updated(now)
+
+    def updated(self, now: int) -> None:
+        """Acks, or their absence, have changed what is known of the path."""
+        self._tell_acked(now)
+        self._tell_congestion(now)
+        changed = {name: value for name, value in self._measure().items() if self._metrics.get(name) != value}
+        if changed:
+            self._metrics |= changed
+            self._add(now, "recovery:metrics_updated", changed)
+
+    def _tell_congestion(self, now: int) -> None:
+        """What congestion control does, where it says so: grows fast, grows carefully, or has just been cut."""
+        told = self._session.controller.statistics()
+        threshold = told.get("slow_start_threshold")
+        if threshold is None:
+            return
+        state = "slow_start" if not threshold or told["window"] < threshold else "congestion_avoidance"
+        if told.get("cuts", 0) > self._cuts:
+            self._cuts = told["cuts"]
+            state = "recovery"
+        if state != self._congestion:
+            self._add(now, "recovery:congestion_state_updated", {"old": self._congestion, "new": state})
+            self._congestion = state
+
+    def _tell_acked(self, now: int) -> None:
+        if self._acked:
+            self._add(now, "transport:packets_acked", {"packet_numbers": self._acked})
+            self._acked = []
+        if self._spurious:
+            self._add(now, "rudp:spurious_loss", {"packet_numbers": self._spurious})
+            self._spurious = []
+
+    def message_queued(self, channel: int, delivery: int, size: int, now: int) -> None:
+        """The application has given a message."""
+        self._add(now, "rudp:message_sent", _message(channel, delivery, size))
+
+    def message_delivered(self, channel: int, delivery: int, size: int) -> None:
+        """A message is handed to the application."""
+        self._add(self.now, "rudp:message_received", _message(channel, delivery, size))
+
+    # The buffer
+
+    def _measure(self) -> dict[str, float]:
+        session = self._session
+        rtt, controller = session.rtt, session.controller
+        found: dict[str, float] = {
+            "congestion_window": controller.window,
+            "bytes_in_flight": session.in_flight,
+            "smoothed_rtt": rtt.smoothed / MS,
+        }
+        if rtt.latest:
+            found |= {"latest_rtt": rtt.latest / MS, "min_rtt": rtt.minimum / MS, "rtt_variance": rtt.variance / MS}
+        threshold = controller.statistics().get("slow_start_threshold")
+        if threshold:
+            found["ssthresh"] = threshold
+        rate = controller.rate(rtt.smoothed)
+        if rate:
+            found["pacing_rate"] = rate * 8
+        return found
+
+    def _add_packet(self, now: int, name: str, data: bytes) -> None:
+        self._held += len(data)
+        self._add(now, name, data)
+
+    def _add(self, now: int, name: str, data: Any) -> None:
+        """Notes an event; of a packet the bytes, which are read when it is written."""
+        self.now = now
+        events = self._events
+        events.append((now, name, data))
+        if (
+            len(events) >= EVENTS_MAX
+            or self._held >= BYTES_MAX
+            or now - self._flushed_at >= FLUSH_NS
+            or self._state >= CLOSED
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is noted. A server's trace has no name before the session knows its peer's id."""
+        if self._session is None or not (self._session.is_client or self._session.peer_cid):
+            return
+        self._flushed_at = self.now
+        events, self._events, self._held = self._events, [], 0
+        if not events:
+            return
+        records = [] if self._written else [self._header()]
+        for at, name, data in events:
+            record = {"time": round((at - self._began) / MS, 6), "name": name}
+            record["data"] = self._packet(name, data) if isinstance(data, bytes) else data
+            records.append(record)
+        made = b"".join([_record(record) for record in records])
+        if self._written + len(made) > FILE_MAX:
+            end = {"time": records[-1].get("time", 0), "name": "rudp:trace_ended", "data": {"trigger": "file_size"}}
+            self._sink(self._name(), _record(end))
+            self._end()
+            return
+        self._written += len(made)
+        if not self._sink(self._name(), made):
+            self._end()
+
+    def _end(self) -> None:
+        """No more of it."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.trace = None
+
+    # Records
+
+    def _name(self) -> str:
+        """By the client's first connection id, which both sides have."""
+        if not self._named:
+            session = self._session
+            cid = session.own_cid if session.is_client else session.peer_cid
+            self._named = f"{_cid(cid)}_{self._role()}"
+        return self._named
+
+    def _role(self) -> str:
+        return "client" if self._session.is_client else "server"
+
+    def _header(self) -> dict[str, Any]:
+        name = self._name()
+        return {
+            "qlog_version": SCHEMA,
+            "qlog_format": "JSON-SEQ",
+            "title": f"reliable UDP, {name}",
+            "trace": {
+                "vantage_point": {"name": f"transport {VERSION}", "type": self._role()},
+                "title": name,
+                "common_fields": {
+                    "time_format": "relative",
+                    "reference_time": self._wall_ns / MS,
+                    "group_id": name.split("_")[0],
+                    "protocol_type": ["RUDP"],
+                },
+            },
+        }
+
+    def _packet(self, name: str, data: bytes) -> dict[str, Any]:
+        raw = {"length": len(data)}
+        if data[0] & 0xC0 == 0xC0:
+            made = dissect.long(data)
+            header = {"packet_type": LONG_TYPES[made.kind], "kind": made.kind, **_strings(made.fields)}
+            return {"header": header, "raw": raw, "frames": []}
+        numbers = self._out if name == _SENT else self._in
+        made = dissect.frames_of(data, numbers, has_sum=bool(self._session.checksum_kind))
+        header = {"packet_type": ONE_RTT, "packet_number": made.fields["number"]}
+        if made.fields["copies"]:
+            header["copies"] = True
+        return {"header": header, "raw": raw, "frames": [_frame(frame) for frame in made.frames]}
+
+
+def _record(record: dict[str, Any]) -> bytes:
+    return RECORD_SEPARATOR + json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def _frame(frame: Frame) -> dict[str, Any]:
+    """A frame under the name that QUIC has for it."""
+    name, fields = frame.name, frame.fields
+    if name == "PAD":
+        return {"frame_type": "padding", "payload_length": fields["count"]}
+    if "ranges" in fields:
+        marks: dict[str, Any] = {mark: fields[mark] for mark in ("ect0", "ect1", "ce") if mark in fields}
+        delay_ms = fields["delay_us"] / 1000
+        return {"frame_type": "ack", "ack_delay": delay_ms, "acked_ranges": fields["ranges"][::-1], **marks}
+    if name == "CONNECTION_CREDIT":
+        return {"frame_type": "max_data", "maximum": fields["limit"]}
+    if name == "CHANNEL_CREDIT":
+        return {"frame_type": "max_stream_data", "stream_id": fields["channel"], "maximum": fields["limit"]}
+    if name == "BLOCKED":
+        if fields["channel"] < 0:
+            return {"frame_type": "data_blocked", "limit": fields["limit"]}
+        return {"frame_type": "stream_data_blocked", "stream_id": fields["channel"], "limit": fields["limit"]}
+    if name in FRAME_TYPES:
+        return {"frame_type": FRAME_TYPES[name], **{field: fields[field] for field in fields if field != "reset_token"}}
+    if name == "CLOSE":
+        return {
+            "frame_type": "connection_close", "error_space": "application", "error_code": fields["code"],
+            "reason": fields["reason"],
+        }  # fmt: skip
+    if name == "MSG":
+        assert frame.body is not None
+        found = {"frame_type": "message", **fields, "length": frame.body[1] - frame.body[0]}
+        found["delivery"] = DELIVERIES[fields["delivery"]]
+        return found
+    return {"frame_type": name.lower(), **fields}
+
+
+def _message(channel: int, delivery: int, size: int) -> dict[str, Any]:
+    return {"channel": channel, "delivery": DELIVERIES[delivery], "length": size}
+
+
+def _parameters(one: packet.Parameters) -> dict[str, Any]:
+    return {
+        "max_ack_delay": one.max_ack_delay_us / 1000,
+        "max_idle_timeout": one.idle_ms,
+        "max_udp_payload_size": one.max_datagram,
+        "initial_max_data": one.connection_window,
+        "initial_max_stream_data_bidi_remote": one.channel_window,
+        "max_message": one.max_message,
+        "channels": one.channels,
+        "checksums": one.checksums,
+        "codec": one.codec,
+    }
+
+
+def _strings(fields: dict[str, Any]) -> dict[str, Any]:
+    """The head of a LONG packet; cookie and token are nobody's business."""
+    kept = ("version", "dcid", "scid", "code", "reason", "versions")
+    return {name: fields[name] for name in kept if name in fields}
+
+
+def _cid(cid: int) -> str:
+    return f"{cid:016x}"
+
+
+def _end(which: str, address: Any) -> dict[str, Any]:
+    if not isinstance(address, tuple):
+        return {} if address is None else {f"{which}_ip": str(address)}
+    return {f"{which}_ip": str(address[0]), f"{which}_port": address[1]}
