@@ -9,11 +9,11 @@ import re
 from enum import IntEnum
 
 from tests.meta import tree
-from transport.rudp.states import HYSTART, LIFE, PACKET
+from transport.rudp.states import ECN, HYSTART, LIFE, PACKET, SEARCH
 from transport.states import Machine
 from transport.stream.states import STREAM
 
-MACHINES = {"connection": LIFE, "hystart": HYSTART, "packet": PACKET, "stream": STREAM}
+MACHINES = {"connection": LIFE, "ecn": ECN, "hystart": HYSTART, "mtu": SEARCH, "packet": PACKET, "stream": STREAM}
 PAGES = [tree.ROOT / "docs" / "protocol.md", tree.ROOT / "docs" / "architecture.md"]
 _MARKED = re.compile(r"(<!-- states: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

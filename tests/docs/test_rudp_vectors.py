@@ -116,7 +116,7 @@ class Writer:
                 acks.came(number, True, True, now, 0)
         for mark, name in ((2, "ect0"), (1, "ect1"), (3, "ce")):
             for _ in range(meaning.get(name, 0)):
-                acks.marked(mark)
+                acks.marked(mark, True)
         self.pos = acks.write(self.room, self.pos, 1500, now + meaning["delay_us"] * 1000)
 
     def _message(self, meaning: dict[str, Any], is_last: bool) -> None:

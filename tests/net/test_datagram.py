@@ -337,7 +337,7 @@ def test_a_train_cut_by_hand_goes_on_where_it_stopped(kind: str, opened: Any, ke
 def test_a_datagram_that_can_t_be_sent_is_dropped_and_reported(kind: str, opened: Any, code: int) -> None:
     server = opened(bound(kind))
     client = opened(connected(kind, server))
-    fail_sends(client, [code])
+    fail_sends(client, [code] * (2 if code == errno.EMSGSIZE else 1))  # once, it may be about an earlier one
     assert client.send(items(4, client))
     assert client.errors == [(client.path, code)]
     assert client.unsent == 1

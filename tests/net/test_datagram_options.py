@@ -54,10 +54,52 @@ def test_options_reach_the_kernel(host: str) -> None:
             assert sock.getsockopt(ip6, socket.IPV6_UNICAST_HOPS) == 9
             assert sock.getsockopt(ip6, socket.IPV6_RECVTCLASS) == 1
             assert sock.getsockopt(ip6, names.IPV6_RECVERR) == 1
+            assert sock.getsockopt(ip6, names.IPV6_MTU_DISCOVER) == names.IP_PMTUDISC_PROBE
+            assert sock.getsockopt(ip6, names.IPV6_DONTFRAG) == 1
             assert sock.getsockopt(ip6, socket.IPV6_V6ONLY) == 1
         else:
             assert sock.getsockopt(ip, socket.IP_TOS) == 46 << 2
             assert sock.getsockopt(ip, socket.IP_TTL) == 9
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_whether_fragments_are_forbidden_is_told(host: str) -> None:
+    for wanted in (True, False):
+        with udp(host) as sock:
+            assert net.prepare(sock, DatagramOptions(probing=wanted))[3].probing is wanted
+    with udp(host) as sock:
+        level, name = (socket.IPPROTO_IPV6, names.IPV6_MTU_DISCOVER) if ":" in host else (0, names.IP_MTU_DISCOVER)
+        assert sock.getsockopt(level, name) != names.IP_PMTUDISC_PROBE, "not by itself"
+
+
+class Asked:
+    """A socket of another system, which notes what it is asked for."""
+
+    def __init__(self, family: int, *, refuses: bool = False) -> None:
+        self.family = family
+        self.refuses = refuses
+        self.options: list[tuple[int, int, int]] = []
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:
+        if self.refuses:
+            raise OSError(errno.ENOPROTOOPT, "unknown")
+        self.options.append((level, name, value))
+
+
+@pytest.mark.parametrize(("platform", "v4", "v6"), [
+    ("darwin", 28, 62), ("freebsd14", 67, 62), ("win32", 14, 14), ("sunos5", None, None),
+])  # fmt: skip
+def test_other_systems_forbid_fragments_their_way(
+    monkeypatch: pytest.MonkeyPatch, platform: str, v4: int | None, v6: int | None
+) -> None:
+    monkeypatch.setattr(names, "LINUX", False)
+    monkeypatch.setattr("sys.platform", platform)
+    for family, level, name in ((socket.AF_INET, socket.IPPROTO_IP, v4), (socket.AF_INET6, socket.IPPROTO_IPV6, v6)):
+        sock: Any = Asked(family)
+        assert names.forbid_fragments(sock) is (name is not None)
+        assert sock.options == ([] if name is None else [(level, name, 1)])
+        refusing: Any = Asked(family, refuses=True)
+        assert not names.forbid_fragments(refusing)
 
 
 def test_a_loop_s_own_transport_gets_no_error_queue_and_no_packet_info() -> None:

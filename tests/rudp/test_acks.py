@@ -62,7 +62,7 @@ def test_at_once_on_a_gap_a_duplicate_a_request_and_a_mark() -> None:
     acks = AckState()
     taken(acks, 5, 0)
     assert acks.must_send(0)
-    for at_once in (acks.came_again, acks.ask, lambda: acks.marked(3)):
+    for at_once in (acks.came_again, acks.ask, lambda: acks.marked(3, True)):
         written(acks, 0)
         assert not acks.must_send(0)
         at_once()
@@ -95,7 +95,7 @@ def test_ranges_from_the_highest_down() -> None:
 def test_marks_are_counted() -> None:
     acks = AckState()
     for mark in (0, 2, 2, 1, 3):
-        acks.marked(mark)
+        acks.marked(mark, True)
     taken(acks, 0, 0)
     frame = written(acks, 0)
     assert frame[0] == 3

@@ -70,15 +70,15 @@ class RunSide(DatagramSide):
 
     def _receive(self, inbox: list[Any], now: int) -> None:
         run: list[bytes] = []
-        last = None
+        last: tuple[Any, int] = (None, 0)
         for port, entry in inbox:
-            path = port.path(entry[1])
-            if path is not last and run:
-                self.machine.receive_many(run, last, 0, now)
+            path, ecn = port.path(entry[1]), entry[3]
+            if run and (path is not last[0] or ecn != last[1]):
+                self.machine.receive_many(run, *last, now)
                 run = []
-            last = path
+            last = path, ecn
             run.append(entry[0])
-        self.machine.receive_many(run, last, 0, now)
+        self.machine.receive_many(run, *last, now)
 
 
 class BusySide(RunSide):
@@ -151,6 +151,8 @@ class Run:
                 self._link(number, direction).change(
                     scenario.heal_ns, loss=0.0, burst=None, duplicate=0.0, reorder=0.0, jitter_ns=0, corrupt=0.0,
                     rate_bits_per_s=0, mtu=0)  # fmt: skip
+        for client, direction, start, mtu in scenario.widths:
+            self._link(client, direction).change(start, mtu=mtu)
         for client, direction, start, end, mtu in scenario.holes:
             link = self._link(client, direction)
             link.change(start, mtu=mtu)

@@ -23,8 +23,8 @@ MESSAGE_MAX = 400 * KIB
 UNIQUE_BYTES = 8  # a smaller message never expires: nobody could tell which of two equal ones did
 ORDERED, UNORDERED, SEQUENCED, UNRELIABLE = 0, 1, 2, 3
 ENDINGS = ("client", "client", "server", "server", "both", "both", "early", "early both", "abort", "vanish")
-IMPAIRMENTS = ("loss", "burst", "duplicate", "reorder", "jitter", "corrupt", "rate", "holes", "blackouts", "delay",
-               "skew", "lag", "moves")  # fmt: skip
+IMPAIRMENTS = ("loss", "burst", "duplicate", "reorder", "jitter", "corrupt", "rate", "holes", "widths", "blackouts",
+               "delay", "skew", "lag", "moves")  # fmt: skip
 """What `--without` may name."""
 
 
@@ -73,6 +73,7 @@ class Scenario:
         connections: the client of each; several may belong to one.
         links: to and from the server, of each client, until `heal_ns`.
         holes: (client, direction, start, end, mtu): for a while larger datagrams fall into a hole.
+        widths: (client, direction, start, mtu): what a link carries from then on.
         heal_ns: when all links are well again.
         actions: in order of time.
         ending, ending_ns: how it ends, and when where that is before all has arrived.
@@ -85,6 +86,7 @@ class Scenario:
     connections: tuple[int, ...]
     links: tuple[tuple[LinkConfig, LinkConfig], ...]
     holes: tuple[tuple[int, int, int, int, int], ...]
+    widths: tuple[tuple[int, int, int, int], ...]
     heal_ns: int
     actions: tuple[Action, ...]
     ending: str
@@ -109,6 +111,8 @@ class Scenario:
                   for c, d, a, b, mtu in self.holes]  # fmt: skip
         found += [f"  client {c} gets another {'host' if is_host else 'port'} at {at / SECOND:.3f} s, the old one "
                   f"lasts {keep / SECOND:.3f} s" for c, at, is_host, keep in self.moves]  # fmt: skip
+        found += [f"  width: client {c}, direction {d}, from {a / SECOND:.3f} s, {mtu} bytes"
+                  for c, d, a, mtu in self.widths]  # fmt: skip
         return found
 
     def size(self) -> int:
@@ -157,10 +161,13 @@ def generate(seed: int, scale: int = 1) -> Scenario:
     if dice.chance(0.15):
         connections.append(0)
     checksums = dice.pick((2, 2, 2, 6, 6, 3))
-    links = tuple(_pair(Dice(seed, "link", number), heal, checksums & 1) for number in range(client_count))
+    links = tuple(_pair(Dice(seed, "link", number), Dice(seed, "ecn", number), heal, checksums & 1)
+                  for number in range(client_count))  # fmt: skip
     holes = tuple(_hole(dice, client_count, heal) for _ in range(dice.between(1, 3))) if dice.chance(0.2) else ()
-    server = _side(Dice(seed, "server"), checksums)
-    clients = tuple(_side(Dice(seed, "client", number), checksums) for number in range(client_count))
+    widths = _widths(Dice(seed, "widths"), client_count, heal)
+    server = _searching(Dice(seed, "server mtu"), _side(Dice(seed, "server"), checksums))
+    clients = tuple(_searching(Dice(seed, "client mtu", number), _side(Dice(seed, "client", number), checksums))
+                    for number in range(client_count))  # fmt: skip
     channels = min(side.config.channels for side in (server, *clients))
     actions = _actions(Dice(seed, "traffic"), len(connections), channels, heal, scale)
     ending = dice.pick(ENDINGS)
@@ -168,7 +175,9 @@ def generate(seed: int, scale: int = 1) -> Scenario:
     moves = _moves(Dice(seed, "moves"), client_count, heal)
     roaming = {move[0] for move in moves}
     clients = tuple(_speaking(side) if i in roaming else side for i, side in enumerate(clients))
-    return Scenario(seed, server, clients, tuple(connections), links, holes, heal, actions, ending, at, moves)
+    return Scenario(
+        seed, server, clients, tuple(connections), links, holes, widths, heal, actions, ending, at, moves
+    )
 
 
 def _moves(dice: Dice, clients: int, heal: int) -> tuple[tuple[int, int, bool, int], ...]:
@@ -211,13 +220,44 @@ def _side(dice: Dice, checksums: int) -> Side:
     return Side(config, offset, skew, lag)
 
 
-def _pair(dice: Dice, heal: int, is_unchecked: int) -> tuple[LinkConfig, LinkConfig]:
+def _searching(dice: Dice, side: Side) -> Side:
+    """Half of the sides search for their paths' MTU."""
+    if dice.chance(0.5):
+        return side
+    mtu = dice.pick((1200, 1200, 1200, side.config.mtu))
+    most = dice.pick((1472, 9000, 65_000, 65_000))
+    taken = dice.pick((1200, 1500, 16_000, 65_000, 65_000, 65_000))
+    return replace(side, config=replace(side.config, mtu=mtu, mtu_max=most, max_datagram=taken))
+
+
+def _marking(dice: Dice, link: LinkConfig) -> LinkConfig:
+    """A queue that marks before it drops, or a link that wipes marks."""
+    if link.rate_bits_per_s and dice.chance(0.5):
+        link = replace(link, ecn_mark_bytes=dice.scaled(0, link.queue_bytes))
+    return replace(link, ecn_clear=dice.chance(0.1))
+
+
+def _widths(dice: Dice, clients: int, heal: int) -> tuple[tuple[int, int, int, int], ...]:
+    """What links carry, and when that changes."""
+    found: list[tuple[int, int, int, int]] = []
+    if dice.chance(0.5):
+        return ()
+    for client in range(clients):
+        for direction in range(2):
+            at = 0
+            while at < heal and len(found) < 20:
+                found.append((client, direction, at, dice.pick((1200, 1200, 1280, 1350, 1472, 1500, 4096, 9000, 0))))
+                at += dice.between(heal // 8, heal)
+    return tuple(found)
+
+
+def _pair(dice: Dice, ecn: Dice, heal: int, is_unchecked: int) -> tuple[LinkConfig, LinkConfig]:
     delay = dice.pick((0, 50_000, MS, 5 * MS, 20 * MS, 20 * MS, 50 * MS, 100 * MS, 300 * MS, 1000 * MS))
     share = dice.pick((0.0, 0.2, 0.4, 0.7))
     one, other = (_link(dice, delay, heal, is_unchecked, share) for _ in range(2))
     if dice.chance(0.2):  # both ways at once
         other = replace(other, blackouts=one.blackouts)
-    return one, other
+    return _marking(ecn, one), _marking(ecn, other)
 
 
 def _link(dice: Dice, delay: int, heal: int, is_unchecked: int, share: float) -> LinkConfig:
@@ -316,10 +356,8 @@ def without(scenario: Scenario, names: Sequence[str]) -> Scenario:
               "rate": {"rate_bits_per_s": 0}, "blackouts": {"blackouts": ()},
               "delay": {"delay_ns": 10 * MS}}  # fmt: skip
     for name in names:
-        if name == "holes":
-            scenario = replace(scenario, holes=())
-        elif name == "moves":
-            scenario = replace(scenario, moves=())
+        if name in ("holes", "widths", "moves"):
+            scenario = replace(scenario, **{name: ()})
         elif name in ("skew", "lag"):
             change = {"offset_ns": 0, "skew_ppm": 0} if name == "skew" else {"lag_ns": 0}
             straight = tuple(replace(side, **change) for side in (scenario.server, *scenario.clients))

@@ -21,7 +21,7 @@ def scenario(actions: list[Action], link: LinkConfig, back: LinkConfig | None = 
              config: RudpConfig = CONFIG, ending: str = "both") -> Scenario:  # fmt: skip
     """One client, one server, links that are well after 10 s."""
     side = Side(config)
-    return Scenario(seed, side, (side,), (0,), ((link, link if back is None else back),), (), 10 * SECOND,
+    return Scenario(seed, side, (side,), (0,), ((link, link if back is None else back),), (), (), 10 * SECOND,
                     tuple(actions), ending, 0)  # fmt: skip
 
 
@@ -68,8 +68,8 @@ def test_a_loss_timer_that_was_late_for_the_probe_does_both() -> None:
     plain = RudpConfig(max_message=400_000, checksums=2, idle_ns=60 * SECOND, handshake_ns=120 * SECOND)
     server = replace(plain, start_window=4096, congestion="none", redundancy=False, skips=False, cookie="always")
     client = replace(plain, stream_window=65_536, keepalive_ns=0, mtu=1300)
-    Run(Scenario(2127, Side(server), (Side(client),), (0,), ((there, back),), (), 11_029 * MS, tuple(actions), "early",
-                 13_375 * MS)).play()  # fmt: skip
+    Run(Scenario(2127, Side(server), (Side(client),), (0,), ((there, back),), (), (), 11_029 * MS, tuple(actions),
+                 "early", 13_375 * MS)).play()  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -61,7 +61,7 @@ def test_a_failure_is_cut_down_and_named(monkeypatch: pytest.MonkeyPatch) -> Non
             return self
 
     monkeypatch.setattr(minimise, "Run", Wrong)
-    monkeypatch.setattr(minimise, "generate", lambda seed, scale: replace(whole(seed, scale), holes=()))
+    monkeypatch.setattr(minimise, "generate", lambda seed, scale: replace(whole(seed, scale), holes=(), widths=()))
     cut, why = minimise.smallest(minimise.Cut(20))
     assert why == "AssertionError: as wanted"
     assert len(cut.kept) == 1 and scenario.actions[cut.kept[0]].size == size

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.soak.ledger import SoakFailure
 from transport import limits
+from transport.rudp.mtu import FIRST
 
 CONTROL_BYTES = 400  # of packets with nothing but credit, pings and acks, which no window holds up
 COST = limits.MESSAGE_COST_BYTES
@@ -26,7 +27,9 @@ class Watch:
         self.session = session
         self._flight = 0
         self._window = session.controller.window
+        self._mtu = session.mtu
         self._probes = 0
+        self._searched = 0
         self._done = -1  # packets sent and received at the last look
         self.peak_flight = 0
         self.peak_ranges = 0
@@ -64,24 +67,31 @@ class Watch:
             raise SoakFailure(f"connection: consumed {flow.consumed}, received {flow.received}, limit {flow.limit}")
         if session.flow.total > session.flow.limit:
             raise SoakFailure(f"sent {session.flow.total} with credit for {session.flow.limit}")
+        if not limits.RUDP_DATAGRAM_BYTES_MIN <= session.mtu <= session.search.most:
+            raise SoakFailure(f"packets of {session.mtu} bytes, at most {session.search.most} are allowed")
         self._lanes(session, flow)
 
     def _flight_bound(self, session: Any) -> None:
         """What is in flight grows up to the window, and beyond by probes (RFC 9002 section 7.5) and control alone."""
         flight = session.in_flight
         window = session.controller.window
+        mtu = max(session.mtu, self._mtu)
         if flight > self._flight:
             probes = session.probes_sent - self._probes
-            most = max(window, self._window, session.mtu, self._flight) + probes * session.mtu + CONTROL_BYTES
+            searched = session.search.sent - self._searched
+            largest = max(window // 2, self._window // 2, mtu, FIRST)
+            most = max(window, self._window, mtu, self._flight) + probes * mtu + searched * largest + CONTROL_BYTES
             if flight > most:
-                raise SoakFailure(f"{flight} bytes in flight after {self._flight}, {probes} probes, window {window} "
-                                  f"(before {self._window}), packets of {session.mtu}")  # fmt: skip
+                raise SoakFailure(f"{flight} bytes in flight after {self._flight}, {probes} probes, {searched} of the "
+                                  f"search, window {window} (before {self._window}), packets of {mtu}")  # fmt: skip
             self.peak_flight = max(self.peak_flight, flight)
         elif flight < 0:
             raise SoakFailure(f"{flight} bytes in flight")
         self._flight = flight
         self._window = window
+        self._mtu = session.mtu
         self._probes = session.probes_sent
+        self._searched = session.search.sent
 
     def _lanes(self, session: Any, flow: Any) -> None:
         held = 0

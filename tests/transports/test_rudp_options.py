@@ -11,7 +11,7 @@ from transport import limits
 from transport.errors import (
     InvalidURL,
 )
-from transport.transports.rudp import OPTIONS, config_of, is_loopback, reset_key
+from transport.transports.rudp import OPTIONS, config_of, reset_key
 
 pytestmark = pytest.mark.asyncio
 ANY = "rudp://127.0.0.1:0"
@@ -23,7 +23,7 @@ async def echo(conn: Any) -> None:
 
 
 def of(**options: Any) -> Any:
-    return config_of(options, "raw", 212_992, 1200)
+    return config_of(options, "raw", 212_992, 65_000)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,9 @@ async def test_what_options_become() -> None:
     assert config.connection_window >= config.channel_window
     assert of(channel_window=4096).start_window == 4096
     assert of(checksum="none").checksums & 1
+    assert (config.mtu, config.mtu_max) == (1200, 65_000)
+    given = of(mtu=1400)
+    assert (given.mtu, given.mtu_max) == (1400, 1400), "who says it knows"
     assert set(OPTIONS) >= {"gso", "congestion", "key", "mtu", "cookie", "idle_timeout"}
 
 
@@ -77,6 +80,12 @@ async def test_options_in_a_url() -> None:
         async with transport.connect(server.url) as client:
             await client.send("x")
             assert await (await server.accept()).recv() == "x"
+
+
+@pytest.mark.parametrize(("rcvbuf", "largest"), [(2304, 1200), (65_536, 8192), (212_992, 26_624), (4 << 20, 65_000)])
+async def test_the_receive_buffer_holds_eight_of_the_largest_datagrams(rcvbuf: int, largest: int) -> None:
+    assert limits.RUDP_DATAGRAMS_BUFFERED == 8
+    assert config_of({}, "raw", rcvbuf, 65_000).max_datagram == largest
 
 
 @pytest.mark.parametrize("ours", ["auto", "crc32c", "crc32", "none"])
@@ -98,11 +107,3 @@ async def test_without_a_machine_id_the_key_is_random(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(rudp, "MACHINE_ID_FILES", ("/nowhere/at/all", "/dev/null"))
     assert rudp.reset_key(1) != rudp.reset_key(1)
-
-
-async def test_loopback_addresses() -> None:
-    assert is_loopback(("127.0.0.1", 1))
-    assert is_loopback(("127.9.9.9", 1))
-    assert is_loopback(("::1", 1, 0, 0))
-    assert not is_loopback(("10.0.0.1", 1))
-    assert not is_loopback(("fe80::1%eth0", 1, 0, 0))

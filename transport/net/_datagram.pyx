@@ -84,14 +84,12 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
     cdef int fd
     cdef int family
     cdef int port
-    cdef int tos
+    cdef int tos, mark
     cdef bint pktinfo
     cdef bint stamps
     cdef bint controls
-    cdef bint gro
-    cdef int want
-    cdef int singles
-    cdef int patience
+    cdef bint gro, probing
+    cdef int want, singles, patience
     cdef Py_ssize_t room
     cdef dict paths
     cdef dict latest
@@ -99,7 +97,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
     cdef object last_path
 
     def __init__(self, sock, path=None, local=None, *, bint pktinfo=False, bint marks=False, bint stamps=False,
-                 bint gso=True, int tos=0, Py_ssize_t room=65536):
+                 bint gso=True, int tos=0, int mark=0, bint probing=False, Py_ssize_t room=65536):
         if not 0 < room <= 65536:
             raise ValueError("room of a datagram outside 1..65536")
         datagram_base.DatagramSocket.__init__(self, sock, path, local)
@@ -111,6 +109,8 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         self.controls = pktinfo or marks or stamps
         self.gro = gso
         self.tos = tos
+        self.mark = mark
+        self.probing = probing
         self.room = room
         self.segment_max = SEGMENTED_BYTES if gso else 0
         self.want = 1
@@ -349,7 +349,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
             raise OSError(code, "the socket is gone")
         self.disturbed = True
         found = self.drain()
-        if not found and self.path is not None:
+        if not found and self.path is not None and not (self.probing and code == EMSGSIZE):
             self.errors.append((self.path, code))
         return found
 
@@ -378,7 +378,8 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
                 if (item.cmsg_level == IPPROTO_IP and item.cmsg_type == IP_RECVERR) or (
                         item.cmsg_level == IPPROTO_IPV6 and item.cmsg_type == IPV6_RECVERR):
                     report = <sock_extended_err *> CMSG_DATA(item)
-                    if report.ee_origin == SO_EE_ORIGIN_ICMP or report.ee_origin == SO_EE_ORIGIN_ICMP6:
+                    if (report.ee_origin == SO_EE_ORIGIN_ICMP or report.ee_origin == SO_EE_ORIGIN_ICMP6) and not (
+                            self.probing and report.ee_errno == EMSGSIZE):  # anybody can forge what ICMP says
                         self.errors.append((self.path_of_error(name), report.ee_errno))
                         found += 1
                 item = CMSG_NXTHDR(&head, item)
@@ -460,7 +461,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
                 self.drain()
                 continue
             if retried != batch.first and code in (
-                    ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENOPROTOOPT, EPROTO):
+                    ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENOPROTOOPT, EPROTO, EMSGSIZE):
                 retried = batch.first  # most likely an earlier datagram's fate, told now
                 self.disturbed = True
                 self.drain()
@@ -546,7 +547,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
                 used += put(control + used, IPPROTO_IP, IP_PKTINFO, &local4, sizeof(local4))
             else:
                 used += put(control + used, IPPROTO_IPV6, IPV6_PKTINFO, &wire.local6, sizeof(wire.local6))
-        if ecn:
+        if ecn != self.mark:
             ecn = (ecn & 3) | self.tos
             if self.family == AF_INET:
                 used += put(control + used, IPPROTO_IP, IP_TOS, &ecn, sizeof(int))

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import socket
 import struct
+from dataclasses import replace
 from typing import Any
 
 from transport import limits
@@ -33,7 +34,7 @@ WAIT = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
 GONE = frozenset({errno.EBADF, errno.ENOTSOCK})
 OFFLOAD_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE})
 LATE = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENOPROTOOPT,
-                  errno.EPROTO})  # fmt: skip
+                  errno.EPROTO, errno.EMSGSIZE})  # fmt: skip
 """Errors that most likely tell of an earlier datagram's fate."""
 
 _ERROR = struct.Struct("=IBBBBII")  # struct sock_extended_err
@@ -50,7 +51,7 @@ class PortableDatagramSocket(DatagramSocket):
 
     def __init__(self, sock: socket.socket, path: Path | None = None, local: Address | None = None, *,
                  pktinfo: bool = False, marks: bool = False, stamps: bool = False, gso: bool = True, tos: int = 0,
-                 room: int = limits.DATAGRAM_BYTES_MAX + 1) -> None:  # fmt: skip
+                 mark: int = 0, probing: bool = False, room: int = limits.DATAGRAM_BYTES_MAX + 1) -> None:  # fmt: skip
         if not 0 < room <= limits.DATAGRAM_BYTES_MAX + 1:
             raise ValueError("room of a datagram outside 1..65536")
         DatagramSocket.__init__(self, sock, path, local)
@@ -62,6 +63,8 @@ class PortableDatagramSocket(DatagramSocket):
         self._controls = False
         self._gro = gso and _HAS_MESSAGES
         self._tos = tos
+        self._mark = mark
+        self._probing = probing
         self._want = 1
         self._singles = 0
         self._room = bytearray(room + 1)  # by the byte over the room a truncated datagram shows without control data
@@ -196,7 +199,7 @@ class PortableDatagramSocket(DatagramSocket):
         if code in GONE:
             raise OSError(code, "the socket is gone")
         self.disturbed = True
-        if not self._drain() and self.path is not None:
+        if not self._drain() and self.path is not None and not (self._probing and code == errno.EMSGSIZE):
             self.errors.append((self.path, code))
 
     def _drain(self) -> int:
@@ -215,6 +218,8 @@ class PortableDatagramSocket(DatagramSocket):
                     level == socket.IPPROTO_IPV6 and kind == names.IPV6_RECVERR
                 ):
                     code, origin = _ERROR.unpack(data[: _ERROR.size])[:2]
+                    if self._probing and code == errno.EMSGSIZE:
+                        continue  # anybody can forge what ICMP says of the path's MTU
                     if origin in _ORIGIN_ICMP:
                         self.errors.append((self._path_of(address), code))
                         found += 1
@@ -300,7 +305,7 @@ class PortableDatagramSocket(DatagramSocket):
                 control.append((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, host + struct.pack("@I", local[3])))
             else:
                 control.append((socket.IPPROTO_IP, names.IP_PKTINFO, struct.pack("@i4s4x", 0, host)))
-        if item.ecn and _HAS_MESSAGES:
+        if item.ecn != self._mark and _HAS_MESSAGES:
             mark = struct.pack("@i", (item.ecn & 3) | self._tos)
             if v6:
                 control.append((socket.IPPROTO_IPV6, socket.IPV6_TCLASS, mark))
@@ -408,6 +413,8 @@ def prepare(
     if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
         raise OSError(errno.EPROTOTYPE, "not a UDP socket")
     sock.setblocking(False)
+    if not by_descriptor or not _HAS_MESSAGES:
+        options = replace(options, mark=0)  # what could not be left out for a path that does not take it
     remote = peer_of(sock)
     local = sock.getsockname()
     if remote is None and local[1] == 0:  # what is not bound can't be watched for answers
@@ -441,6 +448,8 @@ def adopt(sock: socket.socket, options: DatagramOptions, *, native: bool = True)
         stamps=options.timestamps,
         gso=granted.offload,
         tos=options.dscp << 2,
+        mark=options.mark if _HAS_MESSAGES else 0,
+        probing=granted.probing,
     )
     return made, granted
 

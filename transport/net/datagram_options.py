@@ -29,9 +29,13 @@ IP_PMTUDISC_PROBE = 3
 IP_MULTICAST_ALL = 49
 IPV6_MTU_DISCOVER = 23
 IPV6_RECVERR = 25
+IPV6_DONTFRAG = 62
 IPV6_MULTICAST_ALL = 29
 SO_TIMESTAMPNS = 35
 SO_BUSY_POLL = 46
+
+DONT_FRAGMENT = {"darwin": (28, 62), "freebsd": (67, 62), "win32": (14, 14)}
+"""IP_DONTFRAG and IPV6_DONTFRAG where `IP_MTU_DISCOVER` is not the way (netinet/in.h, netinet6/in6.h, ws2ipdef.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,10 @@ class DatagramOptions:
         busy_poll_us: microseconds the kernel polls the device before it sleeps, where it lets this user.
         timestamps: the kernel stamps what arrives (CLOCK_REALTIME, nanoseconds).
         ecn: marks of received datagrams are read.
+        mark: ECN mark of what is sent, where a batch asks for no other.
         offload: segmentation and receive offload where the kernel has it.
-        probing: path MTU probing: datagrams are never fragmented and the kernel's idea of the MTU is ignored.
+        probing: path MTU probing: datagrams are never fragmented, and what the kernel or ICMP believes of the path's
+            MTU is ignored; see `Granted.probing`.
     """
 
     reuse_port: bool = False
@@ -68,6 +74,7 @@ class DatagramOptions:
     busy_poll_us: int = 0
     timestamps: bool = False
     ecn: bool = False
+    mark: int = 0
     offload: bool = True
     probing: bool = False
 
@@ -80,11 +87,13 @@ class Granted:
         rcvbuf: bytes that datagrams and the kernel's bookkeeping for them may take.
         sndbuf: the same for sending.
         offload: trains of equal datagrams may leave in one call.
+        probing: no datagram of this socket is fragmented.
     """
 
     rcvbuf: int
     sndbuf: int
     offload: bool
+    probing: bool = False
 
 
 def is_group(address: Address) -> bool:
@@ -135,11 +144,12 @@ def configure(sock: socket.socket, options: DatagramOptions, *, packet_info: boo
         sock.setsockopt(socket.SOL_SOCKET, name, size)
     if options.broadcast:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    if options.dscp:
+    if tos := options.dscp << 2 | options.mark:
         if v6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, options.dscp << 2)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+            set_quietly(sock, socket.IPPROTO_IP, socket.IP_TOS, tos)  # towards its IPv4 peers
         else:
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, options.dscp << 2)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
     if options.ttl is not None:
         if v6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, options.ttl)
@@ -152,6 +162,7 @@ def configure(sock: socket.socket, options: DatagramOptions, *, packet_info: boo
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // doubled,
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // doubled,
         options.offload and LINUX and set_quietly(sock, SOL_UDP, UDP_SEGMENT, 0),
+        options.probing and forbid_fragments(sock),
     )
 
 
@@ -175,10 +186,24 @@ def _configure_linux(
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-    if options.probing:
-        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
-        if v6:
-            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+
+
+def forbid_fragments(sock: socket.socket) -> bool:
+    """Has the system send every datagram whole or not at all, however large it believes the path to be (RFC 8899
+    section 3: the path must not fragment probes); whether it took that.
+    """
+    v6 = sock.family == socket.AF_INET6
+    if LINUX:
+        v4_too = set_quietly(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)  # its IPv4 peers, on IPv6
+        if not v6:
+            return v4_too
+        set_quietly(sock, socket.IPPROTO_IPV6, IPV6_DONTFRAG, 1)
+        return set_quietly(sock, socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+    for platform, (name, name6) in DONT_FRAGMENT.items():
+        if sys.platform.startswith(platform):
+            level = socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP
+            return set_quietly(sock, level, name6 if v6 else name, 1)
+    return False
 
 
 def set_quietly(sock: socket.socket, level: int, name: int, value: int) -> bool:

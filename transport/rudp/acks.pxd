@@ -19,7 +19,7 @@ cdef class AckState:
     cpdef came(self, long long number, bint is_eliciting, bint is_in_order, long long now, long long srtt)
     cpdef came_again(self)
     cpdef ask(self)
-    cpdef marked(self, int ecn)
+    cpdef marked(self, int ecn, bint is_eliciting)
     @cython.locals(every="long long")
     cpdef own_data(self, long long now)
     cpdef bint must_send(self, long long now) except? -1

@@ -77,15 +77,18 @@ class AckState:
         """The peer asks for an ack at once."""
         self.is_due = True
 
-    def marked(self, ecn: int) -> None:
-        """Counts the ECN mark of a packet."""
+    def marked(self, ecn: int, is_eliciting: bool) -> None:
+        """Counts the ECN mark of a packet. Congestion is told at once, but not to who has only acknowledged: if its
+        acks and ours met it, that would never end.
+        """
         if ecn == 2:
             self.ect0 += 1
         elif ecn == 1:
             self.ect1 += 1
         elif ecn == 3:
             self.ce += 1
-            self.is_due = True
+            if is_eliciting:
+                self.is_due = True
 
     def own_data(self, now: int) -> None:
         """Data of our own leaves now."""

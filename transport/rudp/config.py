@@ -25,7 +25,10 @@ class RudpConfig:
         rate: bytes per second of "fixed".
         checksums: bit mask of what is accepted, see `packet`.
         max_datagram: largest UDP payload taken.
-        mtu: UDP payload that packets are filled to; at most the peer's `max_datagram`.
+        mtu: UDP payload that packets are filled to at first, at most the peer's `max_datagram`. Over 1,200 it must be
+            known that the path carries it.
+        mtu_max: up to which a larger one is searched for; no search where it is not above `mtu`.
+        ecn: whether packets are marked as ECN-capable, where congestion control reacts to what becomes of the marks.
         redundancy: whether small messages of thin streams ride again by themselves.
         skips: whether packet numbers are left out at random, so that who acknowledges more than it got is found.
         cookie: "never", "adaptive" or "always" ask a client to prove its address first.
@@ -50,6 +53,8 @@ class RudpConfig:
     checksums: int = 2
     max_datagram: int = limits.RUDP_DATAGRAM_BYTES_MAX
     mtu: int = limits.RUDP_DATAGRAM_BYTES_MIN
+    mtu_max: int = limits.RUDP_DATAGRAM_BYTES_MIN
+    ecn: bool = True
     redundancy: bool = True
     skips: bool = True
     cookie: str = "adaptive"

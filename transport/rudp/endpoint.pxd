@@ -4,7 +4,7 @@ from transport.datagram.base cimport PeerSession
 from transport.machine cimport Transmit
 from transport.rudp cimport pen
 from transport.rudp.session cimport RudpSession
-from transport.rudp.turns cimport Exchange
+from transport.rudp.turns cimport Exchange, TurnSession
 
 cdef int CLOSING, CLOSED, ENDED, LINGERING, OPENING
 cdef Py_ssize_t SHORT_MIN, REPLIES_MAX
@@ -22,6 +22,7 @@ cdef class RudpEndpoint(Exchange):
     cdef object _cookies
     cdef readonly dict _half_open, _clients, _client_keys, _lingering, _aliases
     cdef readonly list _replies
+    cdef readonly dict _probing
     cdef unsigned long long _last_cid
     cdef RudpSession _last, _sole
     cdef long long _now, _second
@@ -41,10 +42,11 @@ cdef class RudpEndpoint(Exchange):
     cpdef _packet(self, RudpSession session, bytes data, path, int ecn, long long now)
     cpdef _after(self, RudpSession session)
     cpdef RudpSession _on_stranger(self, bytes data, cid, path, int ecn, long long now)
-    @cython.locals(session=RudpSession)
+    @cython.locals(session=RudpSession, probing=RudpSession)
     cpdef error(self, path, int errno, long long now)
     @cython.locals(session=RudpSession, size=Py_ssize_t, data=bytes)
     cpdef bint fill(self, Transmit item, room, long long now) except? -1
+    cpdef probes(self, TurnSession session)
     cpdef int64_t due(self) except? -1
     @cython.locals(session=RudpSession)
     cpdef expire(self, long long now)

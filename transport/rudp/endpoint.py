@@ -19,13 +19,14 @@ from transport.rudp.cookie import CookieJar
 from transport.rudp.handshake import ClientHandshake, HalfOpen, agreed_checksum, announce
 from transport.rudp.session import RudpSession
 from transport.rudp.states import CLOSED, CLOSING, LINGERING, OPENING, On
-from transport.rudp.turns import Exchange
+from transport.rudp.turns import Exchange, TurnSession
 from transport.session import SessionState
 
 ENDED = int(SessionState.CLOSED)
 SHORT_MIN = 11  # flags, connection id, a packet number of one byte, one frame
 REPLIES_MAX = limits.RUDP_REPLIES_MAX
 REFUSED = frozenset({111, 61, 10061})  # ECONNREFUSED, as Linux, BSD and Windows have it
+TOO_LARGE = frozenset({90, 40, 10040})  # EMSGSIZE, likewise
 CROWDED = "too many connections"
 SECOND_NS = limits.SECOND_NS
 HALF_OPEN_NS = limits.HANDSHAKE_NS
@@ -65,6 +66,7 @@ class RudpEndpoint(Exchange):
         self._lingering: dict[int, RudpSession] = {}
         self._aliases: dict[int, RudpSession] = {}  # by further ids that their peers may use
         self._replies: list[tuple[bytes, Path]] = []
+        self._probing: dict[Path, RudpSession] = {}  # who has tried large packets on a path, the last of several
         self._last_cid = 0  # most packets are for the session of the one before
         self._last: RudpSession | None = None
         self._sole: RudpSession | None = None
@@ -170,6 +172,7 @@ class RudpEndpoint(Exchange):
         if session.ids is not None:
             for alias in session.ids.own.values():
                 self._aliases.pop(alias, None)
+        self._forget_probing(session)
         key = self._client_keys.pop(cid, None)
         if key is not None:
             self._clients.pop(key, None)
@@ -258,7 +261,7 @@ class RudpEndpoint(Exchange):
         """A packet with an id that no session has: a client's first, another worker's, a RESET, or noise."""
         half = self._half_open.get(cid)
         if half is not None:
-            return self._promote(half, data, path, now)
+            return self._promote(half, data, path, ecn, now)
         sole = self._sole
         if sole is not None and packet.is_reset(data, sole.token):
             sole.gone("the peer has lost this connection")
@@ -271,7 +274,7 @@ class RudpEndpoint(Exchange):
             self._reset(data, cid, path, now)
         return None
 
-    def _promote(self, half: HalfOpen, data: bytes, path: Path, now: int) -> RudpSession | None:
+    def _promote(self, half: HalfOpen, data: bytes, path: Path, ecn: int, now: int) -> RudpSession | None:
         """The first ordinary packet of a client proves its address: now it gets a session."""
         session = self._session(half.path, half.own_cid, False, now)
         session.checksum_kind = agreed_checksum(self.config.checksums, half.peer.checksums)
@@ -279,7 +282,7 @@ class RudpEndpoint(Exchange):
         session.open(half.peer, half.client_cid, now)
         if half.accepted_at:
             session.rtt.update(now - half.accepted_at, 0)
-        if not session.receive_packet(data, path, 0, now):
+        if not session.receive_packet(data, path, ecn, now):
             self.malformed += 1
             return None
         if self._is_crowded():  # by others who said HELLO when there was still room
@@ -434,8 +437,17 @@ class RudpEndpoint(Exchange):
         self._after(session)
 
     def error(self, path: Path, errno: int, now: int) -> None:
-        """An error of a path. Anybody can forge one: only what is opening or closing anyway takes it as a hint."""
+        """An error of a path. Anybody can forge one: only what is opening or closing anyway takes it as a hint.
+
+        That a datagram was too large is the system's own word, where the socket leaves out what ICMP says of it.
+        """
         self._now = now
+        if errno in TOO_LARGE:
+            probing = self._probing.get(path)
+            if probing is not None:
+                probing.too_large(now)
+                self.pressing = True
+            return
         session = self._sole
         if session is None or errno not in REFUSED:
             return
@@ -449,6 +461,19 @@ class RudpEndpoint(Exchange):
             self._after(session)
 
     # Out
+
+    def probes(self, session: TurnSession) -> None:
+        """See `Exchange.probes`."""
+        assert isinstance(session, RudpSession)
+        if session.probed_path is not session.path:
+            self._forget_probing(session)
+            session.probed_path = session.path
+        self._probing[session.path] = session
+
+    def _forget_probing(self, session: RudpSession) -> None:
+        path = session.probed_path
+        if path is not None and self._probing.get(path) is session:
+            del self._probing[path]
 
     def fill(self, item: Transmit, room: memoryview, now: int) -> bool:
         """The next train of the session whose turn it is; answers to strangers go first."""
@@ -479,7 +504,7 @@ class RudpEndpoint(Exchange):
                 if session.detour is not None:
                     item.path = session.detour
                     session.detour = None
-                item.ecn = 0
+                item.ecn = session.mark
                 return True
             self._rested(session)
         self.pressing = False

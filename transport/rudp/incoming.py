@@ -120,7 +120,7 @@ class Incoming(Recovery):
         ranges.add(number)
         self.heard = now
         if ecn:
-            acks.marked(ecn)
+            acks.marked(ecn, is_eliciting)
         acks.came(number, is_eliciting, is_in_order, now, self.rtt.smoothed)
         if path is not self.path or self._has_words:
             self.came_by(path, number, size, now)
@@ -158,6 +158,7 @@ class Incoming(Recovery):
                 continue
             pos += 1
             if kind == PAD:
+                pos = pen.skip_zeros(data, pos, end)
                 continue
             if kind == ACK or kind == ACK_ECN:
                 pos = self.on_ack(data, pos, end, kind == ACK_ECN, now)

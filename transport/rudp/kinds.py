@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transport import limits
 
-SPAN, RIDER, CREDIT, SKIP, PING, BLOCKED = 0, 1, 2, 3, 4, 5
+SPAN, RIDER, CREDIT, SKIP, PING, BLOCKED, PROBE = 0, 1, 2, 3, 4, 5, 6
 """Kinds of what a packet carried, see `sent.Item`."""
 
 PATH_CHALLENGE, PATH_RESPONSE, NEW_CID, RETIRE_CID = 9, 10, 11, 12

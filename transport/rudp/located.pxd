@@ -16,6 +16,7 @@ cdef class Located(Incoming):
 
     cpdef take_path(self, path, long long now)
     cpdef change_path(self, path, long long now)
+    cpdef test_marks(self, long long now)
     @cython.locals(packet=SentPacket, number="long long", number_bytes=int, pos=Py_ssize_t, flags=int,
                    used="unsigned long long")
     cpdef Py_ssize_t write_probe(self, room, bytes frame, Py_ssize_t size, path, unsigned long long cid,

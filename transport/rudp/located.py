@@ -26,6 +26,7 @@ from transport.rudp.turns import Exchange
 CHECKSUM_BYTES = 4
 CID_BYTES = 8
 TOKEN_BYTES = 16
+ECN_TIMEOUTS = 3  # probe time-outs that a test of marks lasts at most (RFC 9000 section 13.4.2)
 
 
 class Located(Incoming):
@@ -84,6 +85,8 @@ class Located(Incoming):
         self.path_changes += 1
         if self.trace is not None:
             self.trace.moved(path, now)
+        if self.probed_path is not None:
+            self.exchange.probes(self)  # by the new path, from now on
         self.ask_again(now)
         if self.paths is not None and self.paths.confirming is not None:
             self.paths.confirming.path = path
@@ -92,16 +95,22 @@ class Located(Incoming):
             ids.switch(self)
 
     def change_path(self, path: Path, now: int) -> None:
-        """Goes on over a path to another host, of which nothing is known (RFC 9000 section 9.4)."""
+        """Goes on over a path to another host, of which nothing is known (RFC 9000 sections 9.4, 13.4.2 and 14.3)."""
         self.take_path(path, now)
+        self.forget_mtu()  # first: what becomes of a probe that was sent over the old path is nothing to the new search
         self.leave_path(now)
-        self.mtu = limits.RUDP_DATAGRAM_BYTES_MIN
         self.controller = congestion.make(self.config.congestion, self.mtu, self.config.rate)
         self.pacer = Pacer()
         self.rtt.reset(limits.RUDP_INITIAL_RTT_NS)
         self.thresholds = LossThresholds()
         self._pace_at = 0
+        self.test_marks(now)
         self.want()
+
+    def test_marks(self, now: int) -> None:
+        """Finds out whether the path keeps ECN marks, where there is a use for them."""
+        if self.config.ecn and self.controller.uses_ecn():
+            self.ecn.start(self.ring.next, now + ECN_TIMEOUTS * self.rtt.probe_timeout(self.peer_ack_delay_ns))
 
     def rebound(self, path: Path, now: int) -> None:
         """This side itself has another address: the peer has to hear from there, under an id that was not used yet."""

@@ -74,6 +74,19 @@ cdef inline Py_ssize_t put_zeros(object room, Py_ssize_t pos, Py_ssize_t count) 
     return pos + count
 
 
+cdef inline Py_ssize_t skip_zeros(bytes data, Py_ssize_t pos, Py_ssize_t end) noexcept:
+    cdef const unsigned char *p = of(data, 0)
+    cdef unsigned long long word
+    while pos + 8 <= end:
+        memcpy(&word, p + pos, 8)
+        if word:
+            break
+        pos += 8
+    while pos < end and p[pos] == 0:
+        pos += 1
+    return pos
+
+
 cdef inline Py_ssize_t push_back(object room, Py_ssize_t start, Py_ssize_t end, Py_ssize_t count) noexcept:
     memmove(at(room, start + count), at(room, start), end - start)
     memset(at(room, start), 0, count)

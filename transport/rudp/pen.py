@@ -61,6 +61,12 @@ def put_zeros(room: memoryview, pos: int, count: int) -> int:
     return pos + count
 
 
+def skip_zeros(data: bytes, pos: int, end: int) -> int:
+    """The place of the next byte that is not zero, or `end`."""
+    piece = data[pos:end]
+    return end - len(piece.lstrip(b"\0"))
+
+
 def push_back(room: memoryview, start: int, end: int, count: int) -> int:
     """Puts `count` zero bytes in front of bytes `start` to `end`; returns the new end."""
     room[start + count : end + count] = bytes(room[start:end])

@@ -4,17 +4,18 @@ from transport.rudp cimport pen
 from transport.rudp.loss cimport LossThresholds
 from transport.rudp.outflow cimport Outflow
 from transport.rudp.outlane cimport OutLane
+from transport.rudp.probing cimport Probing
 from transport.rudp.ranges cimport Ranges
 from transport.rudp.rtt cimport RttEstimator
-from transport.rudp.sending cimport Sending
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 
 cdef long long PTO_MAX_NS, SPURIOUS_NS, ACK_DELAY_UNIT_NS, NEVER
-cdef int RANGES_MAX, PERSISTENT, ACKED, BLOCKED, CREDIT, FREE, LOST, NEW_CID, PING, QUIET, RETIRE_CID
-cdef int RIDER, SENT, SKIP, SKIPPED, SPAN
+cdef int RANGES_MAX, PERSISTENT, BLOCKED, CREDIT, NEW_CID, PING, PROBE, RETIRE_CID, RIDER, SKIP, SPAN
+cdef int ACKED, FREE, LOST, OPEN, QUIET, SENT, SKIPPED
+cdef Py_ssize_t BASE
 
 
-cdef class Recovery(Sending):
+cdef class Recovery(Probing):
     cdef public LossThresholds thresholds
     cdef public long long peer_ack_delay_ns
     cdef long long _loss_at
@@ -29,13 +30,14 @@ cdef class Recovery(Sending):
 
     @cython.locals(largest="long long", delay="long long", count="long long", run="long long", before="long long",
                    needed="long long",
-                   low="long long", high="long long", gap="long long")
+                   low="long long", high="long long", gap="long long", ect0="long long", ect1="long long",
+                   ce="long long")
     cpdef Py_ssize_t on_ack(self, bytes data, Py_ssize_t pos, Py_ssize_t end, bint has_marks, long long now) except -1
     @cython.locals(size=int)
     cdef int64_t _number(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except? -1
     @cython.locals(known=Ranges, number="long long", start="long long")
     cpdef _acked_range(self, long long low, long long high, long long now)
-    @cython.locals(ring=SentRing, packet=SentPacket, state=int, displacement="long long")
+    @cython.locals(ring=SentRing, packet=SentPacket, state=int, is_search=bint, displacement="long long")
     cpdef _acked_news(self, long long number, long long end, long long high, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item, only=Item)
     cpdef _acked_packet(self, SentPacket packet, long long number)
@@ -75,3 +77,5 @@ cdef class Recovery(Sending):
     cpdef _resend(self, SentPacket packet)
     @cython.locals(lane=OutLane)
     cpdef _resend_item(self, Item item)
+    @cython.locals(number="long long")
+    cpdef too_large(self, long long now)

@@ -12,24 +12,25 @@ from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
-from transport.rudp.kinds import BLOCKED, CREDIT, NEW_CID, PING, RETIRE_CID, RIDER, SKIP, SPAN
+from transport.rudp.kinds import BLOCKED, CREDIT, NEW_CID, PING, PROBE, RETIRE_CID, RIDER, SKIP, SPAN
 from transport.rudp.loss import LossThresholds
 from transport.rudp.outlane import OutLane
+from transport.rudp.probing import Probing
 from transport.rudp.ranges import Ranges
-from transport.rudp.sending import Sending
 from transport.rudp.sent import Item, Rider, SentPacket, SkipRecord
-from transport.rudp.states import ACKED, FREE, LOST, QUIET, SENT, SKIPPED
+from transport.rudp.states import ACKED, FREE, LOST, OPEN, QUIET, SENT, SKIPPED
 from transport.rudp.turns import Exchange
 
 PTO_MAX_NS = limits.RUDP_PTO_MAX_NS
 RANGES_MAX = limits.RUDP_ACK_RANGES_SENT
 SPURIOUS_NS = limits.RUDP_SPURIOUS_NS
+BASE = limits.RUDP_DATAGRAM_BYTES_MIN
 PERSISTENT = 3  # probe time-outs that a run of losses has to span (RFC 9002 section 7.6.1)
 ACK_DELAY_UNIT_NS = 8000
 NEVER = 1 << 62
 
 
-class Recovery(Sending):
+class Recovery(Probing):
     """Acks, losses and probes.
 
     Attributes:
@@ -40,7 +41,7 @@ class Recovery(Sending):
     def __init__(
         self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller
     ) -> None:
-        Sending.__init__(self, exchange, config, path, own_cid, controller)
+        Probing.__init__(self, exchange, config, path, own_cid, controller)
         self.thresholds = LossThresholds()
         self.peer_ack_delay_ns = limits.RUDP_ACK_DELAY_MAX_NS
         self._loss_at = 0  # when the oldest packet that is in question counts as lost; 0 for never
@@ -104,10 +105,14 @@ class Recovery(Sending):
             if low < 0:
                 raise RemoteProtocolError("malformed ack")
             self._acked_range(low, high, now)
+        ect0 = ect1 = ce = 0
         if has_marks:
-            for _ in range(3):
-                self._number(data, pos, end)
-                pos = self._number_end
+            ect0 = self._number(data, pos, end)
+            ect1 = self._number(data, self._number_end, end)
+            ce = self._number(data, self._number_end, end)
+            pos = self._number_end
+        if self.ecn.on_ack(has_marks, ect0, ect1, ce, largest > self._largest_acked, self.ring.next):
+            self.controller.on_ecn(self.ring.get(largest).time if largest >= self.ring.oldest else 0, now)
         self._after_ack(largest, min(delay, NEVER // ACK_DELAY_UNIT_NS) * ACK_DELAY_UNIT_NS, before, needed, now)
         return pos
 
@@ -134,6 +139,7 @@ class Recovery(Sending):
                 return
             number = known.next_start(start, high + 1)
             self._acked_news(start, number, high, now)
+            self.ecn.on_acked(start, number)
             known.add(start, number)
 
     def _acked_news(self, number: int, end: int, high: int, now: int) -> None:
@@ -150,13 +156,19 @@ class Recovery(Sending):
                 self.copied -= packet.copied
                 self._ack_bytes += packet.size
                 self._ack_packets += 1
+                if packet.size > BASE and number > self._large_acked:
+                    self._large_acked = number
             elif state == LOST:
+                is_search = self.is_search(packet)
                 self._acked_packet(packet, number)
-                self.packets_spurious += 1
                 self._ack_spurious += 1
+                if not is_search:
+                    self.packets_spurious += 1
                 if packet.size:  # not of a path that was left
                     displacement = max(self._largest_acked, high) - number
                     self.thresholds.on_spurious(displacement, now - packet.time, self._rtt_now())
+                    self._large_acked = max(self._large_acked, number if packet.size > BASE else -1)
+                if packet.size and not is_search:
                     self.controller.on_spurious(now, packet.time, packet.size)
             elif state == QUIET:
                 packet.state = ACKED
@@ -215,6 +227,8 @@ class Recovery(Sending):
         elif kind == SKIP:
             assert lane is not None
             lane.untold -= 1
+        elif kind == PROBE:
+            self._probe_acked(item.end, item.start)
         elif kind == NEW_CID or kind == RETIRE_CID:
             self.id_settled(item, False)
 
@@ -324,6 +338,11 @@ class Recovery(Sending):
             if packet.state == SENT:
                 if number <= largest - gap or packet.time + delay <= now:
                     self._lose(packet, number, now)
+                    if packet.size > BASE:
+                        if self.is_search(packet):  # no sign of congestion (RFC 9000 section 14.4)
+                            number += 1
+                            continue
+                        self._on_large_lost(number)
                     lost_bytes += packet.size
                     lost_packets += 1
                     latest = packet.time
@@ -350,7 +369,10 @@ class Recovery(Sending):
         packet.lost_at = now
         if self.trace is not None:
             self.trace.packet_lost(number, packet.size, now)
-        self.packets_lost += 1
+        if self.is_search(packet):
+            self._probe_lost(number, packet.size, now, 2 * self.rtt.probe_timeout(self.peer_ack_delay_ns))
+        else:
+            self.packets_lost += 1
         self.in_flight -= packet.size
         self.copied -= packet.copied
         lane = packet.lane
@@ -359,7 +381,7 @@ class Recovery(Sending):
         only = packet.item
         if only is not None:
             self._lost_item(only, number)
-            if only.kind != SPAN and only.kind != RIDER:
+            if only.kind != SPAN and only.kind != RIDER and only.kind != PROBE:
                 packet.item = None
         more = packet.more
         if more is not None:
@@ -461,7 +483,7 @@ class Recovery(Sending):
         self._probes = 1 if self._pto_count == 1 else 2
         ring = self.ring
         number = self._first_sent()
-        budget = self._probes * self.mtu * 3 // 4
+        budget = self._probes * BASE * 3 // 4
         while number < ring.next and budget > 0:
             packet = ring.get(number)
             if packet.state == SENT:
@@ -497,3 +519,19 @@ class Recovery(Sending):
                 self._activate(lane)
         elif item.kind == CREDIT:
             self._credit_lost(item.start, item.end)
+
+    # What the system says
+
+    def too_large(self, now: int) -> None:
+        """The system did not send a datagram because of its size: a try of the search has failed, or what was carried
+        so far no longer is.
+        """
+        number = self.search.number
+        if self.life != OPEN:
+            return
+        if number < 0:
+            if self.mtu > BASE:
+                self._doubt()
+            return
+        self._lose(self.ring.get(number), number, now)
+        self._try_again(now)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from transport.rudp.states import CAPABLE
+
 
 def report(session: Any) -> dict[str, int]:
     """Counters since the beginning, and what holds now. Times in nanoseconds, sizes in bytes."""
@@ -47,6 +49,12 @@ def report(session: Any) -> dict[str, int]:
         "path_errors": session.path_errors,
         "path_changes": session.path_changes,
         "mtu": session.mtu,
+        "mtu_probes_sent": session.search.sent,
+        "mtu_probes_lost": session.search.lost,
+        "black_holes": session.search.holes,
+        "ecn": int(session.ecn.state == CAPABLE),
+        "ecn_congested": session.ecn.ce,
+        "ecn_congested_received": session.acks.ce,
         "credit": max(0, flow.limit - flow.total),
         "window": session.receive_window(),
     }

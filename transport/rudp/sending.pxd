@@ -5,7 +5,9 @@ from transport.rudp cimport pen
 from transport.rudp.accepting cimport Accepting
 from transport.rudp.acks cimport AckState
 from transport.rudp.congestion.base cimport Controller
+from transport.rudp.ecn cimport EcnValidator
 from transport.rudp.inlane cimport InChannel, InFlow
+from transport.rudp.mtu cimport MtuSearch
 from transport.rudp.outflow cimport OutChannel, Outflow
 from transport.rudp.outlane cimport OutLane
 from transport.rudp.pacer cimport Pacer
@@ -17,7 +19,7 @@ from transport.rudp.turns cimport Exchange
 
 cdef int BLOCKED, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
 cdef Py_ssize_t CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PAD_MAX, RIDER_BYTES, RIDERS_MAX
-cdef Py_ssize_t THIN_ROOM
+cdef Py_ssize_t BASE, THIN_ROOM
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
 cdef Py_ssize_t TINY_BYTES
 cdef int RIDES_MAX, TINY_RIDES, SEGMENTS_MAX, ACK_ONLY_MAX
@@ -28,6 +30,10 @@ cdef Py_ssize_t SKIPS_PER_FRAME
 cdef class Sending(Accepting):
     cdef public unsigned long long own_cid, peer_cid, addressed
     cdef public Py_ssize_t mtu, segment, answerable
+    cdef public MtuSearch search
+    cdef public bint wants_probe
+    cdef public EcnValidator ecn
+    cdef public int mark
     cdef public long long in_flight, copied
     cdef public bint is_app_limited, has_probes, ids_due
     cdef public int checksum_kind

@@ -15,6 +15,7 @@ from transport.rudp.accepting import Accepting
 from transport.rudp.acks import AckState
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
+from transport.rudp.ecn import EcnValidator
 from transport.rudp.inlane import InChannel, InFlow
 from transport.rudp.kinds import (
     BLOCKED,
@@ -23,6 +24,7 @@ from transport.rudp.kinds import (
     FIXED_BIT,
     PING,
 )
+from transport.rudp.mtu import MtuSearch
 from transport.rudp.outlane import OutLane
 from transport.rudp.pacer import Pacer
 from transport.rudp.redundancy import Redundancy, is_due
@@ -41,7 +43,8 @@ RIDER_BYTES = limits.RUDP_RIDER_BYTES
 RIDERS_MAX = limits.RUDP_RIDERS_MAX
 RIDES_MAX = limits.RUDP_RIDES
 TINY_BYTES, TINY_RIDES = limits.RUDP_TINY_BYTES, limits.RUDP_TINY_RIDES
-THIN_ROOM = limits.RUDP_DATAGRAM_BYTES_MIN  # of a packet that counts as nearly empty, however large packets may be
+BASE = limits.RUDP_DATAGRAM_BYTES_MIN
+THIN_ROOM = BASE  # of a packet that counts as nearly empty, however large packets may be
 ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
 SKIP_EVERY = limits.RUDP_SKIP_EVERY
 SKIPS_PER_FRAME = limits.RUDP_SKIPS_PER_FRAME
@@ -59,6 +62,10 @@ class Sending(Accepting):
         in_flight: bytes sent and neither acknowledged nor lost.
         copied: those of them that are copies of small messages.
         mtu: size that packets are filled to.
+        search: for a larger one.
+        wants_probe: packets were filled, and a probe for a larger size is due.
+        ecn: whether packets are marked, and what became of that.
+        mark: of the train that was built last, ECT(0) or nothing.
         segment: packet size of the train that `fill` has just built.
         answerable: bytes before the checksum below which the peer, had it lost the connection, would not say so by
             RESET; what wants an answer is filled up to it, in front, for the last frame may have no length. 0 if it has
@@ -76,6 +83,10 @@ class Sending(Accepting):
         self.ids_due = False
         self.peer_cid = 0
         self.mtu = config.mtu
+        self.search = MtuSearch(config.mtu, config.mtu_max)
+        self.wants_probe = False
+        self.ecn = EcnValidator()
+        self.mark = 0
         self.segment = 0
         self.answerable = 0
         self.in_flight = 0
@@ -119,6 +130,8 @@ class Sending(Accepting):
         """Writes the next train of packets into `room`, and their size to `segment`; returns its bytes, -1 for none."""
         size = pen.check(room)
         mtu = self.mtu
+        if self._probes and mtu > BASE:
+            mtu = BASE  # perhaps it is their size for which no ack comes (RFC 8899 section 4.3)
         window = self._window_room(mtu)
         rate = self.controller.rate(self.rtt.smoothed)
         if rate and not self._probes:
@@ -138,6 +151,8 @@ class Sending(Accepting):
             window -= made
             if made < mtu:
                 break
+        if count and self.segment == mtu and now >= self.search.due:
+            self.wants_probe = True
         if self.is_starved and rate and self._window_room(mtu) >= mtu:  # it is the pacer that holds it up
             at = self.pacer.when(now, rate, mtu)
             self._pace_at = at if at > now else 0
@@ -516,6 +531,7 @@ class Sending(Accepting):
             or len(self._pings) > 0
             or len(self._credit_due) > 0
             or self._in_flow.is_due
+            or self.wants_probe
             or self.life != OPEN
             or self.has_probes
             or self.ids_due

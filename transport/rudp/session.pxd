@@ -1,11 +1,12 @@
 cimport cython
 from libc.stdint cimport int64_t
 from transport.rudp cimport pen
+from transport.rudp.ecn cimport EcnValidator
 from transport.rudp.located cimport Located
 from transport.rudp.sent cimport SentPacket
 
 cdef int CLOSE, CLOSE_BYTES, PTO_COUNT, TROUBLE_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL
-cdef int CLOSED, CLOSING, FLUSHING, LINGERING, OPEN, OPENING
+cdef int CLOSED, CLOSING, FLUSHING, LINGERING, OPEN, OPENING, TESTING
 cdef long long LINGER_MAX_NS
 cdef list PUBLIC
 
@@ -24,8 +25,10 @@ cdef class RudpSession(Located):
     cpdef refuse(self, int code, str reason)
     cpdef _say(self, int code, str reason)
     cpdef _queue_frame(self, bytes frame)
-    @cython.locals(made=Py_ssize_t)
+    @cython.locals(made=Py_ssize_t, ecn=EcnValidator)
     cpdef Py_ssize_t fill(self, room, long long now) except? -1
+    @cython.locals(made=Py_ssize_t)
+    cpdef Py_ssize_t _fill(self, room, long long now) except? -1
     @cython.locals(backed="long long", number="long long", packet=SentPacket, number_bytes=int, start=Py_ssize_t,
                    pos=Py_ssize_t, text=bytes, flags=int)
     cpdef Py_ssize_t _fill_close(self, room, long long now) except? -1

@@ -19,7 +19,7 @@ from transport.rudp.handshake import ClientHandshake
 from transport.rudp.kinds import FIXED_BIT, STREAM_CHANNEL
 from transport.rudp.located import Located
 from transport.rudp.packet import CHECKSUM_BYTES, RESETTABLE_BYTES
-from transport.rudp.states import CLOSED, CLOSING, FLUSHING, LIFE, LINGERING, OPEN, OPENING, PUBLIC, On
+from transport.rudp.states import CLOSED, CLOSING, FLUSHING, LIFE, LINGERING, OPEN, OPENING, PUBLIC, TESTING, On
 from transport.rudp.turns import Exchange
 from transport.stream import frames
 from transport.stream.bodies import StreamTable
@@ -92,8 +92,8 @@ class RudpSession(Located):
         peer_idle = peer.idle_ms * limits.MS_NS
         if peer_idle and (not self._idle_ns or peer_idle < self._idle_ns):
             self._idle_ns = peer_idle
-        self.mtu = min(config.mtu, peer.max_datagram)
-        self.controller.set_mss(self.mtu)
+        self.set_path_limits(peer.max_datagram)
+        self.test_marks(now)
         self.token = peer.reset_token
         if self.token:
             self.answerable = RESETTABLE_BYTES - (CHECKSUM_BYTES if self.checksum_kind else 0)
@@ -299,7 +299,17 @@ class RudpSession(Located):
     # Out
 
     def fill(self, room: memoryview, now: int) -> int:
-        """The next train of packets; their size is in `segment`. Returns its bytes, or -1 when there is nothing."""
+        """The next train of packets; their size is in `segment`, their ECN mark in `mark`. Returns its bytes, or -1
+        when there is nothing.
+        """
+        ecn = self.ecn
+        self.mark = ecn.mark
+        made = self._fill(room, now)
+        if ecn.state == TESTING and made > 0:
+            ecn.on_sent(self.ring.next, now)
+        return made
+
+    def _fill(self, room: memoryview, now: int) -> int:
         self.exchange.pressing = False
         if self.life == OPENING:
             handshake = self.handshake
@@ -316,6 +326,8 @@ class RudpSession(Located):
             if self._streams_due:
                 self._queue_frame(self.streams.credit_frames())
             made = paths.fill(self, room, now) if self.has_probes else 0
+            if made <= 0 and self.wants_probe:
+                made = self.fill_probe(room, now)
             if made <= 0:
                 made = self.fill_packets(room, now)
             if made > 0:

@@ -1,5 +1,5 @@
-"""The state machines of reliable UDP as tables: a connection's life, a packet's, the first slow start. The documents
-are drawn from them.
+"""The state machines of reliable UDP as tables: a connection's life, a packet's, the first slow start, the search for
+a path's MTU, its ECN validation. The documents are drawn from them.
 
 Not compiled, so that compiled modules can take the states as C integers of their own. A table must never be walked for
 each packet: whoever asks where something is compares a number. So the state of a packet is assigned, and a test
@@ -171,6 +171,102 @@ HYSTART = Machine(
         Row((Phase.SLOW_START,), Seen.RISE, Phase.CAREFUL, "grows by a quarter of what is acknowledged"),
         Row((Phase.CAREFUL,), Seen.FALL, Phase.SLOW_START, "grows by all that is acknowledged"),
         Row((Phase.CAREFUL,), Seen.ROUNDS, Phase.DONE, "congestion avoidance from this window on"),
+    ],
+)
+
+
+class Search(IntEnum):
+    """What a search for the path's MTU is at (RFC 8899 section 5.2)."""
+
+    SEARCHING = 0
+    DOUBTING = 1  # whether the path still carries what it did
+    COMPLETE = 2
+
+
+SEARCHING, DOUBTING, COMPLETE = Search
+
+
+class Tried(IntEnum):
+    """What becomes of its probes, and of larger packets."""
+
+    ARRIVED = 0
+    FAILED = 1
+    EXHAUSTED = 2
+    RAISE = 3
+    HOLE = 4
+    MOVED = 5
+
+
+SEARCH = Machine(
+    "an MTU search",
+    Search,
+    Tried,
+    {
+        Tried.ARRIVED: Event("arrived", "a probe is acknowledged"),
+        Tried.FAILED: Event("3 lost", "three probes of one size are lost, or the system refuses them"),
+        Tried.EXHAUSTED: Event("none left", "no size is left between what arrives and what fails"),
+        Tried.RAISE: Event("600 s", "600 s have passed"),
+        Tried.HOLE: Event(
+            "black hole",
+            "three packets over 1,200 bytes in a row are lost, and of what left later only smaller ones have arrived; "
+            "or the system refuses one",
+        ),
+        Tried.MOVED: Event("another path", "the connection moves to another path"),
+    },
+    [
+        Row((Search.SEARCHING, Search.COMPLETE), Tried.ARRIVED, Search.SEARCHING, "fills packets to that size"),
+        Row((Search.SEARCHING,), Tried.FAILED, Search.SEARCHING, "tries smaller ones only"),
+        Row((Search.SEARCHING,), Tried.EXHAUSTED, Search.COMPLETE),
+        Row((Search.COMPLETE,), Tried.RAISE, Search.SEARCHING, "what failed may be tried again"),
+        Row((Search.SEARCHING, Search.COMPLETE), Tried.HOLE, Search.DOUBTING,
+            "fills packets to 1,200 bytes; probes with the size that it had"),
+        Row((Search.DOUBTING,), Tried.ARRIVED, Search.SEARCHING, "fills packets to that size again"),
+        Row((Search.DOUBTING,), Tried.FAILED, Search.SEARCHING, "tries smaller ones only; counts a black hole"),
+        Row((Search.SEARCHING, Search.DOUBTING, Search.COMPLETE), Tried.MOVED, Search.SEARCHING,
+            "fills packets to 1,200 bytes; forgets what failed"),
+    ],
+)  # fmt: skip
+
+
+class Ecn(IntEnum):
+    """What is known of ECN marks towards a path (RFC 9000 appendix A.4)."""
+
+    OFF = 0
+    TESTING = 1
+    UNKNOWN = 2
+    CAPABLE = 3
+    FAILED = 4
+
+
+OFF, TESTING, UNKNOWN, CAPABLE, FAILED = Ecn
+
+
+class Marked(IntEnum):
+    """What becomes of marked packets."""
+
+    START = 0
+    TESTED = 1
+    CONFIRMED = 2
+    MISMATCH = 3
+
+
+ECN = Machine(
+    "an ECN validation",
+    Ecn,
+    Marked,
+    {
+        Marked.START: Event("open", "the connection opens, or moves to another path"),
+        Marked.TESTED: Event("10 packets", "ten packets have left, or three PTO have passed"),
+        Marked.CONFIRMED: Event("counts agree", "an ack names marked packets, and the counts in it agree"),
+        Marked.MISMATCH: Event(
+            "counts disagree", "an ack names marked packets without counts, or counts in it do not agree"
+        ),
+    },
+    [
+        Row(tuple(Ecn), Marked.START, Ecn.TESTING, "marks packets ECT(0)"),
+        Row((Ecn.TESTING,), Marked.TESTED, Ecn.UNKNOWN, "marks none"),
+        Row((Ecn.TESTING, Ecn.UNKNOWN), Marked.CONFIRMED, Ecn.CAPABLE, "marks packets ECT(0)"),
+        Row((Ecn.TESTING, Ecn.UNKNOWN, Ecn.CAPABLE), Marked.MISMATCH, Ecn.FAILED, "marks none"),
     ],
 )
 

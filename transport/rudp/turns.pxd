@@ -21,6 +21,7 @@ cdef class Exchange(Endpoint):
     cdef Py_ssize_t _heap_most
 
     cpdef take_turn(self, TurnSession session)
+    cpdef probes(self, TurnSession session)
     @cython.locals(session=TurnSession)
     cpdef turn_over(self)
     @cython.locals(due="long long")

@@ -62,6 +62,9 @@ class Exchange(Endpoint):
             self._final.next_turn = session
         self._final = session
 
+    def probes(self, session: TurnSession) -> None:
+        """`session` sends a probe: if the system finds it too large, it has to hear of it."""
+
     def turn_over(self) -> None:
         """The first in the row has had its turn."""
         session = self._first

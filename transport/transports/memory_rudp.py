@@ -17,7 +17,7 @@ from transport.transports.base import Request
 from transport.transports.memory_link import OPTIONS
 from transport.transports.rudp import TRANSPORT, config_of
 
-LINK_ONLY = ("rate", "mtu")  # of the link here, of the sessions in `rudp://`
+LINK_ONLY = ("rate", "mtu")  # of the link here, of the sessions in `rudp://`; a link with an MTU has it searched for
 
 
 def traits(request: Request) -> Traits:
@@ -33,5 +33,6 @@ def make_endpoint(request: Request, address: Any, seed: int, *, listening: bool)
     """
     options = {name: value for name, value in request.options.items() if name not in LINK_ONLY}
     options.setdefault("checksum", OPTIONS["checksum"].default)
-    config = config_of(options, request.codec_name, limits.MEMORY_INBOX_BYTES, limits.RUDP_DATAGRAM_BYTES_MIN)
+    most = limits.RUDP_DATAGRAM_BYTES_MAX if "mtu" in request.options else limits.RUDP_DATAGRAM_BYTES_MIN
+    config = config_of(options, request.codec_name, limits.MEMORY_INBOX_BYTES, most)
     return RudpEndpoint(config, entropy(seed, f"rudp {address!r}"), listening)

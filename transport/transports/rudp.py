@@ -19,8 +19,8 @@ from transport.drive.base import Owner
 from transport.drive.datagram import DatagramDriver
 from transport.drive.roaming import Roaming
 from transport.errors import InvalidURL, UnsupportedOperation
-from transport.machine import Address, Path
-from transport.net.datagram_options import Granted
+from transport.machine import ECN_ECT0, ECN_NOT_ECT, Address, Path
+from transport.net.datagram_options import DatagramOptions, Granted
 from transport.options import (
     SOCKET,
     Option,
@@ -41,7 +41,7 @@ from transport.transports import seats
 from transport.transports.base import Listener, Request
 from transport.transports.listen import Shared
 from transport.transports.seats import Seat
-from transport.transports.udp import UdpListener, UdpTransport
+from transport.transports.udp import UdpListener, UdpTransport, socket_options
 
 IS_COMPILED = not str(sending.__file__).endswith(".py")
 CHECKSUMS = {
@@ -52,6 +52,7 @@ CHECKSUMS = {
 }
 QLOGDIR = "QLOGDIR"  # the environment variable that other implementations of QUIC know, too
 MACHINE_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+UNMARKED = ("fixed", "none")  # congestion controls that react to no marks
 SPARE_BYTES = 1 * limits.MIB  # of a window beside the largest message
 
 QLOG = Option("qlog", path_or_none, "folder for a trace of each connection, or none; else the environment's QLOGDIR",
@@ -69,7 +70,8 @@ OPTIONS: Mapping[str, Option] = {
         Option("redundancy", boolean, "small messages of thin streams ride again, so that a loss costs no wait",
                default=True),
         Option("mtu", size(limits.RUDP_DATAGRAM_BYTES_MIN, limits.RUDP_DATAGRAM_BYTES_MAX),
-               "bytes that packets are filled to", default=limits.RUDP_DATAGRAM_BYTES_MIN),
+               "bytes that packets are filled to; found out where it is not given"),
+        Option("ecn", boolean, "packets may be marked where a queue builds up, in place of being lost", default=True),
         Option("cookie", choice("never", "adaptive", "always"), "when a client has to prove its address first",
                default="adaptive"),
         Option("half_open", integer(1, limits.RUDP_HALF_OPEN_MAX), "handshakes of a server at once",
@@ -88,14 +90,15 @@ def _time(options: Mapping[str, Any], name: str, default_ns: int) -> int:
     return 0 if seconds is None else max(1, round(seconds * limits.SECOND_NS))
 
 
-def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> RudpConfig:
+def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu_max: int) -> RudpConfig:
     """The sessions' configuration by the options of a request.
 
     Args:
         options: parsed and typed.
         codec: its name, announced to the peer.
-        rcvbuf: bytes that the socket's receive buffer was granted; credit begins with at most half of it.
-        mtu: what packets are filled to where the option does not say.
+        rcvbuf: bytes that the socket's receive buffer was granted; credit begins with at most half of it, and no
+            datagram may have more than an eighth.
+        mtu_max: up to which the path's MTU is searched for where the option does not say what it is.
 
     Raises:
         InvalidURL: options that contradict each other.
@@ -106,6 +109,8 @@ def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> 
     congestion = options.get("congestion", "cubic")
     if (congestion == "fixed") != ("rate" in options):
         raise InvalidURL("option 'rate' goes with congestion=fixed, and that needs it")
+    mtu = options.get("mtu", 0)
+    largest = min(limits.RUDP_DATAGRAM_BYTES_MAX, rcvbuf // limits.RUDP_DATAGRAMS_BUFFERED)
     start = min(limits.RUDP_WINDOW_BYTES, channel_window, connection_window, max(limits.WINDOW_BYTES_MIN, rcvbuf // 2))
     return RudpConfig(
         max_message=max_message,
@@ -120,7 +125,10 @@ def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu: int) -> 
         congestion=congestion,
         rate=options.get("rate", 0),
         checksums=CHECKSUMS[options.get("checksum", "auto")],
-        mtu=options.get("mtu", mtu),
+        max_datagram=max(largest, limits.RUDP_DATAGRAM_BYTES_MIN),
+        mtu=mtu or limits.RUDP_DATAGRAM_BYTES_MIN,
+        mtu_max=mtu or mtu_max,
+        ecn=options.get("ecn", True),
         redundancy=options.get("redundancy", True),
         cookie=options.get("cookie", "adaptive"),
         half_open_max=options.get("half_open", limits.RUDP_HALF_OPEN_MAX),
@@ -156,7 +164,7 @@ def reset_key(port: int) -> bytes:
 
 
 def is_loopback(address: Address) -> bool:
-    """Whether a peer's address never leaves this machine, so that the path carries what loopback does."""
+    """Whether a peer's address never leaves this machine."""
     host = str(address[0]).partition("%")[0]
     return host == "::1" or host.startswith("127.")
 
@@ -179,6 +187,15 @@ class RudpTransport(UdpTransport):
         made = RudpTransport()
         made._seat = seat
         return made
+
+    def socket_options(self, request: Request, address: Address | None = None) -> DatagramOptions:
+        """As `udp`, but no datagram is fragmented, or probes would tell nothing of the path; and marks for ECN, where
+        there is something on the way that could change them.
+        """
+        given = request.options
+        ecn = address is not None and given.get("ecn", True) and not is_loopback(address)
+        marks = ecn and given.get("congestion") not in UNMARKED
+        return replace(socket_options(request), probing=True, ecn=ecn, mark=ECN_ECT0 if marks else ECN_NOT_ECT)
 
     def traits(self, request: Request) -> Traits:
         """Everything but encryption."""
@@ -227,8 +244,9 @@ class RudpTransport(UdpTransport):
 
     def endpoint(self, request: Request, granted: Granted, address: Address, listening: bool) -> Endpoint:
         """The sessions of a new socket."""
-        mtu = limits.RUDP_LOOPBACK_MTU if is_loopback(address) else limits.RUDP_DATAGRAM_BYTES_MIN
-        config = config_of(request.options, request.codec_name, granted.rcvbuf, mtu)
+        most = limits.RUDP_DATAGRAM_BYTES_MAX if granted.probing else limits.RUDP_DATAGRAM_BYTES_MIN
+        config = config_of(request.options, request.codec_name, granted.rcvbuf, most)
+        config = replace(config, ecn=config.ecn and not is_loopback(address))
         if self._seat is not None:
             made = RudpEndpoint(config, os.urandom, listening, request.options.get("key", b"") or self._seat.key)
             made.worker = self._seat.number

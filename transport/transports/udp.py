@@ -125,7 +125,8 @@ class UdpListener:
             if self._request.machine is not None:
                 self.drivers.append((await run_machine(self._request, sock, self.url))[1])
                 continue
-            made, granted = await net.adopt_on(self._loop, sock, socket_options(self._request))
+            options = self._transport.socket_options(self._request, sock.getsockname())
+            made, granted = await net.adopt_on(self._loop, sock, options)
             endpoint = self._transport.endpoint(self._request, granted, sock.getsockname(), True)
             driver = DatagramDriver(self._loop, made, endpoint, is_shared=True)
             driver.accept = self._acceptor(driver)
@@ -170,6 +171,10 @@ class UdpTransport:
     scheme = "udp"
     options: Mapping[str, Option] = OPTIONS
 
+    def socket_options(self, request: Request, address: Address | None = None) -> DatagramOptions:
+        """What a socket is asked for that is bound or to be connected to `address`, None while it is being made."""
+        return socket_options(request)
+
     def traits(self, request: Request) -> Traits:
         """Unreliable, one channel, no ping, no close reason."""
         return traits_of(request)
@@ -188,13 +193,13 @@ class UdpTransport:
 
     async def connect(self, request: Request) -> Owner:
         """Resolves the host and connects a socket to the first address that has a route. Raises ConnectFailed."""
-        options = socket_options(request)
+        options = self.socket_options(request)
         sock: socket.socket | None = None
         try:
             sock, target = await self._open(request, options)
             if request.machine is not None:
                 return (await run_machine(request, sock, request.url))[0]
-            return await self._start(request, options, sock, target)
+            return await self._start(request, sock, target)
         except OSError as error:
             if sock is not None:
                 sock.close()
@@ -227,9 +232,9 @@ class UdpTransport:
                 errors.append(error)
         raise errors[-1] if errors else ConnectFailed(f"{host!r} has no address of the socket's family")
 
-    async def _start(self, request: Request, options: DatagramOptions, sock: socket.socket, target: Address) -> Owner:
+    async def _start(self, request: Request, sock: socket.socket, target: Address) -> Owner:
         loop = asyncio.get_running_loop()
-        made, granted = await net.adopt_on(loop, sock, options)
+        made, granted = await net.adopt_on(loop, sock, self.socket_options(request, target))
         endpoint = self.endpoint(request, granted, target, False)
         path = made.path or Path(None, target)
         session = self.session(endpoint, path, clock_of(loop)(), made.path is None)
@@ -262,7 +267,7 @@ class UdpTransport:
 
     async def _bind(self, request: Request) -> list[socket.socket]:
         host, port = request.url.endpoint()
-        options = socket_options(request)
+        options = self.socket_options(request)
         found = await resolve(host, port, socket.SOCK_DGRAM, passive=True)
         if request.machine is not None:
             found = found[:1]  # one machine, one socket

@@ -21,4 +21,5 @@ cdef class Controller:
         self, long long largest_lost_sent_time, long long lost_bytes, long long in_flight_before, long long now)
     cpdef on_spurious(self, long long now, long long sent_time=*, long long size=*)
     cpdef on_persistent(self, long long now)
+    cpdef bint uses_ecn(self) except? -1
     cpdef on_ecn(self, long long sent_time, long long now)

@@ -91,6 +91,10 @@ class Controller:
     def on_persistent(self, now: int) -> None:
         """Everything was lost for so long that the path is another one now (RFC 9002 section 7.6)."""
 
+    def uses_ecn(self) -> bool:
+        """Whether it reacts to `on_ecn`; else nothing is marked."""
+        return False
+
     def on_ecn(self, sent_time: int, now: int) -> None:
         """The peer saw more packets marked "congestion experienced"; the last acknowledged one left at `sent_time`."""
 

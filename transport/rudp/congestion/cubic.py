@@ -247,6 +247,9 @@ class Cubic(Controller):
         self._undo = None
         self.collapses += 1
 
+    def uses_ecn(self) -> bool:
+        return True
+
     def on_ecn(self, sent_time: int, now: int) -> None:
         if sent_time <= self._recovery:
             return
