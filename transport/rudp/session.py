@@ -325,11 +325,15 @@ class RudpSession(Located):
         if self.life < CLOSED:
             if self._streams_due:
                 self._queue_frame(self.streams.credit_frames())
-            made = paths.fill(self, room, now) if self.has_probes else 0
-            if made <= 0 and self.wants_probe:
+            if self.has_probes:
+                made = paths.fill(self, room, now)
+                if made > 0:
+                    return made
+            if self.wants_probe:
                 made = self.fill_probe(room, now)
-            if made <= 0:
-                made = self.fill_packets(room, now)
+                if made > 0:
+                    return made
+            made = self.fill_packets(room, now)
             if made > 0:
                 return made
             if self.life == FLUSHING and not self.has_waiting():
@@ -373,16 +377,16 @@ class RudpSession(Located):
 
     def events(self) -> list[Any]:
         """Established, Pong, Closed and the stream events since the last call."""
-        self._tell_pongs()
+        if self._pongs:
+            self._tell_pongs()
         events = self._events
         if events:
             self._events = []
         return events
 
     def _tell_pongs(self) -> None:
-        if self._pongs:
-            self._events += [Pong(token) for token in self._pongs]
-            self._pongs.clear()
+        self._events += [Pong(token) for token in self._pongs]
+        self._pongs.clear()
 
     def has_news(self) -> bool:
         """Whether there are messages or events for the owner."""
