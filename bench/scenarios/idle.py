@@ -22,6 +22,7 @@ CONNECTIONS = 1000
 LIMIT_KIB = 16.0
 STYLES = {"rudp-callbacks": "callbacks", "rudp-coroutines": "coroutines"}
 OPENING_S = 30.0
+QUIET_S = 40.0  # two keep-alives, by which each end has given the other a spare connection id
 
 
 def simulated(count: int) -> float:
@@ -52,7 +53,7 @@ def simulated(count: int) -> float:
             world.run_until(lambda one=session: one.state == OPEN, OPENING_S)  # type: ignore[misc]
             session.send(bytes(64), 0, 0, 0, 0, world.now_ns)
             sessions.append(session)
-        world.run_for(1.0)
+        world.run_for(QUIET_S)
         both = traced()
         alone = len(server.sessions)
         sessions.clear()

@@ -1,8 +1,8 @@
-"""Connection ids beside the first: a spare one for the peer, and what the peer has given (RFC 9000 section 5.1).
+"""Connection ids beside the first: what the peer may use, and what the peer has given (RFC 9000 section 5.1).
 
-Whoever changes its address on purpose goes on under an id that nobody has seen on the old path, so that nobody can tell
-by the ids that it is the same. Made for a session when the first spare id is given or comes. It must never keep more
-than a few ids, whatever the peer does, nor use one that is retired.
+A client that changes its address on purpose goes on under an id that nobody has seen on the old path, and gives its
+server one in return, so that nobody can tell by the ids that it is the same. Made for a session when the first such id
+is given or comes. It must never keep more than a few ids, whatever the peer does, nor use one that is retired.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def of(session: Located) -> Ids:
 
 
 def give(session: Located) -> None:
-    """Gives the peer a spare id, unless it has one."""
+    """Gives the peer a spare id, unless it has one: a server in good time, a client when it moves."""
     ids = of(session)
     session.ids_at = 0
     if len(ids.own) >= GIVEN:
@@ -85,7 +85,7 @@ def give(session: Located) -> None:
 
 
 def retired(session: Located, number: int, now: int) -> None:
-    """The peer has given up one of ours; it gets another in a while. Raises RemoteProtocolError."""
+    """The peer has given up one of ours; a client gets another in a while. Raises RemoteProtocolError."""
     ids = of(session)
     if number >= ids.next:
         raise RemoteProtocolError(f"id {number} was given up and never given")
@@ -97,7 +97,8 @@ def retired(session: Located, number: int, now: int) -> None:
     if number:  # the first is what the session is known by here
         exchange: Any = session.exchange
         exchange.drop_id(cid)
-    session.ids_at = now + limits.RUDP_CID_NS
+    if not session.is_client:
+        session.ids_at = now + limits.RUDP_CID_NS
 
 
 # The peer's

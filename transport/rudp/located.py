@@ -40,7 +40,7 @@ class Located(Incoming):
         detour: the path of the packet that `fill` has just built, where that is not the one in use.
         path_changes: how often the peer's address, or its port alone, has changed.
         ids: `ids.Ids`, once there is more than one of a side.
-        ids_at: when the peer may be given a spare id (ns), 0 for never.
+        ids_at: when a client may be given a spare id (ns), 0 for never.
         home: by which of our ids the peer spoke to us when it came to the path in use.
     """
 
@@ -116,6 +116,7 @@ class Located(Incoming):
         """This side itself has another address: the peer has to hear from there, under an id that was not used yet."""
         if self.life >= OPEN:
             ids.switch(self)
+            ids.give(self)
             self._is_ping_due = True
         if self.life < OPEN or paths.is_same_host(path.local, self.path.local):
             self.take_path(path, now)

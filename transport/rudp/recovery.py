@@ -493,7 +493,7 @@ class Recovery(Probing):
         self.is_starved = False
 
     def ask_again(self, now: int) -> None:
-        """The peer is heard again, from another port: what waits for long is not left to the next probe."""
+        """The peer is heard again, from another port: what it has not answered does not wait for the next probe."""
         if self._pto_count and self.in_flight:
             self._pto_count = 0
             self._on_probe_timeout(now)

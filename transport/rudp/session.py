@@ -97,7 +97,8 @@ class RudpSession(Located):
         self.token = peer.reset_token
         if self.token:
             self.answerable = RESETTABLE_BYTES - (CHECKSUM_BYTES if self.checksum_kind else 0)
-        self.ids_at = now + limits.RUDP_CID_NS
+        if not self.is_client:
+            self.ids_at = now + limits.RUDP_CID_NS
         self.heard = now
         self._pinged = now
         self.streams.peer_spoke(peer.stream_window, self._events)
