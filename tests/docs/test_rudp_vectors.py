@@ -463,12 +463,22 @@ def test_limits() -> None:
         ("every 25 ms or more often", limits.RUDP_ACK_RIDE_NS),
         ("at least 250 us", limits.RUDP_ACK_DELAY_MIN_NS),
         ("first assumed round trip is 100 ms", limits.RUDP_INITIAL_RTT_NS),
+        ("| addresses of a peer under validation | 2 |", limits.RUDP_PATHS_MAX),
+        ("| challenges that may be answered, answers that wait | 4 |", limits.RUDP_CHALLENGES_MAX),
+        ("| cids of the peer that are kept | 4 |", limits.RUDP_CIDS_MAX),
+        ("| cids given up without an ack | 16 |", limits.RUDP_RETIRES_MAX),
+        ("for three PTO, and for 3 s", limits.RUDP_VALIDATION_NS),
+        ("gives one a second after", limits.RUDP_CID_NS),
     ):
         assert text in page, f"{figure} of the package is not in the page as {text!r}"
     assert (limits.RUDP_COOKIE_BYTES_MAX, limits.RUDP_PARAMETERS_BYTES_MAX, limits.RUDP_VERSIONS_MAX) == (255, 1024, 16)
     assert (limits.RUDP_ACK_RANGES_SENT, limits.RUDP_ACK_RANGES_KEPT, limits.RUDP_SKIPS_PER_FRAME) == (32, 64, 32)
     assert (limits.RUDP_HELLO_NS, limits.RUDP_HELLO_MAX_NS) == (300 * limits.MS_NS, limits.SECOND_NS)
     assert (limits.RUDP_HALF_OPEN_MAX, limits.RUDP_HALF_OPEN_COOKIE, limits.RUDP_HELLOS_PER_S) == (1024, 64, 500)
+    assert (limits.RUDP_PATHS_MAX, limits.RUDP_CHALLENGES_MAX, limits.RUDP_CIDS_MAX) == (2, 4, 4)
+    assert (limits.RUDP_RETIRES_MAX, limits.RUDP_VALIDATION_NS, limits.RUDP_CID_NS) == (
+        16, 3 * limits.SECOND_NS, limits.SECOND_NS,
+    )  # fmt: skip
     assert (limits.RUDP_RESETS_PER_S, limits.RUDP_CLOSE_TRIES, limits.RUDP_ACK_ONLY_MAX) == (10, 8, 32)
     assert (limits.RUDP_SKIP_EVERY, limits.RUDP_GAPS_MAX, limits.RUDP_LOOSE_WINDOW) == (1024, 4096, 1024)
     assert (limits.RUDP_COOKIE_NS, limits.RUDP_PEER_ACK_DELAY_US_MAX) == (10 * limits.SECOND_NS, 1_000_000)

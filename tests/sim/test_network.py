@@ -64,6 +64,28 @@ def test_directions_are_configured_apart():
     assert [got[0] for got in drain(network)] == [9, 9]
 
 
+def test_an_old_mapping_lives_on_for_a_while():
+    network = SimNetwork(link=LinkConfig(delay_ns=10 * MS))
+    a, b = network.bind(("a", 1)), network.bind("b")
+    network.rebind(a, ("a", 2), keep_ns=15 * MS)
+    for address in (("a", 1), ("a", 2)):
+        network.send(b, address, repr(address).encode())
+    assert drain(network) == [(10, "('a', 1)", b"('a', 1)"), (10, "('a', 1)", b"('a', 2)")]
+    network.send(a, "b", b"from the new one")
+    network.clock.advance_to(network.next_time())
+    network.pump()
+    network.clock.advance_to(network.next_time())
+    network.pump()
+    assert b.take() == [(b"from the new one", ("a", 2), "b", 0)]
+    assert network.send(b, ("a", 1), b"too late") == Fate.UNREACHABLE
+    network.bind(("a", 1))  # somebody else's now
+    network.rebind(a, ("a", 3), keep_ns=MS)
+    network.rebind(a, ("a", 2))  # back before its time: it stays
+    network.clock.advance_to(network.next_time())
+    network.pump()
+    assert network.port(("a", 2)) is a
+
+
 def test_nobody_there():
     network = SimNetwork(link=LinkConfig(delay_ns=MS))
     a, b = network.bind("a"), network.bind("b")
