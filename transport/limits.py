@@ -297,6 +297,7 @@ RUDP_CHALLENGES_MAX = 4  # of one path that may be answered, and of the peer tha
 RUDP_VALIDATION_NS = 3 * SECOND_NS  # that an address has to answer a challenge in, at least
 RUDP_CIDS_MAX = 4  # connection ids of one side that the other keeps
 RUDP_ROAM_NS = 200 * MS_NS  # between two looks of a client in trouble at its own address
+RUDP_ASK_NS = 1 * SECOND_NS  # between two questions of a client why nothing more comes
 RUDP_RETIRES_MAX = 16  # given up, and the peer has not said that it knows; then it breaks a rule
 RUDP_CID_NS = 1 * SECOND_NS  # after which a client gets a spare one, and the next after one was given up
 RUDP_REPLIES_MAX = 256  # answers to strangers that wait to leave

@@ -35,7 +35,12 @@ MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
 
 
 class Incoming(Recovery):
-    """Packets and frames of a peer."""
+    """Packets and frames of a peer.
+
+    Attributes:
+        heard: when the last valid new packet came (ns).
+        last_bytes: its size.
+    """
 
     def __init__(
         self, exchange: Exchange, config: RudpConfig, path: Path, own_cid: int, controller: Controller
@@ -58,6 +63,7 @@ class Incoming(Recovery):
         self._start_window = config.start_window
         self._lent = 0  # to all channels, see `_loan`
         self.heard = 0
+        self.last_bytes = 0
         self.messages_received = 0
         self.packets_received = 0
         self.bytes_received = 0
@@ -119,6 +125,7 @@ class Incoming(Recovery):
         is_in_order = number == ranges.largest + 1
         ranges.add(number)
         self.heard = now
+        self.last_bytes = size
         if ecn:
             acks.marked(ecn, is_eliciting)
         acks.came(number, is_eliciting, is_in_order, now, self.rtt.smoothed)

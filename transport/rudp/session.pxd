@@ -7,7 +7,8 @@ from transport.rudp.sent cimport SentPacket
 
 cdef int CLOSE, CLOSE_BYTES, PTO_COUNT, TROUBLE_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL
 cdef int CLOSED, CLOSING, FLUSHING, LINGERING, OPEN, OPENING, TESTING
-cdef long long LINGER_MAX_NS
+cdef long long LINGER_MAX_NS, ASK_NS
+cdef Py_ssize_t FULL_BYTES
 cdef list PUBLIC
 
 
@@ -16,7 +17,7 @@ cdef class RudpSession(Located):
     cdef public long long opened_at, path_errors, linger_until, closes_sent
     cdef public object streams
     cdef list _streams_due, _events
-    cdef long long _pinged, _idle_ns, _keepalive_ns, _close_at
+    cdef long long _asked, _pinged, _idle_ns, _keepalive_ns, _close_at
     cdef tuple _goodbye
     cdef bint _says_close
 
@@ -36,6 +37,8 @@ cdef class RudpSession(Located):
     @cython.locals(first="long long")
     cpdef int64_t due(self) except? -1
     cpdef int64_t _idle_at(self) except? -1
+    @cython.locals(at="long long")
+    cpdef int64_t _ask_at(self) except? -1
     cpdef linger(self, long long now)
 
 

@@ -29,6 +29,8 @@ CLOSE_BYTES = 9 + 4 + 1 + 4 + 2 + CHECKSUM_BYTES  # a packet with it, without th
 CLEAN = (CloseCode.NORMAL, CloseCode.GOING_AWAY)
 PTO_COUNT = 3  # probe time-outs that a closed session lingers, and that an idle one lasts at least
 TROUBLE_COUNT = 2  # probe time-outs in a row from which on a client looks whether its own address has changed
+FULL_BYTES = limits.RUDP_DATAGRAM_BYTES_MIN
+ASK_NS = limits.RUDP_ASK_NS
 PINGS_MAX = limits.PINGS_OUTSTANDING_MAX
 UNHEARD_MAX = limits.RUDP_PTO_TRIES
 LINGER_MAX_NS = limits.RUDP_LINGER_MAX_NS
@@ -58,6 +60,7 @@ class RudpSession(Located):
         self._skip_at = 0
         self.heard = now
         self._pinged = now
+        self._asked = 0
         self._idle_ns = config.idle_ns
         self._keepalive_ns = config.keepalive_ns
         self._goodbye: tuple[int, str] | None = None
@@ -407,6 +410,8 @@ class RudpSession(Located):
             first = _earlier(first, self._probe_at())
         first = _earlier(first, self._pace_at)
         first = _earlier(first, self.path_at)
+        if self.is_client and self.last_bytes >= FULL_BYTES:
+            first = _earlier(first, self._ask_at())
         if self.life == CLOSING:
             first = _earlier(first, self._close_at)
         if self._idle_ns:
@@ -418,6 +423,15 @@ class RudpSession(Located):
     def _idle_at(self) -> int:
         """When silence ends the session: never under three probe time-outs."""
         return self.heard + max(self._idle_ns, PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns))
+
+    def _ask_at(self) -> int:
+        """When a client in the midst of receiving, to judge by the size of the last packet, asks why nothing follows: it
+        may have another address, of which the server can't know. 0 for never; at most once a second.
+        """
+        if self.in_flight or self.life != OPEN:
+            return 0
+        at = self.heard + self.rtt.probe_timeout(self.peer_ack_delay_ns)
+        return max(at, self._asked + ASK_NS)
 
     def deadline(self) -> int | None:
         """As in every session."""
@@ -453,6 +467,10 @@ class RudpSession(Located):
                 return
         if 0 < self.path_at <= now:
             paths.expire(self, now)
+        if self.is_client and self.last_bytes >= FULL_BYTES and 0 < self._ask_at() <= now:
+            self.last_bytes = 0
+            self._asked = now
+            self._is_ping_due = True
         if self.life == CLOSING and 0 < self._close_at <= now:
             self._close_at = 0
             if self.closes_sent >= limits.RUDP_CLOSE_TRIES:
