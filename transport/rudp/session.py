@@ -425,8 +425,8 @@ class RudpSession(Located):
         return self.heard + max(self._idle_ns, PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns))
 
     def _ask_at(self) -> int:
-        """When a client in the midst of receiving, to judge by the size of the last packet, asks why nothing follows: it
-        may have another address, of which the server can't know. 0 for never; at most once a second.
+        """When a client in the midst of receiving, by the size of the last packet, asks why nothing follows: it may
+        have another address, of which the server can't know. 0 for never; at most once a second.
         """
         if self.in_flight or self.life != OPEN:
             return 0
