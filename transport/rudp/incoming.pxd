@@ -8,7 +8,7 @@ from transport.rudp.ranges cimport AckRanges
 from transport.rudp.recovery cimport Recovery
 from transport.session cimport Batch
 
-cdef Py_ssize_t COST, LOOSE_MAX, GAPS_MAX, SKIPS_MAX, REASON_MAX, HIDDEN_BYTES, FRAME_MAX, CHECKSUM_BYTES, TOKEN_BYTES
+cdef Py_ssize_t COST, LOOSE_MAX, GAPS_MAX, SKIPS_MAX, REASON_MAX, HIDDEN_BYTES, FRAME_MAX, CHECKSUM_BYTES
 cdef long long LOOSE_UNFINISHED_BYTES
 cdef int PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED, CLOSE
 cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR, STREAM_CHANNEL, OPEN, CLOSED
@@ -24,7 +24,6 @@ cdef class Incoming(Recovery):
     cdef Batch _batch
     cdef Py_ssize_t _receive_max
     cdef bint _has_no_room, _has_words
-    cdef bytes _challenge, _response
     cdef int _own_channels
     cdef long long _start_window
     cdef readonly long long _lent
@@ -44,10 +43,7 @@ cdef class Incoming(Recovery):
     cpdef bint _parse(self, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
     @cython.locals(channel="long long", limit="long long", state=OutChannel)
     cpdef Py_ssize_t _on_channel_credit(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
-    cpdef Py_ssize_t on_new_cid(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
-    cpdef Py_ssize_t on_retire_cid(self, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
-    @cython.locals(token=bytes)
-    cpdef Py_ssize_t _read_path_word(self, int kind, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
+    cpdef Py_ssize_t on_path_frame(self, int kind, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
     @cython.locals(code="long long", size="long long")
     cpdef Py_ssize_t _read_close(self, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
     cpdef on_close(self, int code, str reason, long long now)

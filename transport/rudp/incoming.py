@@ -28,7 +28,6 @@ HIDDEN_BYTES = limits.RUDP_HIDDEN_BYTES
 LOOSE_UNFINISHED_BYTES = limits.RUDP_LOOSE_UNFINISHED_BYTES
 FRAME_MAX = limits.RUDP_STREAM_FRAME_BYTES_MAX
 CHECKSUM_BYTES = 4
-TOKEN_BYTES = 8
 PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = 0, 1, 2, 3, 5, 6, 7, 8
 CLOSE = 0x0E
 MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
@@ -56,9 +55,7 @@ class Incoming(Recovery):
         self._batch: Batch | None = None
         self._receive_max = config.max_message
         self._has_no_room = False
-        self._has_words = False  # the packet that is being read says something about paths:
-        self._challenge = b""
-        self._response = b""
+        self._has_words = False  # the packet that is being read says something about paths
         self._own_channels = config.channels
         self._start_window = config.start_window
         self._lent = 0  # to all channels, see `_loan`
@@ -174,7 +171,7 @@ class Incoming(Recovery):
                 self._read_close(data, pos, end, now)
                 return is_eliciting  # what stands behind it is of no interest
             if kind == PATH_CHALLENGE or kind == PATH_RESPONSE:
-                pos = self._read_path_word(kind, data, pos, end)
+                pos = self.on_path_frame(kind, data, pos, end, now)
                 continue
             is_eliciting = True
             if kind == PING:
@@ -193,10 +190,8 @@ class Incoming(Recovery):
                 pos = self._on_skip(data, pos, end)
             elif kind == BLOCKED:
                 pos = self._on_blocked(data, pos, end)
-            elif kind == NEW_CID:
-                pos = self.on_new_cid(data, pos, end)
-            elif kind == RETIRE_CID:
-                pos = self.on_retire_cid(data, pos, end, now)
+            elif kind == NEW_CID or kind == RETIRE_CID:
+                pos = self.on_path_frame(kind, data, pos, end, now)
             else:
                 raise RemoteProtocolError(f"unknown frame {kind:#x}")
         if has_credit:
@@ -213,32 +208,9 @@ class Incoming(Recovery):
             state.limit = limit
         return self._number_end
 
-    def _read_path_word(self, kind: int, data: bytes, pos: int, end: int) -> int:
-        """A challenge, or the answer to one: what is done about it depends on where the packet came from."""
-        if end - pos < TOKEN_BYTES:
-            raise RemoteProtocolError("a frame is cut off")
-        token = pen.take(data, pos, pos + TOKEN_BYTES)
-        if kind == PATH_CHALLENGE:
-            self._challenge = token  # one of each in a packet, the last, is enough
-        else:
-            self._response = token
-        self._has_words = True
-        return pos + TOKEN_BYTES
-
-    def on_new_cid(self, data: bytes, pos: int, end: int) -> int:
-        """The peer gives a connection id; returns the place behind the frame."""
+    def on_path_frame(self, kind: int, data: bytes, pos: int, end: int, now: int) -> int:
+        """A frame about paths or connection ids; returns the place behind it."""
         raise NotImplementedError
-
-    def on_retire_cid(self, data: bytes, pos: int, end: int, now: int) -> int:
-        """The peer gives up a connection id of ours; returns the place behind the frame."""
-        raise NotImplementedError
-
-    def path_words(self) -> tuple[bytes, bytes]:
-        """Challenge and answer of the packet that is being read, b"" for none; they are given once."""
-        found = (self._challenge, self._response)
-        self._challenge = self._response = b""
-        self._has_words = False
-        return found
 
     def _read_close(self, data: bytes, pos: int, end: int, now: int) -> int:
         code = self._number(data, pos, end)

@@ -3,8 +3,8 @@ from transport.rudp cimport pen
 from transport.rudp.incoming cimport Incoming
 from transport.rudp.sent cimport Item, SentPacket
 
-cdef int CLOSED, OPEN, FIXED_BIT, NEW_CID
-cdef Py_ssize_t CHECKSUM_BYTES, CID_BYTES, TOKEN_BYTES
+cdef int CLOSED, OPEN, FIXED_BIT, NEW_CID, PATH_CHALLENGE, RETIRE_CID
+cdef Py_ssize_t CHECKSUM_BYTES, CID_BYTES, CHALLENGE_BYTES, TOKEN_BYTES
 
 
 cdef class Located(Incoming):
@@ -13,6 +13,7 @@ cdef class Located(Incoming):
     cdef public object paths, detour, ids
     cdef public long long path_at, path_changes, ids_at
     cdef public unsigned long long home
+    cdef bytes _challenge, _response
 
     cpdef take_path(self, path, long long now)
     cpdef change_path(self, path, long long now)

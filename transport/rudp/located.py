@@ -16,7 +16,7 @@ from transport.rudp import congestion, ids, paths, pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.incoming import Incoming
-from transport.rudp.kinds import FIXED_BIT
+from transport.rudp.kinds import FIXED_BIT, NEW_CID, PATH_CHALLENGE, RETIRE_CID
 from transport.rudp.loss import LossThresholds
 from transport.rudp.pacer import Pacer
 from transport.rudp.sent import Item, SentPacket
@@ -25,6 +25,7 @@ from transport.rudp.turns import Exchange
 
 CHECKSUM_BYTES = 4
 CID_BYTES = 8
+CHALLENGE_BYTES = 8
 TOKEN_BYTES = 16
 ECN_TIMEOUTS = 3  # probe time-outs that a test of marks lasts at most (RFC 9000 section 13.4.2)
 
@@ -56,6 +57,8 @@ class Located(Incoming):
         self.ids: Any = None
         self.ids_at = 0
         self.home = own_cid
+        self._challenge = b""  # of the packet that is being read
+        self._response = b""
 
     # Paths
 
@@ -150,10 +153,34 @@ class Located(Incoming):
         self.detour = path
         return self.segment
 
-    # Connection ids
+    # Frames
 
-    def on_new_cid(self, data: bytes, pos: int, end: int) -> int:
-        """See `Incoming`: a client's peer gives a token with each id."""
+    def on_path_frame(self, kind: int, data: bytes, pos: int, end: int, now: int) -> int:
+        """See `Incoming`. What is done about a challenge or its answer depends on where the packet came from."""
+        if kind == RETIRE_CID:
+            ids.retired(self, self._number(data, pos, end), now)
+            return self._number_end
+        if kind == NEW_CID:
+            return self._read_new_cid(data, pos, end)
+        if end - pos < CHALLENGE_BYTES:
+            raise RemoteProtocolError("a frame is cut off")
+        token = pen.take(data, pos, pos + CHALLENGE_BYTES)
+        if kind == PATH_CHALLENGE:
+            self._challenge = token  # one of each in a packet, the last, is enough
+        else:
+            self._response = token
+        self._has_words = True
+        return pos + CHALLENGE_BYTES
+
+    def path_words(self) -> tuple[bytes, bytes]:
+        """Challenge and answer of the packet that is being read, b"" for none; they are given once."""
+        found = (self._challenge, self._response)
+        self._challenge = self._response = b""
+        self._has_words = False
+        return found
+
+    def _read_new_cid(self, data: bytes, pos: int, end: int) -> int:
+        """A client's peer gives a token with each id."""
         number = self._number(data, pos, end)
         floor = self._number(data, self._number_end, end)
         pos = self._number_end
@@ -162,11 +189,6 @@ class Located(Incoming):
             raise RemoteProtocolError("a frame is cut off")
         ids.came(self, number, floor, pen.u64(data, pos), pen.take(data, pos + CID_BYTES, pos + size))
         return pos + size
-
-    def on_retire_cid(self, data: bytes, pos: int, end: int, now: int) -> int:
-        """See `Incoming`."""
-        ids.retired(self, self._number(data, pos, end), now)
-        return self._number_end
 
     def put_ids(self, room: memoryview, pos: int, end: int, packet: SentPacket) -> int:
         """See `Sending`."""
