@@ -77,7 +77,7 @@ async def test_a_nat_that_gives_another_port_again_and_again() -> None:
 
 
 async def test_a_nat_that_gives_another_host_again_and_again() -> None:
-    async with behind(every=400, hosts=HOSTS) as (client, peer, relay):
+    async with behind(every=150, hosts=HOSTS) as (client, peer, relay):
         await both_ways(client, peer)
         relay.rebind()
         await both_ways(client, peer, BODIES[:20])
