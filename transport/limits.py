@@ -277,6 +277,7 @@ RUDP_PTO_MAX_NS = 1 * SECOND_NS  # to which the probe time-out backs off, unless
 RUDP_SPURIOUS_NS = 2 * SECOND_NS  # so long the record of a lost packet is kept, in case it arrives after all
 RUDP_CONGESTION_BYTES_MAX = 256 * MIB  # congestion window
 RUDP_PACER_BYTES_MAX = 1024 * MIB  # burst, and debt, of a pacer
+RUDP_PACER_LATE_NS = 8 * MS_NS  # by which a wake-up may be late and the rate is kept
 RUDP_PTO_TRIES = 40  # probe time-outs in a row after which the peer counts as gone
 RUDP_HELLO_NS = 300 * MS_NS  # until the first HELLO is repeated: three times the round trip that is assumed
 RUDP_HELLO_MAX_NS = 1 * SECOND_NS

@@ -5,7 +5,7 @@ They say nothing about how fast it is on a machine, but for `speed` and the real
 
 from __future__ import annotations
 
-from bench.scenarios import bulk, bursts, handshakes, idle, kcp, moving, narrow, reorder, speed, thin
+from bench.scenarios import batches, bulk, bursts, handshakes, idle, kcp, moving, narrow, reorder, speed, thin
 from bench.scenarios.table import Scenario
 
 SEEDS = 40
@@ -19,6 +19,7 @@ SCENARIOS: dict[str, Scenario] = {
         narrow.SCENARIO,
         reorder.SCENARIO,
         bulk.SCENARIO,
+        batches.SCENARIO,
         speed.SCENARIO,
         moving.SCENARIO,
         handshakes.SCENARIO,

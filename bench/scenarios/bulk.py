@@ -1,7 +1,10 @@
-"""Bulk over a bottleneck: how much of the link is used, and how two flows share one."""
+"""Bulk over a bottleneck: how much of the link each congestion controller uses, with loss and without, and how two
+flows share one.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bench.bars import simple_bar
@@ -9,6 +12,7 @@ from bench.scenarios.rig import MS, ORDERED, Rig
 from bench.scenarios.table import Found, Scenario, Tick, seen
 from bench.scenarios.thin import config_of
 from transport.machine import Path
+from transport.rudp import congestion
 from transport.sim.config import IP_UDP_BYTES, LinkConfig
 
 LINK_RATE = 100_000_000
@@ -19,6 +23,11 @@ LATER_S, SHARED_S = 5.0, 60.0
 MESSAGE_BYTES = 16_384
 HIGH_WATER = 4 << 20  # kept with a session
 PERCENT, JAIN = 90.0, 0.9
+CLEAN = ("cubic", "bbr", "newreno")
+LOSSY = {("bbr", 1): 70.0, ("bbr", 5): 40.0, ("cubic", 1): None}
+"""Least Mbit/s of a controller at a loss in percent, or None where it is only shown."""
+PAIRS = {("cubic", "cubic"): True, ("bbr", "bbr"): True, ("cubic", "bbr"): False, ("bbr", "cubic"): False}
+"""Who comes first and who later, and whether a bar is on it."""
 
 
 class Transfer:
@@ -47,15 +56,22 @@ class Transfer:
         self.received[channel] += sum(map(len, payloads))
 
 
-def one_flow(seed: int) -> dict[str, Any]:
-    """A flow alone on its link, slow start included."""
-    forward = LinkConfig(delay_ns=TRIP * MS // 2, rate_bits_per_s=LINK_RATE, queue_bytes=LINK_RATE // 8 * TRIP // 1000,
-                         overhead_bytes=IP_UDP_BYTES)  # fmt: skip
-    rig = Rig(seed, forward, LinkConfig(delay_ns=TRIP * MS // 2), config_of(True))
+def link_of(rate: int, loss: float = 0.0) -> LinkConfig:
+    """The way there: a queue of one bandwidth-delay product."""
+    return LinkConfig(delay_ns=TRIP * MS // 2, rate_bits_per_s=rate, queue_bytes=rate // 8 * TRIP // 1000, loss=loss,
+                      overhead_bytes=IP_UDP_BYTES)  # fmt: skip
+
+
+def one_flow(seed: int, name: str = "cubic", loss: int = 0) -> dict[str, Any]:
+    """A flow alone on its link, slow start included; `loss` percent each way."""
+    config = replace(config_of(True), congestion=name)
+    back = LinkConfig(delay_ns=TRIP * MS // 2, loss=loss / 100)
+    rig = Rig(seed, link_of(LINK_RATE, loss / 100), back, config)
     transfer = Transfer(rig, [rig.client])
     rig.world.run_for(SECONDS)
     client = rig.client
     return {
+        "mbit": transfer.received[0] * 8 / SECONDS / 1e6,
         "percent": 100 * transfer.received[0] * 8 / SECONDS / LINK_RATE,
         "lost_percent": 100 * client.packets_lost / client.packets_sent,
         "rtt_ms": client.rtt.smoothed / MS,
@@ -63,14 +79,14 @@ def one_flow(seed: int) -> dict[str, Any]:
     }
 
 
-def two_flows(seed: int) -> dict[str, Any]:
+def two_flows(seed: int, first: str = "cubic", later: str = "cubic") -> dict[str, Any]:
     """Two that share a link, of which one comes later; Jain's index of what they move from then on."""
-    forward = LinkConfig(delay_ns=TRIP * MS // 2, rate_bits_per_s=SHARED_RATE,
-                         queue_bytes=SHARED_RATE // 8 * TRIP // 1000, overhead_bytes=IP_UDP_BYTES)  # fmt: skip
-    rig = Rig(seed, forward, LinkConfig(delay_ns=TRIP * MS // 2), config_of(True))
+    config = replace(config_of(True), congestion=first)
+    rig = Rig(seed, link_of(SHARED_RATE), LinkConfig(delay_ns=TRIP * MS // 2), config)
     transfer = Transfer(rig, [rig.client])
     rig.world.run_for(LATER_S + seed * 0.037)
     second = rig.client_end.connect(Path("c", "s"), rig.now)
+    second.controller = congestion.make(later, config.mtu, dice=seed + 2)
     transfer = Transfer(rig, [rig.client, second])
     rig.world.run_for(SHARED_S)
     one, other = transfer.received
@@ -86,27 +102,67 @@ def two_flows(seed: int) -> dict[str, Any]:
 def run(tick: Tick, seeds: int) -> Found:
     """(bars, what was seen)."""
     seeds = max(1, seeds // 4)
-    alone, shared = [], []
-    for seed in range(seeds):
-        alone.append(one_flow(seed))
-        tick("one flow")
-        shared.append(two_flows(seed))
-        tick("two flows")
-    percent = min(one["percent"] for one in alone)
-    jain = min(one["jain"] for one in shared)
-    rows = [["one flow, 100 Mbit/s", f"{percent:.1f}", f"{max(one['lost_percent'] for one in alone):.3f}", "", "", ""]]
-    for one in sorted(shared, key=lambda cell: cell["jain"])[:3]:
-        rows.append(["two flows, 10 Mbit/s", f"{one['percent']:.1f}", "", f"{one['jain']:.3f}",
-                     f"{one['first_mbit']:.2f}", f"{one['second_mbit']:.2f}"])  # fmt: skip
-    bars = [
-        simple_bar("bulk", f"payload over 100 Mbit/s, RTT {TRIP} ms, queue 1 BDP, {SECONDS:g} s, least of seeds", "%",
-                   percent, PERCENT, high=max(one["percent"] for one in alone), count=seeds, direction=">="),
-        simple_bar("bulk-fair", "two flows on 10 Mbit/s, the second 5 s later, Jain, least of seeds", "ratio", jain,
-                   JAIN, high=max(one["jain"] for one in shared), count=seeds, direction=">="),
-    ]  # fmt: skip
-    cells = [{"one": one, "two": two} for one, two in zip(alone, shared, strict=True)]
-    note = f"{seeds} seeds; of the two flows the three least fair."
-    return bars, seen("Bulk", ["", "% of the link", "lost %", "Jain", "first Mbit/s", "second"], rows, cells, note)
+    bars: list[dict[str, Any]] = []
+    cells: list[dict[str, Any]] = []
+    rows: list[list[str]] = []
+    for name, loss in [*((name, 0) for name in CLEAN), *LOSSY]:
+        found = []
+        for seed in range(seeds):
+            found.append(one_flow(seed, name, loss))
+            tick(f"{name}, {loss} %")
+        bars += alone_bars(name, loss, found)
+        rows.append(alone_row(name, loss, found))
+        cells.append({"cell": f"{name}/{loss}", "found": found})
+    for (first, later), is_judged in PAIRS.items():
+        found = []
+        for seed in range(seeds):
+            found.append(two_flows(seed, first, later))
+            tick(f"{first}, {later}")
+        if is_judged:
+            bars.append(shared_bar(first, found))
+        rows += [shared_row(first, later, one) for one in sorted(found, key=lambda cell: cell["jain"])[:2]]
+        cells.append({"cell": f"{first}+{later}", "found": found})
+    note = f"{seeds} seeds; the least of them, of two flows the two least fair; the second comes {LATER_S:g} s later."
+    head = ["", "Mbit/s", "% of the link", "lost %", "rtt ms", "Jain", "first Mbit/s", "second"]
+    return bars, seen("Bulk", head, rows, cells, note)
 
 
-SCENARIO = Scenario("bulk", lambda seeds: 2 * max(1, seeds // 4), run)
+def alone_bars(name: str, loss: int, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is promised of a flow alone."""
+    if not loss:
+        rates = [one["percent"] for one in found]
+        title = f"{name}, payload over 100 Mbit/s, RTT {TRIP} ms, queue 1 BDP, {SECONDS:g} s, least of seeds"
+        identity, unit, least = ("bulk" if name == "cubic" else f"bulk-{name}"), "%", PERCENT
+    else:
+        rates = [one["mbit"] for one in found]
+        bound = LOSSY[name, loss]
+        if bound is None:
+            return []
+        title = f"{name}, the same with {loss} % lost at random"
+        identity, unit, least = f"bulk-{name}-loss{loss}", "Mbit/s", bound
+    return [simple_bar(identity, title, unit, min(rates), least, high=max(rates), count=len(rates), direction=">=")]
+
+
+def alone_row(name: str, loss: int, found: list[dict[str, Any]]) -> list[str]:
+    """A line of the table: the seed that moved least."""
+    one = min(found, key=lambda cell: cell["mbit"])
+    label = f"{name}, 100 Mbit/s" + (f", loss {loss} %" if loss else "")
+    return [label, f"{one['mbit']:.1f}", f"{one['percent']:.1f}", f"{one['lost_percent']:.3f}", f"{one['rtt_ms']:.1f}",
+            "", "", ""]  # fmt: skip
+
+
+def shared_bar(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Two alike share a link fairly."""
+    jain = [one["jain"] for one in found]
+    identity = "bulk-fair" if name == "cubic" else f"bulk-fair-{name}"
+    title = f"two flows of {name} on 10 Mbit/s, the second {LATER_S:g} s later, Jain, least of seeds"
+    return simple_bar(identity, title, "ratio", min(jain), JAIN, high=max(jain), count=len(jain), direction=">=")
+
+
+def shared_row(first: str, later: str, one: dict[str, Any]) -> list[str]:
+    """A line of the table."""
+    return [f"{first}, then {later}, 10 Mbit/s", "", f"{one['percent']:.1f}", "", "", f"{one['jain']:.3f}",
+            f"{one['first_mbit']:.2f}", f"{one['second_mbit']:.2f}"]  # fmt: skip
+
+
+SCENARIO = Scenario("bulk", lambda seeds: (len(CLEAN) + len(LOSSY) + len(PAIRS)) * max(1, seeds // 4), run)

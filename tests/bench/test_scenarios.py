@@ -11,7 +11,7 @@ import pytest
 from bench import bars, cli, scenarios, schema
 from bench.child import ChildFailed
 from bench.report import html
-from bench.scenarios import bulk, bursts, handshakes, idle, kcp, moving, narrow, reorder, speed, table, thin
+from bench.scenarios import batches, bulk, bursts, handshakes, idle, kcp, moving, narrow, reorder, speed, table, thin
 from bench.scenarios.rig import MS, Rig, Stream
 from transport.sim.config import LinkConfig
 
@@ -102,7 +102,19 @@ def test_reorder_and_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "SHARED_S", 2.0)
     found, seen = run(bulk.SCENARIO)
     assert found["bulk"]["value"] > 20
-    assert seen["cells"][0]["two"]["second_mbit"] > 0
+    assert {"bulk-bbr", "bulk-newreno", "bulk-bbr-loss1", "bulk-bbr-loss5", "bulk-fair", "bulk-fair-bbr"} <= set(found)
+    assert found["bulk-bbr-loss5"]["unit"] == "Mbit/s"
+    assert seen["cells"][-1]["cell"] == "bbr+cubic"
+    assert seen["cells"][-1]["found"][0]["second_mbit"] > 0
+
+
+def test_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "BATCHES", 30)
+    found, seen = run(batches.SCENARIO)
+    assert found["batches-bbr"]["n"] == 2
+    clean = [cell for cell in seen["cells"] if not cell["loss_percent"]]
+    assert [cell["worst_ms"] for cell in clean] == [25.0] * 3
+    assert all(cell["n"] == 300 for cell in seen["cells"])
 
 
 @pytest.mark.slow  # likewise

@@ -9,11 +9,12 @@ import re
 from enum import IntEnum
 
 from tests.meta import tree
-from transport.rudp.states import ECN, HYSTART, LIFE, PACKET, SEARCH
+from transport.rudp.states import BBR, ECN, HYSTART, LIFE, PACKET, SEARCH
 from transport.states import Machine
 from transport.stream.states import STREAM
 
-MACHINES = {"connection": LIFE, "ecn": ECN, "hystart": HYSTART, "mtu": SEARCH, "packet": PACKET, "stream": STREAM}
+MACHINES = {"bbr": BBR, "connection": LIFE, "ecn": ECN, "hystart": HYSTART, "mtu": SEARCH, "packet": PACKET,
+            "stream": STREAM}  # fmt: skip
 PAGES = [tree.ROOT / "docs" / "protocol.md", tree.ROOT / "docs" / "architecture.md"]
 _MARKED = re.compile(r"(<!-- states: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

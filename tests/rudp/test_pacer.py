@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from transport import limits
 from transport.rudp.pacer import Pacer
 
@@ -90,6 +92,47 @@ def test_the_average_is_the_rate(rng: random.Random) -> None:
         assert sent >= rate * now // SECOND - burst
 
 
+@pytest.mark.parametrize("late_ms", [(0, 0), (1, 4), (4, 4), (8, 8)])
+@pytest.mark.parametrize("rate", [125_000, 6_250_000, 125_000_000])
+def test_timers_that_are_late_keep_the_rate(rate: int, late_ms: tuple[int, int], rng: random.Random) -> None:
+    """Who asks for the time and comes later has the rate all the same, and never more than a burst ahead of it."""
+    pacer = Pacer()
+    burst = max(12_000, min(rate // 1000, 65_536))
+    now, sent = 0, 0
+    for _ in range(3000):
+        room = pacer.room(now, rate, burst)
+        while room >= 1200:
+            pacer.spend(1200)
+            room -= 1200
+            sent += 1200
+        assert sent <= burst + rate * now // SECOND
+        now = pacer.when(now, rate, max(1200, rate // 1000))
+        now += rng.randrange(late_ms[0] * MS, late_ms[1] * MS + 1)
+    assert sent >= 0.995 * rate * now / SECOND - burst
+
+
+def test_lateness_is_made_up_for_within_a_bound() -> None:
+    pacer = Pacer()
+    pacer.room(0, 1_000_000, 2000)
+    pacer.spend(2000)
+    due = pacer.when(0, 1_000_000, 1000)
+    assert due == 1 * MS
+    late = limits.RUDP_PACER_LATE_NS
+    assert pacer.room(due + SECOND, 1_000_000, 2000) == 2000 + 1000 * late // MS
+    pacer.spend(1000)  # a train has gone, and there is room for another at the same instant
+    assert pacer.room(due + SECOND, 1_000_000, 2000) == 1000 + 1000 * late // MS
+    assert pacer.room(due + SECOND + 1, 1_000_000, 2000) == 2000  # what was not used then is lost
+
+
+def test_nobody_waited_for_what_comes_after_a_pause() -> None:
+    pacer = Pacer()
+    pacer.room(0, 1_000_000, 2000)
+    pacer.spend(2000)
+    due = pacer.when(0, 1_000_000, 1000)
+    assert pacer.room(due, 1_000_000, 2000) == 1000  # in time: there is no other time that somebody waits for
+    assert pacer.room(due + SECOND, 1_000_000, 2000) == 2000
+
+
 def test_time_that_stands_still_or_goes_back() -> None:
     pacer = Pacer()
     pacer.room(100, 10**9, 2000)
@@ -109,7 +152,7 @@ def test_the_largest_numbers_fit() -> None:
         pacer.spend(2**62)
         late = pacer.when(2**61, rate, 2**62)
         assert late >= 2**61
-        assert pacer.room(2**61 + 1, 2**62, 2**62) in (0, MOST)
+        assert 0 <= pacer.room(2**61 + 1, 2**62, 2**62) <= MOST + MOST * limits.RUDP_PACER_LATE_NS // SECOND
         assert pacer.room(2**62, 2**62, 2**62) == MOST
 
 

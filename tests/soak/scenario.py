@@ -195,7 +195,7 @@ def _speaking(side: Side) -> Side:
 def _side(dice: Dice, checksums: int) -> Side:
     start = dice.pick((4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 256 * KIB))
     channel_window = MESSAGE_MAX + limits.MIB
-    congestion = dice.pick(("cubic",) * 6 + ("fixed", "none"))
+    congestion = dice.pick(("cubic", "cubic", "cubic", "newreno", "bbr", "bbr", "fixed", "none"))
     config = RudpConfig(
         max_message=MESSAGE_MAX,
         channels=dice.pick((2, 5, 256, 256)),

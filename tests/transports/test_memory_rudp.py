@@ -280,8 +280,8 @@ def test_options_that_make_no_sense(query: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["mtu=1200", "congestion=none", "checksum=none", "checksum=crc32c", "cookie=always", "redundancy=off",
-     "rate=1mbit&queue=64KiB", "burst_good=1s&burst_bad=20ms"],
+    ["mtu=1200", "congestion=none", "congestion=bbr", "congestion=newreno", "checksum=none", "checksum=crc32c",
+     "cookie=always", "redundancy=off", "rate=1mbit&queue=64KiB", "burst_good=1s&burst_bad=20ms"],
 )  # fmt: skip
 def test_options_that_do(query: str, seed: int) -> None:
     async def main() -> None:

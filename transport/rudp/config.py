@@ -8,6 +8,9 @@ from typing import Any
 
 from transport import limits
 
+CONGESTION = ("cubic", "bbr", "newreno", "fixed", "none")
+"""Names of the congestion controllers, the default first; `congestion.make` makes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class RudpConfig:
@@ -21,7 +24,7 @@ class RudpConfig:
         stream_window: credit of a stream.
         keepalive_ns, idle_ns, handshake_ns: silence until a ping, until the end; time for the handshake.
         codec: announced to the peer.
-        congestion: "cubic", "fixed" (at `rate`) or "none".
+        congestion: one of `CONGESTION`.
         rate: bytes per second of "fixed".
         checksums: bit mask of what is accepted, see `packet`.
         max_datagram: largest UDP payload taken.
@@ -48,7 +51,7 @@ class RudpConfig:
     idle_ns: int = limits.IDLE_NS
     handshake_ns: int = limits.HANDSHAKE_NS
     codec: str = ""
-    congestion: str = "cubic"
+    congestion: str = CONGESTION[0]
     rate: int = 0
     checksums: int = 2
     max_datagram: int = limits.RUDP_DATAGRAM_BYTES_MAX

@@ -99,8 +99,8 @@ class RudpEndpoint(Exchange):
 
     def _session(self, path: Path, cid: int, is_client: bool, now: int) -> RudpSession:
         config = self.config
-        controller = congestion.make(config.congestion, config.mtu, config.rate)
         dice = self._entropy(16)
+        controller = congestion.make(config.congestion, config.mtu, config.rate, int.from_bytes(dice[:4], "big"))
         session = RudpSession(self, config, path, cid, controller, is_client, dice, now)
         if config.trace is not None:
             session.trace = config.trace(session, now)

@@ -102,13 +102,17 @@ class Located(Incoming):
         self.take_path(path, now)
         self.forget_mtu()  # first: what becomes of a probe that was sent over the old path is nothing to the new search
         self.leave_path(now)
-        self.controller = congestion.make(self.config.congestion, self.mtu, self.config.rate)
+        self.controller = congestion.make(self.config.congestion, self.mtu, self.config.rate, self._seed())
         self.pacer = Pacer()
         self.rtt.reset(limits.RUDP_INITIAL_RTT_NS)
         self.thresholds = LossThresholds()
         self._pace_at = 0
         self.test_marks(now)
         self.want()
+
+    def _seed(self) -> int:
+        """What the draws of this session's controller begin with."""
+        return int.from_bytes(self._dice[4:8], "big")
 
     def test_marks(self, now: int) -> None:
         """Finds out whether the path keeps ECN marks, where there is a use for them."""

@@ -1,6 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 from transport.rudp cimport pen
+from transport.rudp.congestion.rates cimport RateSampler
 from transport.rudp.loss cimport LossThresholds
 from transport.rudp.outflow cimport Outflow
 from transport.rudp.outlane cimport OutLane
@@ -31,13 +32,14 @@ cdef class Recovery(Probing):
     @cython.locals(largest="long long", delay="long long", count="long long", run="long long", before="long long",
                    needed="long long",
                    low="long long", high="long long", gap="long long", ect0="long long", ect1="long long",
-                   ce="long long")
+                   ce="long long", samples=RateSampler)
     cpdef Py_ssize_t on_ack(self, bytes data, Py_ssize_t pos, Py_ssize_t end, bint has_marks, long long now) except -1
     @cython.locals(size=int)
     cdef int64_t _number(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except? -1
     @cython.locals(known=Ranges, number="long long", start="long long")
     cpdef _acked_range(self, long long low, long long high, long long now)
-    @cython.locals(ring=SentRing, packet=SentPacket, state=int, is_search=bint, displacement="long long")
+    @cython.locals(ring=SentRing, packet=SentPacket, state=int, is_search=bint, displacement="long long",
+                   samples=RateSampler)
     cpdef _acked_news(self, long long number, long long end, long long high, long long now)
     @cython.locals(lane=OutLane, more=list, item=Item, only=Item)
     cpdef _acked_packet(self, SentPacket packet, long long number)
@@ -45,7 +47,7 @@ cdef class Recovery(Probing):
     cpdef _settle_own(self, SentPacket packet)
     @cython.locals(kind=int, lane=OutLane, rider=Rider)
     cpdef _acked_item(self, Item item)
-    @cython.locals(rtt=RttEstimator, sample="long long", flow=Outflow)
+    @cython.locals(rtt=RttEstimator, sample="long long", flow=Outflow, samples=RateSampler)
     cpdef _after_ack(self, long long largest, long long delay, long long before, long long needed, long long now)
     @cython.locals(ring=SentRing, packet=SentPacket)
     cpdef _make_room(self, long long now)
@@ -57,7 +59,7 @@ cdef class Recovery(Probing):
                    gap="long long", number="long long", lost_bytes="long long", lost_packets="long long",
                    latest="long long", first="long long", packet=SentPacket, span="long long")
     cpdef _detect(self, long long needed, long long now)
-    @cython.locals(lane=OutLane, more=list, kept=list, item=Item, only=Item)
+    @cython.locals(lane=OutLane, more=list, kept=list, item=Item, only=Item, samples=RateSampler)
     cpdef _lose(self, SentPacket packet, long long number, long long now)
     @cython.locals(ring=SentRing, number="long long", packet=SentPacket)
     cpdef leave_path(self, long long now)

@@ -91,6 +91,9 @@ class Recovery(Probing):
         self._ack_spurious = 0
         self._ack_largest_at = -1
         self._ack_latest = -1
+        samples = self.controller.samples
+        if samples is not None:
+            samples.begin()
         low = largest - run
         self._acked_range(low, largest, now)
         if self._ack_latest == largest:
@@ -145,9 +148,13 @@ class Recovery(Probing):
     def _acked_news(self, number: int, end: int, high: int, now: int) -> None:
         """Packets from `number` to below `end`, of a range up to `high`, have arrived, and this is news."""
         ring = self.ring
+        samples = self.controller.samples
         while number < end:
             packet = ring.get(number)
             state = packet.state
+            if samples is not None and packet.size and (state == SENT or state == LOST):  # not of a path that was left
+                assert packet.mark is not None
+                samples.on_acked(packet.mark, number, packet.size, packet.time, now)
             if state == SENT:
                 if number < self._largest_acked:
                     self.thresholds.on_reordered(self._largest_acked - number, now - packet.time, self._rtt_now())
@@ -257,6 +264,10 @@ class Recovery(Probing):
                 now, largest, self.ring.next, self.is_app_limited,
             )  # fmt: skip
         self._detect(needed, now)
+        samples = self.controller.samples
+        if samples is not None and samples.has_data:
+            samples.finish(rtt.minimum)
+            self.controller.on_sample(self.in_flight, now)
         if self._largest_acked >= self._round_end:
             self._round_end = self.ring.next
             self.thresholds.on_round()
@@ -373,6 +384,11 @@ class Recovery(Probing):
             self._probe_lost(number, packet.size, now, 2 * self.rtt.probe_timeout(self.peer_ack_delay_ns))
         else:
             self.packets_lost += 1
+            samples = self.controller.samples
+            if samples is not None:
+                assert packet.mark is not None
+                samples.lost += packet.size
+                self.controller.on_packet_lost(packet.mark, number, packet.size, packet.time, now)
         self.in_flight -= packet.size
         self.copied -= packet.copied
         lane = packet.lane

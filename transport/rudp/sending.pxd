@@ -5,6 +5,7 @@ from transport.rudp cimport pen
 from transport.rudp.accepting cimport Accepting
 from transport.rudp.acks cimport AckState
 from transport.rudp.congestion.base cimport Controller
+from transport.rudp.congestion.rates cimport RateSampler
 from transport.rudp.ecn cimport EcnValidator
 from transport.rudp.inlane cimport InChannel, InFlow
 from transport.rudp.mtu cimport MtuSearch
@@ -25,6 +26,7 @@ cdef Py_ssize_t TINY_BYTES
 cdef int RIDES_MAX, TINY_RIDES, SEGMENTS_MAX, ACK_ONLY_MAX
 cdef long long SKIP_EVERY, LATE_FLIGHTS
 cdef Py_ssize_t SKIPS_PER_FRAME
+cdef int BURST_PACKETS, QUANTA_PER_S
 
 
 cdef class Sending(Accepting):
@@ -57,9 +59,12 @@ cdef class Sending(Accepting):
     cdef public long long packets_sent, bytes_sent, copies_sent, copy_bytes, copies_saved, probes_sent
 
     @cython.locals(size=Py_ssize_t, mtu=Py_ssize_t, window="long long", rate="long long", at="long long",
-                   total=Py_ssize_t, count=int, made=Py_ssize_t)
+                   total=Py_ssize_t, count=int, made=Py_ssize_t, samples=RateSampler)
     cpdef Py_ssize_t fill_packets(self, room, long long now) except? -1
     cpdef int64_t _burst(self, long long rate) except? -1
+    cpdef int64_t _quantum(self, long long rate, Py_ssize_t mtu) except? -1
+    @cython.locals(flow=Outflow)
+    cpdef _look_dry(self, RateSampler samples)
     @cython.locals(window="long long")
     cpdef int64_t _window_room(self, Py_ssize_t mtu) except? -1
     @cython.locals(has_data=bint, is_probe=bint, acks=AckState, has_control=bint, number="long long", number_bytes=int,
@@ -68,7 +73,7 @@ cdef class Sending(Accepting):
     cpdef Py_ssize_t _build(self, room, Py_ssize_t base, Py_ssize_t mtu, long long window, long long now) except -1
     cpdef _make_room(self, long long now)
     cpdef bint _asks_for_ack(self, bint has_data) except? -1
-    @cython.locals(total="unsigned long long", size=Py_ssize_t)
+    @cython.locals(total="unsigned long long", size=Py_ssize_t, controller=Controller, samples=RateSampler)
     cpdef Py_ssize_t _finish_packet(self, room, Py_ssize_t base, Py_ssize_t pos, long long number, int number_bytes,
                                     int flags,
                                     SentPacket packet, bint is_eliciting, long long now) except -1

@@ -15,6 +15,7 @@ from transport.rudp.accepting import Accepting
 from transport.rudp.acks import AckState
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
+from transport.rudp.congestion.rates import RateSampler
 from transport.rudp.ecn import EcnValidator
 from transport.rudp.inlane import InChannel, InFlow
 from transport.rudp.kinds import (
@@ -49,6 +50,8 @@ ACK_ONLY_MAX = limits.RUDP_ACK_ONLY_MAX
 SKIP_EVERY = limits.RUDP_SKIP_EVERY
 SKIPS_PER_FRAME = limits.RUDP_SKIPS_PER_FRAME
 LATE_FLIGHTS = limits.RUDP_LATE_FLIGHTS
+BURST_PACKETS = 10  # RFC 9002 section 7.7
+QUANTA_PER_S = 1000  # wake-ups of the pacer
 
 
 class Sending(Accepting):
@@ -154,13 +157,28 @@ class Sending(Accepting):
         if count and self.segment == mtu and now >= self.search.due:
             self.wants_probe = True
         if self.is_starved and rate and self._window_room(mtu) >= mtu:  # it is the pacer that holds it up
-            at = self.pacer.when(now, rate, mtu)
+            at = self.pacer.when(now, rate, self._quantum(rate, mtu))
             self._pace_at = at if at > now else 0
+        samples = self.controller.samples
+        if samples is not None and not self.schedule.count:
+            self._look_dry(samples)
         return total if count else -1
 
     def _burst(self, rate: int) -> int:
-        """Bytes that the pacer lets go at once: what a millisecond carries, or one train."""
-        return max(10 * self.mtu, min(rate // 1000, TRAIN_BYTES))
+        """Bytes that the pacer lets go at once after a pause: a first window, as RFC 9002 section 7.7 has it, or more
+        at a rate at which that would be less than a millisecond.
+        """
+        return max(BURST_PACKETS * self.mtu, min(rate // QUANTA_PER_S, TRAIN_BYTES))
+
+    def _quantum(self, rate: int, mtu: int) -> int:
+        """Bytes worth a wake-up: what a millisecond carries, or all that waits; a packet at least, a train at most."""
+        return max(mtu, min(rate // QUANTA_PER_S, TRAIN_BYTES, self.schedule.waiting()))
+
+    def _look_dry(self, samples: RateSampler) -> None:
+        """Nothing waits. Unless it is the window, or the peer, that holds more back, rates say nothing of the path."""
+        flow = self.flow
+        if self.in_flight < self.controller.window and not flow.needs_credit and not flow.blocked:
+            samples.on_dry(self.in_flight)
 
     def _window_room(self, mtu: int) -> int:
         """Bytes that the window has room for."""
@@ -261,7 +279,11 @@ class Sending(Accepting):
         self.in_flight += size
         self.copied += packet.copied
         self._eliciting_at = now
-        self.controller.on_sent(number, size, self.in_flight, now)
+        controller = self.controller
+        samples = controller.samples
+        if samples is not None:
+            packet.mark = samples.on_sent(packet.mark, size, self.in_flight, now)
+        controller.on_sent(number, size, self.in_flight, now)
         self.pacer.spend(size)
         if self._probes:
             self._probes -= 1

@@ -1,4 +1,5 @@
 cimport cython
+from transport.rudp.congestion.rates cimport Mark
 from transport.rudp.outlane cimport OutLane
 
 cdef int FREE, RIDER, SKIP, SPAN
@@ -35,6 +36,7 @@ cdef class SentPacket:
     cdef public OutLane lane
     cdef public Item item
     cdef public list more
+    cdef public Mark mark
 
     cpdef add_span(self, OutLane lane, long long start, long long end)
     cpdef add(self, Item item)

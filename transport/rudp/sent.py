@@ -7,6 +7,7 @@ again. It must never decide anything: recovery does.
 from __future__ import annotations
 
 from transport import limits
+from transport.rudp.congestion.rates import Mark
 from transport.rudp.kinds import RIDER, SKIP, SPAN
 from transport.rudp.outlane import OutLane
 from transport.rudp.states import FREE
@@ -88,6 +89,7 @@ class SentPacket:
         item, more: whatever else it carried.
         ack_largest: the largest packet number that its ack frame named, -1 without.
         lost_at: when it was declared lost (ns).
+        mark: for controllers that want delivery rates; else None.
     """
 
     def __init__(self) -> None:
@@ -102,6 +104,7 @@ class SentPacket:
         self.more: list[Item] | None = None
         self.ack_largest = -1
         self.lost_at = 0
+        self.mark: Mark | None = None
 
     def add_span(self, lane: OutLane, start: int, end: int) -> None:
         """Books positions of a lane; what follows on is merged."""

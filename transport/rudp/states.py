@@ -1,5 +1,5 @@
-"""The state machines of reliable UDP as tables: a connection's life, a packet's, the first slow start, the search for
-a path's MTU, its ECN validation. The documents are drawn from them.
+"""The state machines of reliable UDP as tables: a connection's life, a packet's, the first slow start, BBR, the search
+for a path's MTU, its ECN validation. The documents are drawn from them.
 
 Not compiled, so that compiled modules can take the states as C integers of their own. A table must never be walked for
 each packet: whoever asks where something is compares a number. So the state of a packet is assigned, and a test
@@ -269,6 +269,77 @@ ECN = Machine(
         Row((Ecn.TESTING, Ecn.UNKNOWN, Ecn.CAPABLE), Marked.MISMATCH, Ecn.FAILED, "marks none"),
     ],
 )
+
+class Probe(IntEnum):
+    """What BBR is about (draft-ietf-ccwg-bbr section 5.1)."""
+
+    STARTUP = 0
+    DRAIN = 1
+    DOWN = 2  # these four: ProbeBW
+    CRUISE = 3
+    REFILL = 4
+    UP = 5
+    PROBE_RTT = 6
+
+
+STARTUP, DRAIN, DOWN, CRUISE, REFILL, UP, PROBE_RTT = Probe
+
+
+class Found(IntEnum):
+    """What BBR has found out."""
+
+    FULL = 0
+    EMPTY = 1
+    SPARE = 2
+    TIME = 3
+    ROUND = 4
+    ENOUGH = 5
+    STALE = 6
+    FRESH = 7
+    FRESH_EARLY = 8
+    NO_LOSS_AT_START = 9
+    NO_LOSS = 10
+
+
+PROBING = (Probe.DOWN, Probe.CRUISE, Probe.REFILL, Probe.UP)
+AS_IF_NOT = "as if the losses had not been"
+
+BBR = Machine(
+    "BBR",
+    Probe,
+    Found,
+    {
+        Found.FULL: Event(
+            "full", "three round trips without a quarter more delivered, or a round trip with too many losses or marks"
+        ),
+        Found.EMPTY: Event("empty", "no more in flight than the path holds, or three round trips later"),
+        Found.SPARE: Event("room", "no more in flight than the path holds, and less than what was lost at"),
+        Found.TIME: Event("time", "2 to 3 s, or up to 63 round trips, after a probe; or that was a cautious one"),
+        Found.ROUND: Event("round", "a round trip later"),
+        Found.ENOUGH: Event(
+            "enough", "as in startup, or it is a cautious probe, and as much is in flight as was too much last time"
+        ),
+        Found.STALE: Event("stale", "no round trip was as short as the least for 5 s or ten of them, and it was not idle"),
+        Found.FRESH: Event("fresh", "200 ms and a round trip with half of that in flight"),
+        Found.FRESH_EARLY: Event("fresh, not full", "the same, and the path was never full"),
+        Found.NO_LOSS_AT_START: Event("startup undone", "all that ended startup was acknowledged after all"),
+        Found.NO_LOSS: Event("probe undone", "all that ended a probe was acknowledged after all"),
+    },
+    [
+        Row((Probe.STARTUP,), Found.FULL, Probe.DRAIN, "no more at 2.77 times what is delivered, but at half of it"),
+        Row((Probe.DRAIN,), Found.EMPTY, Probe.DOWN, "at nine tenths"),
+        Row((Probe.DOWN,), Found.SPARE, Probe.CRUISE, "at the rate"),
+        Row((Probe.DOWN, Probe.CRUISE), Found.TIME, Probe.REFILL, "forgets what losses since the last probe took away"),
+        Row((Probe.REFILL,), Found.ROUND, Probe.UP, "at five quarters"),
+        Row((Probe.UP,), Found.ENOUGH, Probe.DOWN, "at nine tenths; remembers what was too much in flight"),
+        Row((Probe.STARTUP, Probe.DRAIN, *PROBING), Found.STALE, Probe.PROBE_RTT,
+            "keeps half of what the path holds in flight"),
+        Row((Probe.PROBE_RTT,), Found.FRESH, Probe.CRUISE, "at the rate"),
+        Row((Probe.PROBE_RTT,), Found.FRESH_EARLY, Probe.STARTUP, "at 2.77 times what is delivered"),
+        Row((Probe.DRAIN, *PROBING), Found.NO_LOSS_AT_START, Probe.STARTUP, AS_IF_NOT),
+        Row((Probe.DOWN, Probe.CRUISE, Probe.REFILL), Found.NO_LOSS, Probe.REFILL, AS_IF_NOT),
+    ],
+)  # fmt: skip
 
 
 class Packet(IntEnum):

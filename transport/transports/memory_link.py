@@ -12,11 +12,13 @@ from typing import Any
 from transport import limits
 from transport.errors import InvalidURL
 from transport.options import Option, boolean, choice, duration, fraction, integer, path_or_none, size, table
+from transport.rudp.config import CONGESTION
 from transport.sim.config import BurstLoss, LinkConfig
 
 _RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kmg]?)(?:bit)?", re.IGNORECASE)
 _RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _LONGEST_S = 3600.0
+CONTROLLERS = tuple(name for name in CONGESTION if name != "fixed")  # that one needs a rate, which is the link's here
 
 
 def rate(value: object) -> int:
@@ -79,7 +81,8 @@ OPTIONS: Mapping[str, Option] = {
                default=limits.UDP_PEERS_MAX),
         Option("rudp", boolean, "reliable UDP over the link's datagrams: everything that rudp:// promises",
                default=False),
-        Option("congestion", choice("cubic", "none"), "of reliable UDP: congestion control", default="cubic"),
+        Option("congestion", choice(*CONTROLLERS), f"of reliable UDP: congestion control: {', '.join(CONTROLLERS)}",
+               default=CONGESTION[0]),
         Option("checksum", choice("crc32c", "crc32", "none"),
                "of reliable UDP: of every packet; the default is the same on both builds", default="crc32"),
         Option("redundancy", boolean, "of reliable UDP: small messages of thin streams ride again", default=True),

@@ -34,7 +34,7 @@ from transport.options import (
     table,
 )
 from transport.rudp import sending
-from transport.rudp.config import RudpConfig
+from transport.rudp.config import CONGESTION, RudpConfig
 from transport.rudp.endpoint import RudpEndpoint
 from transport.rudp.packet import CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_NONE
 from transport.transports import seats
@@ -63,7 +63,8 @@ OPTIONS: Mapping[str, Option] = {
     **table(
         Option("ttl", integer(0, 255), "hops that datagrams may take"),
         Option("gso", boolean, "segmentation offload, where the kernel has it", default=True),
-        Option("congestion", choice("cubic", "fixed", "none"), "congestion control; fixed needs rate", default="cubic"),
+        Option("congestion", choice(*CONGESTION), f"congestion control: {', '.join(CONGESTION)}; fixed needs rate",
+               default=CONGESTION[0]),
         Option("rate", size(1, limits.RUDP_RATE_MAX), "bytes per second of congestion=fixed"),
         Option("checksum", choice("auto", "crc32c", "crc32", "none"),
                "of every packet, beside UDP's own; none where both sides say so", default="auto"),
@@ -106,7 +107,7 @@ def config_of(options: Mapping[str, Any], codec: str, rcvbuf: int, mtu_max: int)
     max_message = options.get("max_message", limits.MESSAGE_BYTES_DEFAULT)
     channel_window = options.get("channel_window", max(limits.CHANNEL_WINDOW_BYTES, max_message + SPARE_BYTES))
     connection_window = options.get("connection_window", max(limits.CONNECTION_WINDOW_BYTES, 2 * channel_window))
-    congestion = options.get("congestion", "cubic")
+    congestion = options.get("congestion", CONGESTION[0])
     if (congestion == "fixed") != ("rate" in options):
         raise InvalidURL("option 'rate' goes with congestion=fixed, and that needs it")
     mtu = options.get("mtu", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from transport.rudp import congestion
+from transport.rudp.config import CONGESTION
 from transport.rudp.pacer import Pacer
 
 MS = 1_000_000
@@ -14,7 +15,7 @@ def trace(seed: int) -> bytes:
     """A line for each step of each controller."""
     rng = random.Random(seed)
     out = bytearray()
-    for name in congestion.NAMES:
+    for name in CONGESTION:
         mss = rng.choice([1200, 1452, 8952, 65_000])
         controller = congestion.make(name, mss, rng.randrange(1, 10**9))
         pacer = Pacer()

@@ -6,6 +6,7 @@ import pytest
 
 from transport import limits
 from transport.rudp import congestion
+from transport.rudp.config import CONGESTION
 from transport.rudp.congestion.base import Controller, initial_window
 
 
@@ -31,15 +32,15 @@ def test_a_controller_that_reacts_to_nothing() -> None:
 
 
 def test_make() -> None:
-    made = {name: congestion.make(name, 1200, 1_000_000) for name in congestion.NAMES}
-    assert {name: controller.name for name, controller in made.items()} == {name: name for name in congestion.NAMES}
+    made = {name: congestion.make(name, 1200, 1_000_000) for name in CONGESTION}
+    assert {name: controller.name for name, controller in made.items()} == {name: name for name in CONGESTION}
     for controller in made.values():
         assert controller.mss == 1200
         assert controller.statistics()["window"] == controller.window <= limits.RUDP_CONGESTION_BYTES_MAX
 
 
 def test_make_refuses() -> None:
-    with pytest.raises(ValueError, match="'vegas'.*cubic, fixed, none"):
+    with pytest.raises(ValueError, match="'vegas'.*cubic, bbr, newreno, fixed, none"):
         congestion.make("vegas", 1200)
     with pytest.raises(ValueError, match="at least 1 byte"):
         congestion.make("fixed", 1200)

@@ -6,6 +6,8 @@ flight: whoever calls it knows that, and says so. It must never look at a packet
 
 from __future__ import annotations
 
+from transport.rudp.congestion.rates import Mark, RateSampler
+
 INITIAL_PACKETS = 10  # RFC 9002 section 7.2
 INITIAL_BYTES = 14_720
 MINIMUM_PACKETS = 2
@@ -30,12 +32,15 @@ class Controller:
 
     Attributes:
         window: bytes that may be in flight.
+        samples: who keeps it, wants delivery rates: every packet gets a mark, and `on_packet_lost` and `on_sample` are
+            called. None for who does not, at no cost.
     """
 
     def __init__(self, name: str, mss: int) -> None:
         self.name = name
         self.mss = mss
         self.window = initial_window(mss)
+        self.samples: RateSampler | None = None
 
     def rate(self, smoothed_rtt: int) -> int:
         """Bytes per second at which to pace, 0 for no pacing."""
@@ -77,6 +82,16 @@ class Controller:
             in_flight_before: bytes in flight before those (and what the same frame acknowledged) were taken off; copies
                 of messages are left out, for they take room that nothing else needed.
             now: the present.
+        """
+
+    def on_packet_lost(self, mark: Mark, number: int, size: int, sent_time: int, now: int) -> None:
+        """Packet `number` of `size` bytes, sent at `sent_time`, was declared lost; `samples` has counted it. For who
+        keeps `samples`, for each packet, before `on_loss`.
+        """
+
+    def on_sample(self, in_flight: int, now: int) -> None:
+        """An ACK frame has been read, acks and losses, and `samples` has what it says. For who keeps `samples`, last of
+        all that an ACK frame calls, if it acknowledged anything new; `in_flight` is what is left.
         """
 
     def on_spurious(self, now: int, sent_time: int = -1, size: int = 0) -> None:
