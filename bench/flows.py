@@ -25,7 +25,7 @@ from bench.statistics import rate_in_window
 LINK = Link(delay_ms=25.0, rate_mbit=10.0)  # a queue of one bandwidth-delay product
 PAYLOAD = 1024
 RIVALS = ("tcp-cubic", "tcp-bbr")
-FLOWS = ("rudp", "tcp-cubic", "tcp-bbr", "aioquic", "qh3", "pyenet", "kcp")
+FLOWS = ("rudp", "rudp-bbr", "tcp-cubic", "tcp-bbr", "aioquic", "qh3", "pyenet", "kcp")
 JAIN_MIN = 0.9  # of ours beside one kernel CUBIC flow
 
 

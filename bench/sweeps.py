@@ -24,7 +24,7 @@ OVER_LOOPBACK = (
 )  # fmt: skip
 OVER_LINK = (
     "tcp-cubic", "tcp-bbr", "tcp-tuned", "kcp", "pyenet", "aioquic", "qh3", "pyzmq", "websockets", "tcp", "rudp",
-    "rudp-unordered", "rudp-sequenced", "rudp-unreliable", "rudp-ordered-once",
+    "rudp-unordered", "rudp-sequenced", "rudp-unreliable", "rudp-ordered-once", "rudp-bbr",
 )  # fmt: skip
 
 

@@ -265,6 +265,30 @@ class OursOpen(OursByCallbacks):
         )
 
 
+class OursControlled(OursByCallbacks):
+    """Reliable UDP under another congestion controller than the default; where there is something to control."""
+
+    modes = frozenset({OPEN, THROUGHPUT})
+
+    def __init__(self, congestion: str) -> None:
+        super().__init__("rudp")
+        self.congestion = congestion
+        self.name = f"rudp-{congestion}"
+        self.title = f"transport rudp, {congestion.upper()}"
+
+    def settings(self) -> dict[str, str]:
+        """See `Peer`."""
+        return super().settings() | {"congestion": self.congestion}
+
+    def serve_options(self, job: Job) -> dict[str, Any]:
+        """See `Ours`."""
+        return super().serve_options(job) | {"congestion": self.congestion}
+
+    def connect_options(self, job: Job) -> dict[str, Any]:
+        """See `Ours`."""
+        return super().connect_options(job) | {"congestion": self.congestion}
+
+
 class OursByCoroutines(Ours, CoroutinePeer):
     """`await conn.send(...)`, `await conn.recv()`; the server is an `async for` that sends back."""
 
@@ -315,4 +339,5 @@ PEERS = [
     OursByCoroutines("tcp", "asyncio"),
     *(OursOpen(delivery) for delivery in ("unordered", "sequenced", "unreliable")),
     OursOpen("ordered", copies=False),
+    OursControlled("bbr"),
 ]
