@@ -307,3 +307,51 @@ RUDP_CLOSED_MAX = 4096  # closed connections whose goodbye is repeated on demand
 RUDP_STREAM_CHANNEL = 256  # hidden, behind the last that users have
 RUDP_STREAM_FRAME_BYTES_MAX = 65 * KIB  # one message on it
 RUDP_HIDDEN_BYTES = 4 * MIB  # that came on it too early, or wait on it for a peer that opens streams and reads nothing
+
+# Events: names and tables
+EVENTS_NAME_BYTES_MAX = 255  # of an event, a room or a namespace, in UTF-8
+EVENTS_FRAME_COST_BYTES = 64  # of a message's size, left for the header of the frame it travels in
+EVENTS_ROOMS_MAX = 1024  # that one session is in
+EVENTS_SESSIONS_MAX = 100_000  # without a connection that a server keeps in memory; the log has the others
+EVENTS_HELLO_S = 10.0  # from a connection to its first frame
+EVENTS_AUTHORIZE_S = 10.0  # that `authorize` and `authorize_room` may take
+EVENTS_WAITING_HELLOS_MAX = 1024  # connections that are being let in at once
+EVENTS_MIDDLEWARE_MAX = 64
+EVENTS_HANDLERS_MAX = 4096  # of one namespace, or one client
+EVENTS_TEXT_CHARS_MAX = 200  # of an error's or a refusal's text
+
+# Events: from a client to its server
+EVENTS_WINDOW = 256  # numbered messages of a session that are not settled
+EVENTS_HANDLER_S = 60.0  # that a handler may take
+EVENTS_CONCURRENCY_MAX = 256  # handlers of one session at once
+EVENTS_SESSION_S = 3600.0  # that a session is kept without a connection
+EVENTS_REPLY_TRIES = 4  # to store that a message was handled, before its session's connection is cut
+EVENTS_CALLS_MAX = 65_536  # of a server that wait for their answers
+EVENTS_CLIENT_CALLS_MAX = 256  # of a server that one client works on or has waiting
+
+# Events: from a server to its clients
+EVENTS_OUTBOUND_BYTES = 1 * MIB  # unsent to one client, above which it is a reader of the log
+EVENTS_OUTBOUND_LOW_BYTES = 256 * KIB
+EVENTS_PAGE_EVENTS = 256  # one read of the log for one client
+EVENTS_PAGE_BYTES = 64 * KIB
+EVENTS_FLUSH_BYTES = 256 * KIB  # of pages, after which they have to have left before the next is read
+EVENTS_READS_MAX = 16  # of the log at once, for all clients together
+EVENTS_HOLD_EVENTS = 256  # newest events of a stream that are held while somebody catches up with it
+EVENTS_HOLD_BYTES = 256 * KIB
+EVENTS_REPLAY_EVENTS = 10_000  # that one resume may bring
+EVENTS_REPLAY_BYTES = 16 * MIB
+EVENTS_CONFLATED_MAX = 256  # keys of volatile events whose latest value waits for room, of one client
+EVENTS_ADVANCE_S = 0.1  # until a client hears of events that it was not meant to see
+EVENTS_RESUMES_PER_S = 100.0  # connections that are let in
+EVENTS_RESUMES_BURST = 200
+EVENTS_RETRY_S = 2.0  # the middle of what others are told to wait for
+EVENTS_DRAIN_S = 10.0
+EVENTS_PRESENCE_S = 15.0  # without a connection, after which a client is no longer in a room for others
+
+# Events: in a client
+EVENTS_QUEUE_EVENTS = 1024  # of one stream that wait for the program; above, the server is asked to stop
+EVENTS_QUEUE_BYTES = 1 * MIB
+EVENTS_VOLATILE_MAX = 1024  # volatile events that wait for the program, oldest dropped
+EVENTS_REQUESTS_MAX = 1024  # joins and leaves that wait for their answers
+EVENTS_CURSOR_S = 0.2  # until a cursor that has moved is written to its file
+EVENTS_CURSOR_FILE_BYTES_MAX = 4 * MIB
