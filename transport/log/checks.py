@@ -119,3 +119,16 @@ def page(count: int | None, size: int | None) -> tuple[int, int]:
     """The bounds of one read: at least one event, at most what the limits say."""
     events = limits.LOG_PAGE_EVENTS_MAX if count is None else max(1, min(count, limits.LOG_PAGE_EVENTS_MAX))
     return events, limits.LOG_PAGE_BYTES_MAX if size is None else max(0, min(size, limits.LOG_PAGE_BYTES_MAX))
+
+
+def update(who: str, join: Sequence[tuple[Stream, int]], identity: bytes | None, expires_ms: int | None) -> None:
+    """What changes in a session."""
+    name("session", who)
+    bounded("streams of one session", len(join), limits.LOG_SESSION_STREAMS_MAX)
+    for joined, offset in join:
+        stream(joined)
+        number("offset", offset)
+    if identity is not None:
+        bounded("identity", len(identity), limits.LOG_SESSION_BYTES_MAX)
+    if expires_ms is not None:
+        number("expires_ms", expires_ms)
