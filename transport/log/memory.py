@@ -39,6 +39,9 @@ from transport.log.ring import Client, Ring
 from transport.log.watching import LocalWatch, Watching
 
 
+TIMER_S_MAX = 3600.0  # the wall clock may be set meanwhile
+
+
 def wall_ms() -> int:
     """The wall clock in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
@@ -94,6 +97,7 @@ class MemoryLog(Log):
         self._order = itertools.count()  # no two entries of a heap are compared further
         self._due: list[tuple[int, int, Ring]] = []
         self._oldest: list[tuple[int, int, Ring]] = []
+        self._expiring: list[tuple[int, int, str]] = []
         self._bytes = 0
         self._counts = dict.fromkeys(
             ("events", "appended", "appended_bytes", "repeated", "commits", "commit_events_max", "reads",
@@ -176,7 +180,7 @@ class MemoryLog(Log):
             if (before := client.causes.get((cause.number, cause.step))) is not None:
                 self._counts["repeated"] += 1
                 return before
-        ring = self._streams.get(append.stream) or self._create(append.stream, now_ms)
+        ring = self._ring(append.stream, now_ms)
         if append.key is not None:
             known = self._keys.get((append.stream, append.key))
             if known is not None and known[0] == ring.epoch and known[2] + self._key_window_ms > now_ms:
@@ -201,6 +205,11 @@ class MemoryLog(Log):
                 ring.queued = True
                 heapq.heappush(self._oldest, (now_ms, next(self._order), ring))
         return Appended(ring.epoch, event.offset, event.previous)
+
+    def _ring(self, stream: Stream, now_ms: int) -> Ring:
+        """A stream, which begins to exist."""
+        ring = self._streams.get(stream)  # one without events is false
+        return self._create(stream, now_ms) if ring is None else ring
 
     def _create(self, stream: Stream, now_ms: int) -> Ring:
         ring = self._streams[stream] = Ring(stream, new_epoch(self._entropy), now_ms)
@@ -342,22 +351,55 @@ class MemoryLog(Log):
                     continue
             count += self._trim_over(ring, now_ms, many - count)
             self._schedule(ring, at_once=ring.over(self._history_of(ring), now_ms))
-        for known in itertools.islice(list(self._keys), many // 8):
-            if self._keys[known][2] + self._key_window_ms > now_ms:
+        for _ in range(many // 8):
+            if not self._keys or now_ms < self._key_ends_ms():
                 break
-            del self._keys[known]
-        ended = [client for client in self._clients.values() if client.expires_ms <= now_ms]
-        for client in ended[: many // 8]:
-            self._end(client)
+            del self._keys[next(iter(self._keys))]
+        for _ in range(many // 8):
+            if not self._expiring or self._expiring[0][0] > now_ms:
+                break
+            expires_ms, _, name = heapq.heappop(self._expiring)
+            client = self._clients.get(name)
+            if client is not None and client.expires_ms == expires_ms:
+                self._end(client)
         return count
 
+    def _key_ends_ms(self) -> int:
+        """When the oldest key is forgotten."""
+        return next(iter(self._keys.values()))[2] + self._key_window_ms
+
+    def _expire(self, client: Client) -> None:
+        """Notes when a session is over; one that changes its mind leaves its old entry behind, for a while."""
+        heapq.heappush(self._expiring, (client.expires_ms, next(self._order), client.id))
+
+    def _compact(self) -> None:
+        """Takes entries out of the heaps that have become stale, once they are most of them."""
+        room = 2 * len(self._streams) + 64
+        if len(self._due) > room:
+            rings = [ring for ring in self._streams.values() if ring.due_ms is not None]
+            self._due = [(ring.due_ms or 0, next(self._order), ring) for ring in rings]
+            heapq.heapify(self._due)
+        if len(self._oldest) > room:
+            self._oldest = [entry for entry in self._oldest if not entry[2].gone]
+            heapq.heapify(self._oldest)
+        if len(self._expiring) > 2 * len(self._clients) + 64:
+            self._expiring = [(client.expires_ms, next(self._order), client.id) for client in self._clients.values()]
+            heapq.heapify(self._expiring)
+
     def _arm(self) -> None:
-        """Sets the timer for what is due next."""
-        if self._timer is None and self._loop is not None and (self._due or self._keys or self._clients):
-            wait_s = limits.LOG_RETAIN_S
-            if not self._keys and not self._clients:
-                wait_s = max(wait_s, (self._due[0][0] - self._clock()) / 1000)
-            self._timer = self._loop.call_later(min(wait_s, 3600.0), self._on_timer)
+        """Sets the timer for what is due next. There is none while nothing is: a simulated loop comes to rest."""
+        due_ms = [heap[0][0] for heap in (self._due, self._expiring) if heap]
+        if self._keys:
+            due_ms.append(self._key_ends_ms())
+        if self._loop is None or not due_ms:
+            return
+        self._compact()
+        wait_s = min(max((min(due_ms) - self._clock()) / 1000, limits.LOG_RETAIN_S), TIMER_S_MAX)
+        when_s = self._loop.time() + wait_s
+        if self._timer is None or when_s + limits.LOG_RETAIN_S < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(when_s, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -409,11 +451,14 @@ class MemoryLog(Log):
             raise Fenced(session.id, expected, stored)
         if client is not None:
             client.put(session)
+            self._expire(client)
+            self._arm()
             return
         if (ended := self._clients.get(session.id)) is not None:
             self._end(ended)
         checks.bounded("sessions", len(self._clients) + 1, limits.LOG_SESSIONS_MAX)
-        self._clients[session.id] = Client(session)
+        client = self._clients[session.id] = Client(session)
+        self._expire(client)
         self._arm()
 
     async def update_session(
@@ -439,11 +484,13 @@ class MemoryLog(Log):
         checks.bounded("streams", len(self._streams) + len(fresh), limits.LOG_STREAMS_MAX)
         for stream, offset in join:
             if stream in kept:
-                ring = self._streams.get(stream) or self._create(stream, self._clock())
+                ring = self._ring(stream, self._clock())
                 kept[stream] = Position(ring.epoch, offset)
         client.streams = kept
         client.identity = client.identity if identity is None else identity
-        client.expires_ms = client.expires_ms if expires_ms is None else expires_ms
+        if expires_ms is not None and expires_ms != client.expires_ms:
+            client.expires_ms = expires_ms
+            self._expire(client)
         self._arm()
 
     async def get_session(self, id: str) -> Session | None:  # noqa: A002
