@@ -47,11 +47,11 @@ class Store:
         self, connection: sqlite3.Connection, history: History, forget_ms: int, key_window_ms: int,
         epoch: Callable[[], int],
     ) -> None:  # fmt: skip
-        self._connection = connection
+        self.connection = connection
         self._run = connection.execute
         self._default = history
-        self._forget_ms = forget_ms
-        self._key_window_ms = key_window_ms
+        self.forget_ms = forget_ms
+        self.key_window_ms = key_window_ms
         self._epoch = epoch
         self._streams: dict[object, StreamRow] = {}
         self._sessions: dict[object, SessionRow] = {}
@@ -72,7 +72,7 @@ class Store:
         self._dirty.clear()
         self.over.clear()
         self._histories = {name: unpacked(text) for name, text in self._run("SELECT namespace, bounds FROM histories")}
-        (streams, events) = self._run("SELECT count(*), total(top - low + 1) FROM streams").fetchone()
+        (streams, events) = self._run("SELECT count(namespace), total(top - low + 1) FROM streams").fetchone()
         self.counts["streams"], self.counts["events"] = streams, int(events)
         for table in ("sessions", "keys"):
             (self.counts[table],) = self._run(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
@@ -91,7 +91,7 @@ class Store:
 
     def rollback(self) -> None:
         """Takes it back."""
-        if self._connection.in_transaction:
+        if self.connection.in_transaction:
             self._run("ROLLBACK")
         self.reload()
         for name in ("appended", "appended_bytes", "repeated", "trimmed"):
@@ -100,10 +100,10 @@ class Store:
     def flush(self) -> None:
         """Writes the events that were added, and the ends of their streams."""
         if self._fresh:
-            self._connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", self._fresh)
+            self.connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", self._fresh)
             self._fresh.clear()
         if self._dirty:
-            self._connection.executemany(
+            self.connection.executemany(
                 "UPDATE streams SET top = ?, first = ?, low = ?, bytes = ?, last_ms = ?, due_ms = ?, bounds = ?"
                 " WHERE id = ?",
                 [
@@ -116,7 +116,8 @@ class Store:
                 row.dirty = False
             self._dirty.clear()
 
-    def _touch(self, row: StreamRow) -> None:
+    def touch(self, row: StreamRow) -> None:
+        """Has a row written at the end of the transaction."""
         if not row.dirty:
             row.dirty = True
             self._dirty.append(row)
@@ -160,7 +161,7 @@ class Store:
         """A stream, which begins to exist."""
         row = self.find(stream)
         if row is None:
-            row = StreamRow(0, stream, self._epoch(), 0, 1, 1, 0, now_ms, now_ms + self._forget_ms, None)
+            row = StreamRow(0, stream, self._epoch(), 0, 1, 1, 0, now_ms, now_ms + self.forget_ms, None)
             made = self._run(
                 "INSERT INTO streams (namespace, private, room, epoch, top, first, low, bytes, last_ms, due_ms)"
                 " VALUES (?, ?, ?, ?, 0, 1, 1, 0, ?, ?)",
@@ -214,7 +215,7 @@ class Store:
         if key is not None:
             known = self._run(
                 "SELECT offset FROM keys WHERE stream = ? AND key = ? AND epoch = ? AND at_ms > ?",
-                (row.id, key, schema.signed(row.epoch), now_ms - self._key_window_ms),
+                (row.id, key, schema.signed(row.epoch), now_ms - self.key_window_ms),
             ).fetchone()
             if known is not None:
                 self.counts["repeated"] += 1
@@ -366,7 +367,7 @@ class Store:
             )
             row.generation, row.expires_ms = session.generation, session.expires_ms
             self._run("DELETE FROM joined WHERE session = ?", (session.id,))
-        self._connection.executemany(
+        self.connection.executemany(
             "INSERT INTO joined VALUES (?, ?, ?, ?, ?, ?)",
             [
                 (session.id, stream.namespace, int(stream.private), stream.room, schema.signed(at.epoch), at.offset)
@@ -438,7 +439,9 @@ class Store:
             row = self._ensure(scope, now_ms)
             row.bounds = history
             row.due_ms = now_ms  # retention finds out
-            self._touch(row)
+            self.touch(row)
+            return
+        if self._histories.get(scope) == history:
             return
         fresh = scope not in self._histories
         checks.bounded("namespaces with bounds", len(self._histories) + fresh, limits.LOG_NAMESPACES_MAX)
@@ -458,7 +461,7 @@ class Store:
         if gone:
             row.first = first
             row.due_ms = now_ms
-            self._touch(row)
+            self.touch(row)
         return gone
 
     def drop(self, stream: Stream) -> bool:
@@ -469,13 +472,14 @@ class Store:
         self.flush()
         self._run("UPDATE streams SET namespace = NULL, due_ms = 0 WHERE id = ?", (row.id,))
         del self._streams[stream]
+        self.counts["streams"] -= 1
         self.over.pop(row.id, None)
         return True
 
     def renew(self) -> None:
         """`Log.renew`."""
         self.flush()
-        schema.renew(self._connection)
+        schema.renew(self.connection)
         self.reload()
 
     def secret(self, name: str, entropy: Callable[[int], bytes]) -> bytes:
