@@ -388,6 +388,8 @@ class MemoryLog(Log):
 
     def _arm(self) -> None:
         """Sets the timer for what is due next. There is none while nothing is: a simulated loop comes to rest."""
+        while self._due and (self._due[0][2].gone or self._due[0][2].due_ms != self._due[0][0]):
+            heapq.heappop(self._due)
         due_ms = [heap[0][0] for heap in (self._due, self._expiring) if heap]
         if self._keys:
             due_ms.append(self._key_ends_ms())
