@@ -136,7 +136,7 @@ def add_closed(command: cli_open.MakeCommand) -> None:
     memory = command("memory", "5,000 connections, and a reader slower than its sender", 1, 60.0, 0.0001)
     memory.add_argument("--connections", type=positive_int, default=connections.CONNECTIONS)
     command("import-time", "`import transport` on top of `import asyncio`", imports.RUNS, 1.0, 0.1)
-    log = command("log", "the log of events: appends until they are durable, and replay", eventlog.ROUNDS, eventlog.SECONDS, 0.1)
+    log = command("log", "the log of events: durable appends, replay", eventlog.ROUNDS, eventlog.SECONDS, 0.1)
     log.add_argument("--folder", type=Path, default=None, help="on the disk to be measured (default: temporary files)")
     scenarios = command("scenarios", "reliable UDP on simulated links, in virtual time, PASS or FAIL", 1, 1.0, 1.0)
     scenarios.add_argument("--only", default=None, metavar="NAMES", help=f"separated by commas: {', '.join(SCENARIOS)}")
