@@ -25,7 +25,7 @@ from bench.comparing import command as comparing
 from bench.link.model import BadLink, Link
 from bench.peers import all_peers, select
 from bench.peers.base import OURS
-from bench.probes import connections, imports, slow_reader
+from bench.probes import connections, eventlog, imports, slow_reader
 from bench.progress import Progress
 from bench.scenarios import SCENARIOS, SEEDS
 from bench.trace.file import BadTrace
@@ -136,6 +136,8 @@ def add_closed(command: cli_open.MakeCommand) -> None:
     memory = command("memory", "5,000 connections, and a reader slower than its sender", 1, 60.0, 0.0001)
     memory.add_argument("--connections", type=positive_int, default=connections.CONNECTIONS)
     command("import-time", "`import transport` on top of `import asyncio`", imports.RUNS, 1.0, 0.1)
+    log = command("log", "the log of events: durable appends, replay", eventlog.ROUNDS, eventlog.SECONDS, 0.1)
+    log.add_argument("--folder", type=Path, default=None, help="on the disk to be measured (default: temporary files)")
     scenarios = command("scenarios", "reliable UDP on simulated links, in virtual time, PASS or FAIL", 1, 1.0, 1.0)
     scenarios.add_argument("--only", default=None, metavar="NAMES", help=f"separated by commas: {', '.join(SCENARIOS)}")
     scenarios.add_argument(
@@ -351,6 +353,13 @@ def run_import_time(options: argparse.Namespace) -> int:
     )
 
 
+def run_log(options: argparse.Namespace) -> int:
+    """`log`."""
+    ticks = options.rounds * len(eventlog.KINDS)
+    probe = lambda tick: eventlog.run(tick, options.rounds, options.seconds, options.folder)  # noqa: E731
+    return measure(options, request_of(options, []), [], [("log", ticks, probe)])
+
+
 def run_scenarios(options: argparse.Namespace) -> int:
     """`scenarios`."""
     names = options.only.split(",") if options.only else list(SCENARIOS)
@@ -546,6 +555,7 @@ COMMANDS = {
     "codec": run_codec,
     "memory": run_memory,
     "import-time": run_import_time,
+    "log": run_log,
     "scenarios": run_scenarios,
     "virtual": run_virtual,
     "compare": run_compare,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import bars
-from bench.probes import connections, imports, slow_reader
+from bench.probes import connections, eventlog, imports, slow_reader
 
 
 def nothing(_what: str) -> None:
@@ -65,3 +66,13 @@ def test_a_slow_reader_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> Non
     found, seen = slow_reader.run(nothing, seconds=1.0)
     assert {bar["verdict"] for bar in found} == {bars.NOT_MEASURED}
     assert seen == {}
+
+
+def test_log(tmp_path: Path) -> None:
+    found, seen = eventlog.run(nothing, rounds=1, seconds=0.05, place=tmp_path)
+    rows = by_id(found)
+    assert len(rows) == 1 + len(eventlog.KINDS) * len(eventlog.MEASURES)
+    assert {row["verdict"] for row in found} == {bars.INFORMATION}
+    assert all(row["value"] > 0 and row["n"] == 1 for row in found)
+    assert set(seen) == {"device"} | {name.removeprefix("log-") for name in rows}
+    assert not list(tmp_path.iterdir())

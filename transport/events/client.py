@@ -121,11 +121,12 @@ class Entered(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """The client is not in a room."""
+    """The client is not in a room. `stream` is what it knew of it, if it did."""
 
     token: Any
     room: str
     reason: str
+    stream: Stream | None
 
 
 class Settled(NamedTuple):
@@ -223,12 +224,16 @@ class Client:
         self._sent.clear()
         self.session, self.secret, self.generation = "", b"", 0
         self._next, self._forgot = 1, False
-        old, self.streams = self.streams, {"": Stream("")}
-        self.streams[""].sink = old[""].sink
         self.happened.append(Opened(False, uncertain))
-        for room, stream in old.items():
-            gap = envelope.Gap(0, Why.DENIED, envelope.Policy.NOW, 0, room, 0, 0, -1, None)
+        for room, stream in list(self.streams.items()):
+            stream.epoch, stream.ticket = 0, b""
+            stream.tracker.rebase(0)
+            gap = envelope.Gap(0, Why.EPOCH, envelope.Policy.NOW, 0, room, 0, 0, -1, None)
             self.happened.append(GapFound(room, stream, 0, gap))
+            if room and stream.by_client:
+                self._wish(_Wish(room, True, "now", None))
+            elif room:  # the server's program has put it there, and will again
+                del self.streams[room]
 
     def receive(self, data: bytes) -> None:
         """A frame. Raises Malformed, after which the connection has to be closed."""
@@ -394,11 +399,12 @@ class Client:
 
     def _left(self, frame: envelope.Left) -> None:
         wish = self._wishes.pop(frame.request, None) if frame.request else None
+        stream = None
         if wish is None or not wish.joins or frame.reason.startswith("denied"):
             stream = self.streams.pop(frame.room, None) if frame.room else None
             if stream is not None:
                 self._aliases.pop(stream.alias, None)
-        self.happened.append(Outside(None if wish is None else wish.token, frame.room, frame.reason))
+        self.happened.append(Outside(None if wish is None else wish.token, frame.room, frame.reason, stream))
 
     def _event(self, frame: envelope.Event) -> None:
         stream = self._aliases.get(frame.alias)
