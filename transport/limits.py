@@ -325,7 +325,6 @@ EVENTS_WINDOW = 256  # numbered messages of a session that are not settled
 EVENTS_HANDLER_S = 60.0  # that a handler may take
 EVENTS_CONCURRENCY_MAX = 256  # handlers of one session at once
 EVENTS_SESSION_S = 3600.0  # that a session is kept without a connection
-EVENTS_REPLY_TRIES = 4  # to store that a message was handled, before its session's connection is cut
 EVENTS_CALLS_MAX = 65_536  # of a server that wait for their answers
 EVENTS_CLIENT_CALLS_MAX = 256  # of a server that one client works on or has waiting
 
@@ -355,6 +354,7 @@ EVENTS_VOLATILE_MAX = 1024  # volatile events that wait for the program, oldest 
 EVENTS_REQUESTS_MAX = 1024  # joins and leaves that wait for their answers
 EVENTS_CURSOR_S = 0.2  # until a cursor that has moved is written to its file
 EVENTS_CURSOR_FILE_BYTES_MAX = 4 * MIB
+
 # Logs of events
 LOG_NAME_BYTES_MAX = 255  # a namespace, a room, the id of a session, a key: UTF-8
 LOG_PAYLOAD_BYTES_MAX = MESSAGE_BYTES_MAX

@@ -227,6 +227,10 @@ class Events:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def use_time(self, wall: Callable[[], int], entropy: Callable[[int], bytes], seed: int) -> None:
+        """For tests: other clocks and other random bytes, from before it serves."""
+        self._wall, self._entropy, self._random = wall, entropy, random.Random(seed)
+
     # Letting in
 
     def may_enter(self, hello: envelope.Hello) -> Namespace:

@@ -11,9 +11,9 @@ from collections import deque
 from typing import Any
 
 import transport
-from transport import limits
-from transport.errors import ConnectFailed, ConnectionClosed, ConnectTimeout, WouldBlock
-from transport.events import client as machine
+from transport import CloseCode, limits
+from transport.errors import ConnectFailed, ConnectionClosed, ConnectionLost, ConnectTimeout, WouldBlock
+from transport.events.client import Client
 from transport.events import cursors, envelope
 from transport.events.errors import Busy, Denied, Malformed, Refused, Superseded
 
@@ -50,7 +50,7 @@ class Wire(transport.Protocol):
 class Life:
     """The half of `EventsClient` that knows connections; the other half knows the program."""
 
-    machine: machine.Client
+    machine: Client
     loop: asyncio.AbstractEventLoop
     reconnects: int
     closed: bool
@@ -67,6 +67,27 @@ class Life:
         self._going_s = -1.0
         self._keeper: asyncio.Task[None] | None = None
         self._first = True
+
+    @property
+    def wire(self) -> Wire | None:
+        """Its connection, if there is one."""
+        return self._wire
+
+    @property
+    def url(self) -> Any:
+        """That it connects to; another one is used from the next connection on."""
+        return self._url
+
+    @url.setter
+    def url(self, url: Any) -> None:
+        self._url = url
+
+    def lose_wire(self) -> None:
+        """For tests: goes on as if the connection were lost, and leaves it to itself."""
+        wire = self._wire
+        if wire is not None:
+            wire.conn = None
+            wire.connection_lost(ConnectionLost(CloseCode.LOST, "lost without a word"))
 
     def _happened(self) -> None:
         raise NotImplementedError
