@@ -38,12 +38,14 @@ class Listener:
 
 
 async def away(client: Any) -> None:
-    """Cuts the connection, and returns when it is gone; the client comes back by itself."""
+    """Cuts the connection, and keeps the client from coming back until `back`."""
+    client.home, client.url = client.url, "memory://nobody-is-there"
     client.wire.conn.abort()
-    await until(lambda: client.wire is None)
+    await until(lambda: not client.machine.up)
 
 
 async def back(client: Any, reconnects: int) -> None:
+    client.url = client.home
     await until(lambda: client.reconnects == reconnects and client.machine.up)
 
 
@@ -130,7 +132,7 @@ async def test_half_open(url: str) -> None:
             ghost = client.wire.conn
             client.lose_wire()
             await namespace.to("r").emit("said", 2)  # to the old connection, which nobody reads any more
-            await back(client, 1)
+            await until(lambda: client.reconnects == 1 and client.machine.up)
             await namespace.to("r").emit("said", 3)
             await until(lambda: len(listener.got) == 3)
             assert listener.got == [1, 2, 3]
@@ -192,7 +194,6 @@ async def test_a_server_that_was_started_again(url: str, tmp_path: Path) -> None
         assert [one for one in listener.got if isinstance(one, tuple)] == gaps
         await client.close()
         await serving.close()
-        url = str(serving.url)
 
 
 @pytest.mark.asyncio

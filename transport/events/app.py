@@ -262,7 +262,7 @@ class Events:
             claim = frame.claim()
             ticket = self.hub.tokens.ticket(session.id, session.namespace.name, claim)
             link.drop_room(frame.room)
-            await opening.restore(self, link, session, frame.room, claim._replace(ticket=ticket))
+            await opening.restore(self, link, session, frame.room, claim._replace(ticket=ticket), ask=False)
         elif isinstance(frame, envelope.Leave):
             await self.leave(session, frame.room)
             link.write(envelope.left(frame.request, frame.room))
@@ -315,6 +315,7 @@ class Events:
         if self._hub is None:
             return
         self._hub.detach(session)
+        session.inbox.start()
         presence.detached(self, session)
         function = session.namespace.on_disconnected
         if function is not None:

@@ -330,6 +330,19 @@ class Client:
         claim = stream.claim() if stream is not None and stream.ticket and wish.since == "cursor" else None
         self.out.append(envelope.join(request, wish.room, wish.since, claim))
 
+    def _is_claimed(self, wish: _Wish) -> bool:
+        stream = self.streams.get(wish.room)
+        return wish.joins and wish.since == "cursor" and stream is not None and bool(stream.ticket)
+
+    def _take_wish(self, request: int, room: str) -> _Wish | None:
+        """The wish that an answer is for: by its number, or, for a claim's, by the room."""
+        if not request:
+            for number, wish in self._wishes.items():
+                if wish.joins and wish.room == room and wish.since == "cursor":
+                    request = number
+                    break
+        return self._wishes.pop(request, None)
+
     def finish(self, stream: Stream, epoch: int, offset: int) -> bool:
         """The program is done with an event. Whether the cursor moved."""
         if epoch != stream.epoch:
@@ -374,13 +387,14 @@ class Client:
             self._say(outgoing)
         self._number()
         for request, wish in self._wishes.items():
-            self._ask(request, wish)
+            if not self._is_claimed(wish):  # else the answer to the claim is its answer
+                self._ask(request, wish)
 
     def _refused(self, frame: envelope.Refused) -> None:
         self.happened.append(Closed(frame))
 
     def _joined(self, frame: envelope.Joined) -> None:
-        wish = self._wishes.pop(frame.request, None) if frame.request else None
+        wish = self._take_wish(frame.request, frame.room)
         stream = self.streams.get(frame.room)
         if stream is None:
             stream = self.streams[frame.room] = Stream(frame.room, frame.epoch, frame.offset)
@@ -461,6 +475,9 @@ class Client:
                 self._aliases.pop(stream.alias, None)
             if not frame.room:
                 self.streams[""] = Stream("")
+            wish = self._take_wish(0, frame.room)
+            if wish is not None:
+                self.happened.append(Outside(wish.token, frame.room, "denied: not any more", None))
             self.happened.append(GapFound(frame.room, stream, 0, frame))
             return
         stream = self._aliases.get(frame.alias)

@@ -93,6 +93,8 @@ class EventsClient(Life):
         self._finish(None)
         if wire is not None and wire.conn is not None:
             await wire.conn.close(grace=grace)
+        if self._keeper is not None:
+            await asyncio.wait([self._keeper])
         await self._work.ended()
 
     async def wait_closed(self) -> None:
@@ -173,6 +175,8 @@ class EventsClient(Life):
         message = Message(self, what.stream, what.room, what.epoch, gap.offset, "", None, gap=told)
         if what.stream is not None:
             self._give(what.stream, message)
+        else:
+            self._work.put(message)
 
     def _hear_caught_up(self, what: machine.CaughtUp) -> None:
         self._work.caught_up(what.stream.room, what.count)

@@ -13,7 +13,6 @@ from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from transport import limits
 from transport.errors import CodecError
 from transport.events import envelope, handlers
 from transport.events.errors import CallFailed, Refused
@@ -102,12 +101,16 @@ class Inbox:
         app.hub.counters["messages"] += 1
         turn = Turn(session, message.number)
         token = turn_now.set(turn)
+        limit = asyncio.timeout(app.handler_timeout)
         try:
-            async with asyncio.timeout(app.handler_timeout):
+            async with limit:
                 value = await session.namespace.handle(session.context, message.name, message.data)
             return envelope.result(True, handlers.plain(value))
         except TimeoutError:
-            return self._failed(message, "timeout", f"the handler took over {app.handler_timeout:g} s")
+            if limit.expired():
+                return self._failed(message, "timeout", f"the handler took over {app.handler_timeout:g} s")
+            log.exception("the handler of %r failed", message.name)
+            return self._failed(message, "failed", "internal error")
         except handlers.Invalid as error:
             return self._failed(message, "invalid", str(error))
         except CallFailed as error:
@@ -185,7 +188,3 @@ async def repeat(app: Events, session: Session, message: envelope.Message) -> No
             member.write(envelope.reply(message.number, stored or envelope.failure("lost", "the reply is forgotten")))
         member.acknowledge()
 
-
-def window_fits() -> bool:
-    """The window must fit into what the log keeps above the contiguous numbers."""
-    return limits.EVENTS_WINDOW <= limits.LOG_BEYOND_MAX

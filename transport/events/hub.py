@@ -61,6 +61,7 @@ class Hub:
             if opening is None:
                 opening = self.loop.create_task(self._open(name))
                 self._opening[name] = opening
+                opening.add_done_callback(_looked_at)
             await asyncio.shield(opening)
 
     async def _open(self, name: Name) -> None:
@@ -163,6 +164,12 @@ class Hub:
         for session in gone:
             del self.sessions[session.id]
         return gone
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    """Whoever waited has been told; if nobody did any more, that is no news."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Asked:

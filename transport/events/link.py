@@ -19,7 +19,7 @@ from transport.events.envelope import Policy
 from transport.events.errors import Malformed, Refused
 from transport.events.session import Session, Verdict
 from transport.events.streams import Budget, Mode, Subscription
-from transport.log.errors import LogError, UnknownStream
+from transport.log.errors import Fenced, LogError, UnknownStream
 
 if TYPE_CHECKING:
     from transport.events.app import Events
@@ -72,6 +72,9 @@ class Link(transport.Protocol):
         self.conn = conn
         self.refreshed_at = conn.loop.time()
         self._send = conn.send_nowait
+        if not conn.traits.supports(Delivery.RELIABLE_ORDERED):
+            self.cut(CloseCode.POLICY, "events need a transport that is reliable and ordered")
+            return
         self.app.links[self] = None
         self._hello_timer = conn.loop.call_later(limits.EVENTS_HELLO_S, self._no_hello)
 
@@ -299,7 +302,7 @@ class Link(transport.Protocol):
             while self._requests and not self.over:
                 frame = self._requests.popleft()
                 await self.app.requested(self, frame)
-        except Refused:
+        except (Refused, Fenced):
             self.fence(0)
         except LogError as error:
             self.log_failed(error)

@@ -123,6 +123,12 @@ class Subscription:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    async def begin(self) -> None:
+        """Enters the room, if that has not been done; the first `__anext__` does it otherwise."""
+        if not self._begun:
+            self._begun = True
+            await self._client.read_room(self)
+
     def __aiter__(self) -> Subscription:
         return self
 
@@ -130,9 +136,7 @@ class Subscription:
         last, self._last = self._last, None
         if last is not None and not last.failed:
             last.done()
-        if not self._begun:
-            self._begun = True
-            await self._client.read_room(self)
+        await self.begin()
         while not self._queue:
             if self._end is not None:
                 raise self._end

@@ -48,6 +48,8 @@ async def let_in(app: Events, link: Link, hello: envelope.Hello) -> None:
         link.refuse(error.reason, error.text, code, app.retry_ms())
     except Refused as error:
         link.refuse(error.reason, error.text, CloseCode.POLICY, -1, error.generation)
+    except Fenced:
+        link.fence(0)
     except LogError as error:
         link.log_failed(error)
     except Exception:
@@ -181,8 +183,9 @@ async def _restore(app: Events, link: Link, session: Session, claims: list[Claim
 
 
 async def restore(
-    app: Events, link: Link, session: Session, room: str, claim: Claim | None, request: int = 0, by_client: bool = False
-) -> None:
+    app: Events, link: Link, session: Session, room: str, claim: Claim | None, request: int = 0,
+    by_client: bool = False, *, ask: bool = True,
+) -> None:  # fmt: skip
     """One stream of a client that comes back: entered and answered, or denied.
 
     Args:
@@ -191,6 +194,7 @@ async def restore(
         claim: what the client says; None where only the server knows that it was in there.
         request: the client asks to join with an old position.
         by_client: the same.
+        ask: whether the program is asked if the client may be there.
     """
     known = session.rooms.get(room)
     if claim is not None and not _believable(app, session, claim, known):
@@ -202,7 +206,7 @@ async def restore(
         assert known is not None
         claim = Claim(room, known.epoch, known.since, known.since, known.by_client, b"")
     own = by_client or claim.by_client or not room
-    if room and not await may_be_in(session, room, own):
+    if room and ask and not await may_be_in(session, room, own):
         await deny(app, link, session, room, request, "not allowed in that room")
         return
     name = stream_name(session, room)
@@ -213,7 +217,7 @@ async def restore(
     if room and (known is None or known.epoch != stream.epoch or room not in session.rooms):
         await _record(app, session, name, room, Room(own, stream.epoch, since), stream)
     offset = claim.offset if same else 0 if fresh else -1
-    place(app, link, session, stream, room, Room(own, stream.epoch, since), offset, request, answer=True)
+    place(app, link, session, stream, room, Room(own, stream.epoch, since), offset, request, answer=not fresh)
 
 
 async def _record(app: Events, session: Session, name: Name, room: str, entry: Room, stream: Stream) -> None:
@@ -308,7 +312,7 @@ async def join(app: Events, link: Link | None, session: Session, room: str, sinc
 
     Without a connection (`link` is None) only the session is told. Raises LogError, Refused.
     """
-    if room not in session.rooms and len(session.rooms) > limits.EVENTS_ROOMS_MAX:
+    if room not in session.rooms and len(session.rooms) >= limits.EVENTS_ROOMS_MAX:
         raise Refused("too_many_rooms", f"a session is in {limits.EVENTS_ROOMS_MAX} rooms at most")
     known = session.rooms.get(room)
     sub = None if link is None else link.rooms.get(room)

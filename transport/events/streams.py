@@ -131,7 +131,7 @@ class Stream:
                     sub.pay()
                 sub.sent = offset
                 if not member.write(frame):
-                    sub.too_large(previous)
+                    sub.too_large()
         if self.reading:
             self._hold(event)
 
@@ -270,13 +270,12 @@ class Subscription:
             if step > 0:
                 self.member.write(envelope.advance(self.stream.alias, self.sent, step))
 
-    def too_large(self, previous: int) -> None:
+    def too_large(self) -> None:
         """An event that does not fit into what this client takes: told, not dropped in silence."""
         stream = self.stream
         gap = envelope.Gap(
             stream.alias, Why.TOO_LARGE, Policy.NOW, self.sent, self.room, self.sent + 1, stream.top, 1, None
         )
-        self.answer_due = self.answer_due and previous < 0
         self.member.write(envelope.gap(gap))
 
     # Reading
@@ -317,7 +316,7 @@ class Subscription:
         step = event.offset - event.previous
         frame = envelope.event(self.stream.alias, event.offset, step, event.payload, replay=True)
         if not self.member.write(frame):
-            self.too_large(event.previous)
+            self.too_large()
 
     def catch_up(self) -> bool:
         """Takes what is held, and is live from then on, if nothing lies between. Whether it is live."""
