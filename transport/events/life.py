@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any
 
 import transport
-from transport import CloseCode, limits
+from transport import CloseCode, Delivery, limits
 from transport.errors import ConnectFailed, ConnectionClosed, ConnectionLost, ConnectTimeout, WouldBlock
 from transport.events.client import Client
 from transport.events import cursors, envelope
@@ -107,7 +107,7 @@ class Life:
                 await self._connect()
                 break
             except (Denied, Superseded, Busy) as error:
-                tries += 1
+                tries += error.reason not in {"busy", "going_away"}  # these say themselves when it will do
                 if tries > 3 or not self._may_try_again(error):
                     raise
                 if isinstance(error, Busy):
@@ -123,7 +123,7 @@ class Life:
                 return False
             self.machine.generation = error.generation
             return True
-        if self.machine.session:
+        if isinstance(error, Denied) and self.machine.session:
             self.machine.start_over()
             self._happened()
             return True
@@ -142,6 +142,7 @@ class Life:
         try:
             async with asyncio.timeout(timeout):
                 await transport.connect(self._url, protocol=lambda: wire, codec="raw", **self._options)
+                wire.conn.traits.check(Delivery.RELIABLE_ORDERED, wire.conn.url.scheme)
                 self._wire = wire
                 self.machine.connected()
                 self.write()
