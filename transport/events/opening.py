@@ -200,6 +200,8 @@ async def restore(
     if claim is not None and not _believable(app, session, claim, known):
         await deny(app, link, session, room, request, "the cursor is not this session's")
         return
+    if claim is None and known is None and room:
+        return  # it left the room meanwhile
     if claim is None and known is None:
         known = Room(True, 0, 0)  # a private stream that nothing was had of
     if claim is None:
@@ -277,7 +279,7 @@ def place(
         offset: what the client has; -1 for a position of another epoch.
         answer: whether the client is told, once, how its catching up went.
     """
-    if link.over or session.member is not link:
+    if link.over or session.member is not link or (room and room not in session.rooms):
         app.hub.leave(stream)
         return
     link.drop_room(room)
