@@ -92,7 +92,9 @@ def test_nothing_but_malformed_is_raised(table: parse.Table, rng: random.Random)
         frame = bytearray(rng.choice(frames))
         for _ in range(rng.randrange(3)):
             frame[rng.randrange(len(frame))] = rng.randrange(256)
-        frame = frame[: rng.randrange(len(frame) + 1)] if rng.random() < 0.5 else frame + rng.randbytes(rng.randrange(3))
+        frame = (
+            frame[: rng.randrange(len(frame) + 1)] if rng.random() < 0.5 else frame + rng.randbytes(rng.randrange(3))
+        )
         try:
             parse.parse(bytes(frame), table)
         except Malformed as error:

@@ -187,4 +187,3 @@ async def repeat(app: Events, session: Session, message: envelope.Message) -> No
         if message.wants_reply:
             member.write(envelope.reply(message.number, stored or envelope.failure("lost", "the reply is forgotten")))
         member.acknowledge()
-

@@ -53,7 +53,19 @@ class Message:
         failed: its effect was rolled back: it does not count as done.
     """
 
-    __slots__ = ("_client", "_stream", "epoch", "event", "failed", "gap", "name", "offset", "replay", "room", "volatile")
+    __slots__ = (
+        "_client",
+        "_stream",
+        "epoch",
+        "event",
+        "failed",
+        "gap",
+        "name",
+        "offset",
+        "replay",
+        "room",
+        "volatile",
+    )
 
     def __init__(self, client: EventsClient, stream: Stream | None, room: str, epoch: int, offset: int, name: str,
                  event: Any, *, replay: bool = False, volatile: bool = False, gap: Gap | None = None) -> None:  # fmt: skip

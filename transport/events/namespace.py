@@ -110,9 +110,7 @@ class Answers:
 class Namespace:
     """Made by `Events.namespace`."""
 
-    def __init__(
-        self, app: Events, name: str, history: History, on_gap: str, concurrency: int, presence: bool
-    ) -> None:
+    def __init__(self, app: Events, name: str, history: History, on_gap: str, concurrency: int, presence: bool) -> None:
         if on_gap not in _POLICIES:
             raise LocalProtocolError(f"on_gap is one of {', '.join(_POLICIES)}, not {on_gap!r}")
         if not 1 <= concurrency <= limits.EVENTS_CONCURRENCY_MAX:

@@ -76,7 +76,9 @@ async def _identify(namespace: Namespace, link: Link, hello: envelope.Hello) -> 
     return await _within(limits.EVENTS_AUTHORIZE_S, namespace.authorizer(asked))
 
 
-async def _session(app: Events, namespace: Namespace, hello: envelope.Hello, identity: Any) -> tuple[Session, int, bool]:
+async def _session(
+    app: Events, namespace: Namespace, hello: envelope.Hello, identity: Any
+) -> tuple[Session, int, bool]:
     """The client's session, taken over from whoever had it; its generation; and whether what it had sent is known."""
     hub, tokens = app.hub, app.hub.tokens
     try:

@@ -52,7 +52,9 @@ class Serving:
         finally:
             await self.close()
 
-    async def drain(self, deadline: float = limits.EVENTS_DRAIN_S, *, retry_s: float = 0.5, jitter_s: float = 2.0) -> None:
+    async def drain(
+        self, deadline: float = limits.EVENTS_DRAIN_S, *, retry_s: float = 0.5, jitter_s: float = 2.0
+    ) -> None:
         """Ends without a loss, within `deadline` seconds: clients are told to come back after `retry_s` and a random
         share of `jitter_s`; handlers that are at work end and are acknowledged.
         """  # fmt: skip
