@@ -46,7 +46,8 @@ async def away(client: Any) -> None:
 
 async def back(client: Any, reconnects: int) -> None:
     client.url = client.home
-    await until(lambda: client.reconnects == reconnects and client.machine.up)
+    streams = client.machine.streams
+    await until(lambda: client.reconnects == reconnects and all(one.alias for one in list(streams.values())))
 
 
 @pytest.mark.asyncio

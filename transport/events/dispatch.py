@@ -61,6 +61,7 @@ class Inbox:
         self._concurrency = concurrency
         self._queue: deque[envelope.Message] = deque()  # bounded by the window
         self._tasks: set[asyncio.Task[None]] = set()
+        self._busy = 0
 
     def put(self, message: envelope.Message) -> None:
         """One more."""
@@ -70,22 +71,29 @@ class Inbox:
     def start(self) -> None:
         """Has as many handlers at work as may be; not before the client is let in."""
         member = self._session.member
-        while self._queue and len(self._tasks) < self._concurrency:
+        while self._queue and self._busy < self._concurrency:
             if member is not None and not member.is_open:
                 return
-            task = self._app.loop.create_task(self._work())
+            self._busy += 1
+            task = self._app.loop.create_task(self._run())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     @property
     def busy(self) -> int:
         """Handlers at work."""
-        return len(self._tasks)
+        return self._busy
 
     def cancel(self) -> None:
         """Ends them all."""
         for task in self._tasks:
             task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self._busy -= 1  # here, not when the task is seen to be done: what is put in between would wait for ever
 
     async def _work(self) -> None:
         while self._queue:

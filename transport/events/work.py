@@ -45,6 +45,7 @@ class Work:
         self._loose = 0
         self._calls = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._busy = 0
         self._over = False
 
     def put(self, message: Message) -> None:
@@ -78,7 +79,8 @@ class Work:
         self.counters["replayed"] += count
 
     def _start(self) -> None:
-        while self._queue and len(self._tasks) < self._concurrency and not self._over:
+        while self._queue and self._busy < self._concurrency and not self._over:
+            self._busy += 1
             task = self._client.loop.create_task(self._run())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -100,6 +102,12 @@ class Work:
             await asyncio.wait(tasks, timeout=limits.CANCELLED_HANDLER_S)
 
     async def _run(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self._busy -= 1  # here, not when the task is seen to be done: what is put in between would wait for ever
+
+    async def _work(self) -> None:
         while self._queue and not self._over:
             what = self._queue.popleft()
             if isinstance(what, Asked):
