@@ -98,7 +98,8 @@ def written(kind: str, header: list[int], body: Any) -> bytes:
     if kind == "JOINED":
         return envelope.joined(envelope.Joined(header[0], header[1], bool(header[2]), *body))
     if kind in {"EVENT", "REPLAYED"}:
-        return envelope.event(*header, envelope.payload(*body), replay=kind == "REPLAYED")
+        alias, offset, step = header
+        return envelope.event(alias, offset, step, envelope.payload(*body), replay=kind == "REPLAYED")
     if kind in {"VOLATILE", "CALL"}:
         return getattr(envelope, kind.lower())(*header, envelope.payload(*body))
     if kind == "GAP":

@@ -20,6 +20,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+from transport import limits
 from transport.errors import TransportError
 from transport.events import Events, History
 from transport.events.testing import Kit
@@ -133,7 +134,9 @@ class Run:
         self.said = 0
         self.doubled: set[str] = set()
         self.app = Events()
-        self.namespace = self.app.namespace("/", history=History(count=200), on_gap="now")
+        policy = ("now", "oldest")[seed // 2 % 2]
+        concurrency = (1, 4)[seed // 4 % 2]
+        self.namespace = self.app.namespace("/", history=History(count=200), on_gap=policy, concurrency=concurrency)
         self.namespace.on("say", self.say)
 
     async def say(self, ctx: Any, data: Any) -> None:
@@ -276,10 +279,24 @@ class Run:
                 outcome.wrong.append(f"{where}: event {missed} never came")
 
 
+TIGHT = {"EVENTS_QUEUE_EVENTS": 16, "EVENTS_HOLD_EVENTS": 4, "EVENTS_PAGE_EVENTS": 8, "EVENTS_FLUSH_BYTES": 2048}
+"""Bounds that every second seed runs with, so that pauses, full holds and many pages happen."""
+
+
 def check(seed: int, steps: int = 150, clients: int = 4, loses: bool = True) -> Outcome:
     """One seed's schedule, run and judged."""
     run = Run(seed, steps, clients, loses)
-    outcome: Outcome = run.app.test(seed).run(run)
+    kit = run.app.test(seed)
+    usual = {name: getattr(limits, name) for name in TIGHT}
+    try:
+        if seed % 2:
+            kit.serve_options = {"high_water": 4096, "low_water": 1024}
+            for name, value in TIGHT.items():
+                setattr(limits, name, value)
+        outcome: Outcome = kit.run(run)
+    finally:
+        for name, value in usual.items():
+            setattr(limits, name, value)
     return outcome
 
 

@@ -159,7 +159,7 @@ def test_a_log_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_input_of_one_client_slows_nobody_else() -> None:
-    app, namespace = chat()
+    app, _ = chat()
 
     async def scenario(kit: Kit) -> None:
         good = await kit.client(namespace="/chat")

@@ -116,8 +116,11 @@ async def test_errors_of_handlers() -> None:
 
     async with app.serve("memory://e") as serving:
         async with connect_events(serving.url, namespace="/chat") as client:
-            for event, code, text in (("boom", "failed", "internal error"), ("no", "full", "no seat is left"),
-                                      ("odd", "failed", "internal error"), ("what", "unknown_event", "nobody")):  # fmt: skip
+            expected = [
+                ("boom", "failed", "internal error"), ("no", "full", "no seat is left"),
+                ("odd", "failed", "internal error"), ("what", "unknown_event", "nobody"),
+            ]  # fmt: skip
+            for event, code, text in expected:
                 with pytest.raises(CallFailed) as caught:
                     await client.call(event)
                 assert caught.value.code == code
@@ -297,7 +300,7 @@ async def test_joining_for_what_was_before() -> None:
 
 @pytest.mark.asyncio
 async def test_presence(url: str) -> None:
-    app, namespace = chat(presence=True)
+    app, _ = chat(presence=True)
     async with app.serve(url) as serving:
         async with connect_events(serving.url, namespace="/chat") as ann:
             changes: list[Any] = []

@@ -1,4 +1,4 @@
-"""The situations in which a recovery usually fails, on tcp and rudp: nothing that was missed is lost, nothing comes twice."""
+"""The situations in which a recovery usually fails, on tcp and rudp: nothing is lost, and nothing comes twice."""
 
 from __future__ import annotations
 
@@ -215,10 +215,10 @@ async def test_somebody_else_s_session(tmp_path: Path) -> None:
         session = thief.machine.session
         await thief.close()
         for auth, secret in (("bob", ann.machine.secret), ("ann", b"x" * 24)):
+            client = connect_events(serving.url, namespace="/chat", auth=auth, reconnect=None)._make()
+            client.machine.session, client.machine.secret = ann.machine.session, secret
+            client.machine.start_over = lambda: None
             with pytest.raises(Denied, match="not this client's"):
-                client = connect_events(serving.url, namespace="/chat", auth=auth, reconnect=None)._make()
-                client.machine.session, client.machine.secret = ann.machine.session, secret
-                client.machine.start_over = lambda: None
                 await client.start()
         assert ann.machine.up, "nobody was thrown out by it"
         # A room of which the ticket is somebody else's
@@ -236,43 +236,43 @@ async def test_somebody_else_s_session(tmp_path: Path) -> None:
         await ann.close()
 
 
+@pytest.mark.parametrize("says_yes", [False, True])
 @pytest.mark.asyncio
-async def test_rooms_that_the_program_chose_are_denied_on_a_resume_unless_somebody_says_yes() -> None:
-    for says_yes in (False, True):
-        app, namespace = chat()
-        contexts: list[Any] = []
-        namespace.connected(contexts.append)
-        if says_yes:
-            namespace.authorize_room(lambda ctx, room: True)
-        async with app.serve("memory://e") as serving:
-            async with connect_events(serving.url, namespace="/chat", reconnect=QUICK) as client:
-                listener = Listener(client)
-                await until(lambda: contexts)
-                await contexts[0].join("r")
-                await until(lambda: "r" in client.cursors)
-                await away(client)
-                await namespace.to("r").emit("said", 1)
-                await back(client, 1)
-                await until(lambda: listener.got)
-                assert listener.got == ([1] if says_yes else [("gap", "denied")])
+async def test_rooms_that_the_program_chose_are_denied_on_a_resume_unless_somebody_says_yes(says_yes: bool) -> None:
+    app, namespace = chat()
+    contexts: list[Any] = []
+    namespace.connected(contexts.append)
+    if says_yes:
+        namespace.authorize_room(lambda ctx, room: True)
+    async with app.serve("memory://e") as serving:
+        async with connect_events(serving.url, namespace="/chat", reconnect=QUICK) as client:
+            listener = Listener(client)
+            await until(lambda: contexts)
+            await contexts[0].join("r")
+            await until(lambda: "r" in client.cursors)
+            await away(client)
+            await namespace.to("r").emit("said", 1)
+            await back(client, 1)
+            await until(lambda: listener.got)
+            assert listener.got == ([1] if says_yes else [("gap", "denied")])
 
 
+@pytest.mark.parametrize(("policy", "expected"), [("now", []), ("oldest", [8, 9, 10])])
 @pytest.mark.asyncio
-async def test_history_that_was_forgotten() -> None:
-    for policy, expected in (("now", []), ("oldest", [8, 9, 10])):
-        app, namespace = chat(history=History(count=3), on_gap=policy)
-        async with app.serve("memory://e") as serving:
-            async with connect_events(serving.url, namespace="/chat", reconnect=QUICK) as client:
-                listener = Listener(client)
-                await client.join("r")
-                await away(client)
-                for number in range(1, 11):
-                    await namespace.to("r").emit("said", number)
-                await back(client, 1)
-                await until(lambda: len(listener.got) == 1 + len(expected))
-                assert listener.got == [("gap", "trimmed"), *expected]
-                await namespace.to("r").emit("said", 11)
-                await until(lambda: listener.got[-1] == 11)
+async def test_history_that_was_forgotten(policy: str, expected: list[Any]) -> None:
+    app, namespace = chat(history=History(count=3), on_gap=policy)
+    async with app.serve("memory://e") as serving:
+        async with connect_events(serving.url, namespace="/chat", reconnect=QUICK) as client:
+            listener = Listener(client)
+            await client.join("r")
+            await away(client)
+            for number in range(1, 11):
+                await namespace.to("r").emit("said", number)
+            await back(client, 1)
+            await until(lambda: len(listener.got) == 1 + len(expected))
+            assert listener.got == [("gap", "trimmed"), *expected]
+            await namespace.to("r").emit("said", 11)
+            await until(lambda: listener.got[-1] == 11)
 
 
 @pytest.mark.asyncio

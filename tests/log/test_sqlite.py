@@ -34,8 +34,8 @@ from transport.log import (
     Session,
     SQLiteLog,
     Stream,
+    schema,
 )
-from transport.log import schema
 
 ROOM = Stream("/chat", "room:7")
 FOREVER = History(None, None, None)

@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import transport
 from transport import CloseCode, limits
 from transport.errors import LocalProtocolError
 from transport.events import dispatch, envelope, opening, presence
-from transport.events.errors import Busy, Refused
 from transport.events.envelope import Policy
+from transport.events.errors import Busy, Refused
 from transport.events.hub import Hub
 from transport.events.link import Link
 from transport.events.namespace import History, Namespace, Position
@@ -53,7 +52,7 @@ class Events:
 
     def __init__(
         self,
-        log: Log | None = None,  # noqa: A002
+        log: Log | None = None,
         *,
         key: bytes | None = None,
         handler_timeout: float = limits.EVENTS_HANDLER_S,
@@ -78,7 +77,7 @@ class Events:
         self._key = key
         self._wall = wall
         self._entropy = entropy
-        self._random = random.Random(entropy(8))
+        self._random = random.Random(entropy(8))  # noqa: S311 (it spreads clients in time)
         self._hub: Hub | None = None
         self._users = 0
         self._starting: asyncio.Lock | None = None
@@ -112,7 +111,7 @@ class Events:
         """
         if name in self.namespaces:
             raise LocalProtocolError(f"namespace {name!r} exists")
-        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= limits.EVENTS_NAME_BYTES_MAX:
+        if not name.isprintable() or not 0 < len(name) <= limits.EVENTS_NAME_BYTES_MAX:
             raise LocalProtocolError(f"a namespace is a name such as '/chat', not {name!r:.60}")
         if self._hub is not None:
             raise LocalProtocolError("namespaces are made before the app begins to serve")
@@ -120,7 +119,10 @@ class Events:
         return made
 
     def serve(self, *urls: str, **options: Any) -> Any:
-        """Serves on all URLs: await it, or use it with `async with`. Gives a `Serving`. Options as of `transport.serve`."""
+        """Serves on all URLs: await it, or use it with `async with`. Gives a `Serving`.
+
+        Options as of `transport.serve`.
+        """
         from transport.events.serving import serve
 
         return serve(self, urls, options)
@@ -229,7 +231,8 @@ class Events:
 
     def use_time(self, wall: Callable[[], int], entropy: Callable[[int], bytes], seed: int) -> None:
         """For tests: other clocks and other random bytes, from before it serves."""
-        self._wall, self._entropy, self._random = wall, entropy, random.Random(seed)
+        self._wall, self._entropy = wall, entropy
+        self._random = random.Random(seed)  # noqa: S311
 
     # Letting in
 
@@ -340,6 +343,13 @@ class Events:
         return Policy.SNAPSHOT, state
 
     # Messages
+
+    def busy(self) -> set[asyncio.Task[Any]]:
+        """What is being handled or stored now."""
+        found = set(self._tasks)
+        for session in self.hub.sessions.values():
+            found |= session.inbox.tasks
+        return found - {asyncio.current_task()}
 
     def inbox_of(self, session: Session) -> dispatch.Inbox:
         """The way of a session's messages to their handlers."""

@@ -109,7 +109,7 @@ class CaughtUp(NamedTuple):
     """All that was missed of a stream has come."""
 
     stream: Stream
-    count: int
+    events: int
 
 
 class Entered(NamedTuple):
@@ -466,7 +466,7 @@ class Client:
     def _caught_up(self, frame: envelope.CaughtUp) -> None:
         stream = self._aliases.get(frame.alias)
         if stream is not None:
-            self.happened.append(CaughtUp(stream, frame.count))
+            self.happened.append(CaughtUp(stream, frame.events))
 
     def _gap(self, frame: envelope.Gap) -> None:
         if frame.why is Why.DENIED:

@@ -78,9 +78,10 @@ class EventsClient(Life):
         self.save()
 
     async def close(self, grace: float = limits.CLOSE_GRACE_S) -> None:
-        """Ends the client: waits for what it sent to be settled, for at most `grace` seconds. The session stays, so that
-        a client with the same cursor goes on. Idempotent.
-        """  # fmt: skip
+        """Ends the client: waits for what it sent to be settled, for at most `grace` seconds. Idempotent.
+
+        The session stays, so that a client with the same cursor goes on.
+        """
         if not self.closed:
             try:
                 async with asyncio.timeout(grace):
@@ -179,7 +180,7 @@ class EventsClient(Life):
             self._work.put(message)
 
     def _hear_caught_up(self, what: machine.CaughtUp) -> None:
-        self._work.caught_up(what.stream.room, what.count)
+        self._work.caught_up(what.stream.room, what.events)
 
     def _hear_entered(self, what: machine.Entered) -> None:
         sub = self._joining.pop(what.stream.room, None)

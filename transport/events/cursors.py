@@ -63,7 +63,7 @@ class FileCursor:
 
     def save(self, state: bytes) -> None:
         """Writes a file beside, then puts it in place. Raises OSError."""
-        handle, beside = tempfile.mkstemp(prefix=self.path.name, suffix=".new", dir=self.path.parent or ".")
+        handle, beside = tempfile.mkstemp(prefix=self.path.name, suffix=".new", dir=self.path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(state)
@@ -76,7 +76,7 @@ class FileCursor:
                 os.unlink(beside)
             raise
         if self._fsync:
-            folder = os.open(self.path.parent or ".", os.O_RDONLY)
+            folder = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:

@@ -18,7 +18,7 @@ from transport.events import envelope, handlers
 from transport.events.errors import CallFailed, Refused
 from transport.events.session import Session
 from transport.log.errors import Fenced, LogError, LogFailed, LogLimit
-from transport.log.records import Cause, Receipt
+from transport.log.records import Cause, Committed, Receipt
 
 if TYPE_CHECKING:
     from transport.events.app import Events
@@ -53,14 +53,18 @@ def cause_now() -> Cause | None:
 
 
 class Inbox:
-    """Messages of one session on their way to their handlers."""
+    """Messages of one session on their way to their handlers.
+
+    Attributes:
+        tasks: that run handlers.
+    """
 
     def __init__(self, app: Events, session: Session, concurrency: int) -> None:
         self._app = app
         self._session = session
         self._concurrency = concurrency
         self._queue: deque[envelope.Message] = deque()  # bounded by the window
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
 
     def put(self, message: envelope.Message) -> None:
@@ -76,8 +80,8 @@ class Inbox:
                 return
             self._busy += 1
             task = self._app.loop.create_task(self._run())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     @property
     def busy(self) -> int:
@@ -86,7 +90,7 @@ class Inbox:
 
     def cancel(self) -> None:
         """Ends them all."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
 
     async def _run(self) -> None:
@@ -148,12 +152,12 @@ KNOWN = frozenset({"unknown_event", "invalid", "failed", "timeout", "denied", "b
 
 async def store(app: Events, session: Session, number: int, reply: bytes | None) -> None:
     """Stores that a message was handled, then tells the client. What can't be stored now is kept for another try."""
-    while True:
+    done: Committed | None = None
+    while done is None:
         held = session.generation
         receipt = Receipt(session.id, held, number, reply, confirmed=session.floor - 1)
         try:
             done = await app.hub.log.commit((), receipt)
-            break
         except Fenced:
             if session.generation == held:  # it lives on in another process, or is forgotten
                 session.running.discard(number)
@@ -177,9 +181,15 @@ async def store(app: Events, session: Session, number: int, reply: bytes | None)
     member = session.member
     if member is not None and not member.over:
         if reply is not None:
-            member.write(envelope.reply(number, reply))
+            answer(member, number, reply)
         if further:
             member.acknowledge()
+
+
+def answer(member: Any, number: int, reply: bytes) -> None:
+    """Sends a reply, or says that it is too large for this client."""
+    if not member.write(envelope.reply(number, reply)):
+        member.write(envelope.reply(number, envelope.failure("failed", f"the reply is too large: {len(reply)} bytes")))
 
 
 async def repeat(app: Events, session: Session, message: envelope.Message) -> None:
@@ -193,5 +203,5 @@ async def repeat(app: Events, session: Session, message: envelope.Message) -> No
     member = session.member
     if member is not None and not member.over:
         if message.wants_reply:
-            member.write(envelope.reply(message.number, stored or envelope.failure("lost", "the reply is forgotten")))
+            answer(member, message.number, stored or envelope.failure("lost", "the reply is forgotten"))
         member.acknowledge()

@@ -9,9 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from transport import CodecError, MsgpackCodec, limits
+from transport import MsgpackCodec, limits
 from transport.codec import varint
-from transport.events.errors import Malformed
 
 VERSION = 1
 _codec = MsgpackCodec()
@@ -214,11 +213,11 @@ class Advance(NamedTuple):
 
 
 class CaughtUp(NamedTuple):
-    """Everything that was missed has come: `count` events, up to `offset`."""
+    """Everything that was missed has come: so many events, up to `offset`."""
 
     alias: int
     offset: int
-    count: int
+    events: int
 
 
 class Gap(NamedTuple):

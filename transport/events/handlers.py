@@ -16,7 +16,9 @@ from transport.errors import LocalProtocolError
 try:
     import msgspec
 except ImportError:  # an optional package
-    msgspec = None  # type: ignore[assignment]
+    _has_msgspec = False
+else:
+    _has_msgspec = True
 
 
 class Handler(NamedTuple):
@@ -36,7 +38,7 @@ def is_typed(kind: Any) -> bool:
     """Whether this is a class of typed events."""
     if not isinstance(kind, type):
         return False
-    return dataclasses.is_dataclass(kind) or (msgspec is not None and issubclass(kind, msgspec.Struct))
+    return dataclasses.is_dataclass(kind) or (_has_msgspec and issubclass(kind, msgspec.Struct))
 
 
 def name_of(kind: type) -> str:
@@ -63,7 +65,7 @@ def plain(data: Any) -> Any:
     """Typed data as what msgpack carries; other data as it is."""
     kind = type(data)
     if is_typed(kind):
-        if msgspec is not None:
+        if _has_msgspec:
             return msgspec.to_builtins(data, builtin_types=(bytes, bytearray, memoryview))
         return dataclasses.asdict(data)
     return data
@@ -71,7 +73,7 @@ def plain(data: Any) -> Any:
 
 def convert(data: Any, kind: type) -> Any:
     """Data that came as an event of a class. Raises Invalid."""
-    if msgspec is not None:
+    if _has_msgspec:
         try:
             return msgspec.convert(data, kind)
         except (msgspec.ValidationError, TypeError) as error:

@@ -13,8 +13,8 @@ from typing import Any
 import transport
 from transport import CloseCode, Delivery, limits
 from transport.errors import ConnectFailed, ConnectionClosed, ConnectionLost, ConnectTimeout, WouldBlock
-from transport.events.client import Client
 from transport.events import cursors, envelope
+from transport.events.client import Client
 from transport.events.errors import Busy, Denied, Malformed, Refused, Superseded
 
 log = logging.getLogger("transport.events")

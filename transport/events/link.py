@@ -399,7 +399,7 @@ class Link(transport.Protocol):
             self.hub.renew(stream)
             return 0
         sub.take(page)
-        if not page.events and not page.trimmed and sub.mode is Mode.READING and sub.missing is None:
+        if not page.events and not page.trimmed and not sub.catch_up():
             await asyncio.sleep(limits.EVENTS_ADVANCE_S)  # it is not there yet: no busy loop
         return sum([len(event.payload) for event in page.events])
 

@@ -68,7 +68,8 @@ class Message:
     )
 
     def __init__(self, client: EventsClient, stream: Stream | None, room: str, epoch: int, offset: int, name: str,
-                 event: Any, *, replay: bool = False, volatile: bool = False, gap: Gap | None = None) -> None:  # fmt: skip
+                 event: Any, *, replay: bool = False, volatile: bool = False,
+                 gap: Gap | None = None) -> None:  # fmt: skip
         self._client = client
         self._stream = stream
         self.room = room

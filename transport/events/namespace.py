@@ -165,7 +165,7 @@ class Namespace:
         return function
 
     def use(self, function: F) -> F:
-        """Decorator: middleware. `await function(ctx, incoming, call_next)` around every handler, first one outermost."""
+        """Decorator: middleware. `await function(ctx, incoming, call_next)` around every handler, first one outside."""
         if len(self._middleware) >= limits.EVENTS_MIDDLEWARE_MAX:
             raise LocalProtocolError(f"more than {limits.EVENTS_MIDDLEWARE_MAX} middleware functions")
         self._middleware.append(function)
@@ -205,7 +205,6 @@ class Namespace:
 
     async def handle(self, ctx: Context, name: str, data: Any) -> Any:
         """Calls whoever wants an event, through the middleware. Raises CallFailed when nobody does."""
-
         if name == presence.QUESTION and self.has_presence:
             found_there = await presence.answer(ctx._session, data)
             if found_there is None:

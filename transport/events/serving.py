@@ -66,8 +66,8 @@ class Serving:
             link.go_away(frame)
         try:
             async with asyncio.timeout(deadline):
-                while any(session.running for session in app.hub.sessions.values()):
-                    await asyncio.sleep(0.01)
+                while tasks := app.busy():
+                    await asyncio.wait(tasks)
                 await asyncio.gather(*[link.left() for link in links])
         except TimeoutError:
             pass

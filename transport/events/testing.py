@@ -47,13 +47,15 @@ class Kit:
     Attributes:
         random: for the scenario's own choices.
         serving: the app, while it serves.
+        serve_options: of `Events.serve`.
     """
 
     def __init__(self, app: Events, seed: int = 0) -> None:
         self.app = app
         self.seed = seed
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311
         self.serving: Serving | None = None
+        self.serve_options: dict[str, Any] = {}
         self._clients: list[EventsClient] = []
         self._ghosts: list[Any] = []
         self._url = f"memory://{NAME}?delay=1ms"
@@ -70,7 +72,7 @@ class Kit:
             app.log = MemoryLog(history=app.log._default, clock=self.wall_ms, entropy=loop.entropy("log"))
         app.use_time(self.wall_ms, entropy, self.random.randrange(1 << 30))
         async with app.log:
-            self.serving = await app.serve(self._url)
+            self.serving = await app.serve(self._url, **self.serve_options)
             try:
                 return await scenario(self)
             finally:
@@ -137,7 +139,7 @@ class Kit:
     async def start(self) -> None:
         """The server is started again."""
         if self.serving is None:
-            self.serving = await self.app.serve(self._url)
+            self.serving = await self.app.serve(self._url, **self.serve_options)
 
     async def restart(self, after: float | str = 0.0) -> None:
         """`crash`, time, `start`."""

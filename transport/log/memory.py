@@ -38,7 +38,6 @@ from transport.log.records import (
 from transport.log.ring import Client, Ring
 from transport.log.watching import LocalWatch, Watching
 
-
 TIMER_S_MAX = 3600.0  # the wall clock may be set meanwhile
 
 

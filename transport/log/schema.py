@@ -128,7 +128,7 @@ class Lock:
             raise LogFailed(f"{self._path}: {error.strerror}") from error
         try:
             if fcntl is None:
-                raise OSError("no file locks on this system")  # noqa: TRY301
+                raise OSError("no file locks on this system")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.give_back()
