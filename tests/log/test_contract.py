@@ -459,6 +459,7 @@ async def test_trim(make: Make) -> None:
 
 async def test_a_step_of_retention_is_bounded(make: Make, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     monkeypatch.setattr(limits, "LOG_RETAIN_EVENTS", 64)
+    monkeypatch.setattr(limits, "LOG_RETAIN_S", 3600.0)
     async with make(history=History(count=None, age_ms=1000, bytes=None)) as log:
         await log.commit([Append(ROOM, b"x") for _ in range(200)])
         clock.now_ms += 2000

@@ -22,7 +22,7 @@ from typing import Any
 
 from transport import limits
 from transport.log import retention, schema
-from transport.log.errors import LogError, LogFailed, LogFull
+from transport.log.errors import LogError, LogFailed
 from transport.log.store import Store
 
 _LOGGER = logging.getLogger("transport.log")
@@ -113,7 +113,7 @@ class Writer:
         self._report(_done, self._started)
         try:
             while not self._ending or self._ready:
-                jobs = self._gather()
+                jobs = self._current = self._gather()
                 if jobs:
                     self._group(store, jobs)
                 if not self._ending and self._broken is None:
@@ -137,7 +137,7 @@ class Writer:
         """The jobs of the next commit; waits for the first until it is time to look for what has become too old."""
         with contextlib.suppress(queue.Empty):
             if not self._ready and not self._ending:
-                self._take(self._queue.get(timeout=max(0.0, self._look_s - time.monotonic()) + 0.001))
+                self._take(self._queue.get(timeout=self._wait_s()))
             while not self._ending:
                 self._take(self._queue.get_nowait())
         jobs: list[Job] = []
@@ -149,6 +149,10 @@ class Writer:
             size += job.size
         return jobs
 
+    def _wait_s(self) -> float | None:
+        """For how long nothing is to be done but what comes."""
+        return None if self._broken is not None else max(0.0, self._look_s - time.monotonic()) + 0.001
+
     def _take(self, jobs: list[Job] | None) -> None:
         if jobs is None:
             self._ending = True
@@ -157,7 +161,7 @@ class Writer:
 
     def _group(self, store: Store, jobs: list[Job]) -> None:
         """One commit."""
-        self._current = jobs
+
         begun_ns = time.perf_counter_ns()
         events = sum(job.events for job in jobs)
         error = self._broken
@@ -177,8 +181,9 @@ class Writer:
             self._pages += WAL_COST_SHARE + sum(job.size for job in jobs) // (schema.PAGE_BYTES * 2 // 3)
         self._report(self._settle, jobs)
         self._current = []
-        if isinstance(error, LogFull) and self._broken is None:
-            self._look_s = 0.0  # retention may make room
+        if error is not None and self._broken is None:  # there may be room in the file, or be made
+            self._look_s = 0.0
+            self._pages = limits.LOG_WAL_PAGES
         self._carry_over(store)
 
     def _attempt(self, store: Store, jobs: list[Job]) -> LogError | None:
