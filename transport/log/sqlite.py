@@ -359,7 +359,7 @@ class SQLiteLog(Log):
         private: bool | None = None,
     ) -> list[StreamInfo]:
         many = max(1, min(count, limits.LOG_LIST_MAX))
-        found: list[StreamInfo] = await self._read(reading.streams, after, many, namespace, private, self._default)
+        found: list[StreamInfo] = await self._read(reading.streams, after, many, namespace, private)
         return found
 
     async def sessions(self, *, after: str | None = None, count: int = 100) -> list[Session]:

@@ -61,6 +61,19 @@ class Store:
         self.over: dict[int, StreamRow] = {}
         self.counts = dict.fromkeys(("appended", "appended_bytes", "repeated", "trimmed"), 0)
         self.reload()
+        self._note_default()
+
+    def _note_default(self) -> None:
+        """Has retention look at the streams that the log's own bounds hold for, where these are others than before."""
+        found = self._run("SELECT value FROM meta WHERE name = 'history'").fetchone()
+        if found is None or found[0] != packed(self._default):
+            self.begin()
+            self._run(
+                "UPDATE streams SET due_ms = 0 WHERE namespace IS NOT NULL AND bounds IS NULL"
+                " AND namespace NOT IN (SELECT namespace FROM histories)"
+            )
+            self._run("INSERT OR REPLACE INTO meta VALUES ('history', ?)", (packed(self._default),))
+            self.commit()
 
     # Transactions
 
