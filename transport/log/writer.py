@@ -79,6 +79,7 @@ class Writer:
         self._pages = 0  # written since the write-ahead log was carried over, about
         self._events = 0  # written since the last step of retention
         self._look_s = 0.0
+        self._warned = False
         self._broken: LogError | None = None
         self._current: list[Job] = []
         self.store: Store | None = None
@@ -235,8 +236,12 @@ class Writer:
             gone = self._retain(store)
             store.commit()
         except Exception as error:
-            _LOGGER.warning("%s: retention failed: %s", self._path, self._undo(store, error))
+            found = self._undo(store, error)
+            if not self._warned:  # once until it works again: a full disk would fill with this
+                _LOGGER.warning("%s: retention failed: %s", self._path, found)
+            self._warned = True
             return
+        self._warned = False
         self._pages += WAL_COST_SHARE + gone // 8
         if gone >= limits.LOG_RETAIN_EVENTS:
             self._look_s = 0.0
@@ -279,11 +284,6 @@ class Writer:
             _LOGGER.warning("%s: could not be closed well: %s", self._path, error)
         finally:
             store.connection.close()
-
-    @property
-    def alive(self) -> bool:
-        """Whether jobs that are handed over will be looked at."""
-        return self._thread.is_alive()
 
 
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
