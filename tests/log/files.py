@@ -25,7 +25,9 @@ def edit(path: Path, statement: str) -> None:
     connection.close()
 
 
-def program(code: str, *arguments: object, prepare: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
+def program(
+    code: str, *arguments: object, prepare: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs a program of its own."""
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], cwd=tree.ROOT, capture_output=True, text=True, check=False,

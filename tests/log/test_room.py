@@ -175,4 +175,3 @@ async def test_a_mistake_in_the_writer_is_heard_of(tmp_path: Path) -> None:
     await log.close()
     async with SQLiteLog(tmp_path / "log") as log:
         assert (await log.head(ROOM)).top == 1
-

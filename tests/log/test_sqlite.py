@@ -281,8 +281,6 @@ def test_memory_alone_does_not_bring_sqlite() -> None:
     assert json.loads(ran.stdout) is False
 
 
-
-
 @pytest.mark.asyncio
 async def test_other_bounds_at_the_next_open(tmp_path: Path) -> None:
     news = Stream("/news", "a")

@@ -177,7 +177,12 @@ class Log(ABC):
 
     @abstractmethod
     async def read(
-        self, stream: Stream, after: int, *, count: int | None = None, bytes: int | None = None  # noqa: A002
+        self,
+        stream: Stream,
+        after: int,
+        *,
+        count: int | None = None,
+        bytes: int | None = None,  # noqa: A002
     ) -> Page:
         """Events of a stream that come after an offset, oldest first, bounded; with the ends of the same moment.
 

@@ -233,7 +233,12 @@ class MemoryLog(Log):
         return Head(ring.epoch, ring.first, ring.top)
 
     async def read(
-        self, stream: Stream, after: int, *, count: int | None = None, bytes: int | None = None  # noqa: A002
+        self,
+        stream: Stream,
+        after: int,
+        *,
+        count: int | None = None,
+        bytes: int | None = None,  # noqa: A002
     ) -> Page:
         self._check_open()
         checks.number("after", after)

@@ -192,7 +192,9 @@ def check_version(connection: sqlite3.Connection, path: Path) -> bool:
     return True
 
 
-def open_writer(path: Path, durability: str, size_max: int, check: bool, epoch: Callable[[], int]) -> sqlite3.Connection:
+def open_writer(
+    path: Path, durability: str, size_max: int, check: bool, epoch: Callable[[], int]
+) -> sqlite3.Connection:
     """The one connection that writes; makes the file if there is none. The lock must be held. Raises LogError."""
     try:
         had_wal = path.with_name(path.name + "-wal").stat().st_size > 0

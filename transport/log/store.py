@@ -327,9 +327,7 @@ class Store:
         name, number, confirmed = session.id, receipt.number, receipt.confirmed
         session.numbers.add(number)
         if session.causes:
-            session.causes -= self._run(
-                "DELETE FROM causes WHERE session = ? AND number = ?", (name, number)
-            ).rowcount
+            session.causes -= self._run("DELETE FROM causes WHERE session = ? AND number = ?", (name, number)).rowcount
         if receipt.reply is not None and number > confirmed:
             self._run("INSERT INTO replies VALUES (?, ?, ?)", (name, number, receipt.reply))
             session.replies += 1

@@ -294,5 +294,3 @@ def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
 def _done(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_result(None)
-
-
