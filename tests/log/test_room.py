@@ -1,4 +1,4 @@
-"""No room for a log in a file, or a disk that fails: nothing that was acknowledged is lost, and whoever asks is told."""
+"""No room for a log in a file, or a disk that fails: nothing acknowledged is lost, and whoever asks is told."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def test_the_bound_on_the_file(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "log"
     async with SQLiteLog(path, max_bytes=limits.LOG_FILE_BYTES_MIN, history=FOREVER, clock=clock) as log:
         count = 0
-        with pytest.raises(LogFull):
+        with pytest.raises(LogFull):  # noqa: PT012
             while True:
                 count = (await log.append(ROOM, bytes(2000))).offset
         assert (await log.head(ROOM)).top == count
@@ -89,7 +89,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     mounted = tmp_path / "disk"
     mounted.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mounted)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(mounted)], capture_output=True, check=False
     )
     if made.returncode:
         pytest.skip("may not mount a file system")

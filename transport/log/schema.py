@@ -128,7 +128,7 @@ class Lock:
             raise LogFailed(f"{self._path}: {error.strerror}") from error
         try:
             if fcntl is None:
-                raise OSError("no file locks on this system")  # noqa: TRY301
+                raise OSError("no file locks on this system")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.give_back()
@@ -266,8 +266,8 @@ def begin(connection: sqlite3.Connection, path: Path, durability: str, had_wal: 
     """Notes on the disk that a writer is at work, and gives new epochs where the last one's counters may be lost.
 
     They may be where the last writer did not close and its last commits had not been brought to the disk before the
-    machine went down (durability "os"), or the write-ahead log that it must have left is gone; and where this is not the
-    file that it wrote, but a copy.
+    machine went down (durability "os"), or the write-ahead log that it must have left is gone; and where this is not
+    the file that it wrote, but a copy.
     """
     meta = dict(connection.execute("SELECT name, value FROM meta"))
     now = {"clean": 0, "boot": boot(), "inode": path.stat().st_ino, "durability": durability}
@@ -300,7 +300,7 @@ def end(connection: sqlite3.Connection) -> None:
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:
-    """Reads the whole file. Raises LogCorrupt when it is damaged, or has a hole where its counters say there is none."""
+    """Reads the whole file. Raises LogCorrupt when it is damaged, or has a hole where its counters know of none."""
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise LogCorrupt(f"{path}: {found}")

@@ -1,8 +1,8 @@
 """The one thread that writes an SQLite log, and how calls of many tasks share its commits.
 
 Calls reach it in lists, one for each turn of the event loop; while a commit waits for the disk, the next ones gather,
-and share the next. Nothing waits in order to gather. It must never acknowledge what is not committed, and after an error
-that leaves doubt about the file it must never commit again.
+and share the next. Nothing waits in order to gather. It must never acknowledge what is not committed, and after an
+error that leaves doubt about the file it must never commit again.
 """
 
 from __future__ import annotations
@@ -162,7 +162,6 @@ class Writer:
 
     def _group(self, store: Store, jobs: list[Job]) -> None:
         """One commit."""
-
         begun_ns = time.perf_counter_ns()
         events = sum(job.events for job in jobs)
         error = self._broken
@@ -217,7 +216,7 @@ class Writer:
             store.rollback()
         except Exception as second:
             self._broken = self._broken or found
-            _LOGGER.error("%s: can't take a transaction back: %s", self._path, second)
+            _LOGGER.error("%s: can't take a transaction back: %s", self._path, second)  # noqa: TRY400
         if self._broken is not None:
             _LOGGER.error("%s: no more writes until it is opened again: %s", self._path, self._broken)
         return found
