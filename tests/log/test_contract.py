@@ -466,8 +466,8 @@ async def test_a_step_of_retention_is_bounded(make: Make, monkeypatch: pytest.Mo
         steps = []
         while gone := await log.retain():
             steps.append(gone)
-        assert sum(steps) == 200
-        assert max(steps) == 64
+        assert (await log.statistics()).trimmed == 200  # the log may have taken steps of its own
+        assert max(steps) <= 64
         assert (await log.head(ROOM))[1:] == (201, 200)
 
 
