@@ -467,7 +467,7 @@ async def test_a_step_of_retention_is_bounded(make: Make, monkeypatch: pytest.Mo
         while gone := await log.retain():
             steps.append(gone)
         assert (await log.statistics()).trimmed == 200  # the log may have taken steps of its own
-        assert max(steps) <= 64
+        assert max(steps, default=0) <= 64
         assert (await log.head(ROOM))[1:] == (201, 200)
 
 
