@@ -394,6 +394,7 @@ LOG_WAL_PAGES = 1000  # in the write-ahead log, above which it is carried over i
 LOG_WAL_BYTES = 64 * MIB  # above which readers are waited for, to begin it anew
 LOG_WAL_WAIT_MS = 200  # how long
 LOG_READERS = 2  # threads that read a file
+LOG_FOLLOW_S = 0.1  # between two looks of whoever follows a stream from outside
 LOG_READS_WAITING = 256  # reads handed to them; more wait
 LOG_CACHED = 16_384  # streams, and sessions, that a writer knows without looking
 LOG_OPEN_WAIT_MS = 5000  # for another program's hold on the file

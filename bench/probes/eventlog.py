@@ -41,7 +41,7 @@ def make(kind: str, folder: Path) -> Any:
 
     forever = History(None, None, None)
     if kind == "memory":
-        return MemoryLog(history=forever, bytes=1 << 30)
+        return MemoryLog(history=forever, max_bytes=1 << 30)
     return SQLiteLog(folder / f"{kind}.db", durability=kind, history=forever)
 
 
@@ -65,7 +65,7 @@ async def offered(log: Any, seconds: float) -> list[int]:
     tasks = set()
     for number in range(count):
         due = begin + number * 1_000_000_000 // RATE
-        while (ahead := due - perf_counter_ns()) > 0:
+        while (ahead := due - perf_counter_ns()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(ahead / 1e9 if ahead > 1_500_000 else 0)
         task = asyncio.ensure_future(one(due, streams[number % STREAMS]))
         tasks.add(task)

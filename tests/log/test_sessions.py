@@ -59,9 +59,7 @@ async def test_a_session_is_written_once_and_taken_over(make: Make, clock: Clock
 async def test_only_one_of_many_takes_over(make: Make, clock: Clock) -> None:
     async with make() as log:
         await log.put_session(session(clock), None)
-        done = await asyncio.gather(
-            *(log.put_session(session(clock, 2), 1) for _ in range(20)), return_exceptions=True
-        )
+        done = await asyncio.gather(*(log.put_session(session(clock, 2), 1) for _ in range(20)), return_exceptions=True)
         assert done.count(None) == 1
         assert sum(isinstance(each, Fenced) for each in done) == 19
 

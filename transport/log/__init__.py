@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         LogVersion,
         UnknownStream,
     )
+    from transport.log.follow import follow
     from transport.log.memory import MemoryLog
     from transport.log.records import (
         Append,
@@ -50,6 +51,7 @@ _ORIGIN = {
         "Fenced", "LogClosed", "LogCorrupt", "LogError", "LogFailed", "LogFull", "LogLimit", "LogLocked",
         "LogReadOnly", "LogVersion", "UnknownStream",
     ),
+    "transport.log.follow": ("follow",),
     "transport.log.memory": ("MemoryLog",),
     "transport.log.records": (
         "Append", "Appended", "Cause", "Committed", "Event", "Head", "History", "LogStatistics", "Page", "Position",
@@ -63,7 +65,7 @@ __all__ = [
     "Append", "Appended", "Cause", "Committed", "Event", "Fenced", "Head", "History", "Log", "LogClosed", "LogCorrupt",
     "LogError", "LogFailed", "LogFull", "LogLimit", "LogLocked", "LogReadOnly", "LogStatistics", "LogVersion",
     "MemoryLog", "Page", "Position", "Receipt", "Received", "SQLiteLog", "Session", "Stream", "StreamInfo",
-    "UnknownStream", "Watch", "Watcher",
+    "UnknownStream", "Watch", "Watcher", "follow",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ Epochs
     A stream has a random 64-bit epoch, and within it offsets from 1. The epoch is a new one whenever the log could have
     forgotten events that it had acknowledged: after power was lost under durability "os", after a file was put back
     from a backup, after the stream was dropped. So a receiver knows a hole by one rule: the epoch differs, or
-    `previous` is not the last offset it had. Logs with `contiguous` set have `previous == offset - 1`; in others offsets
+    `previous` is not the last offset it had. Logs with `contiguous` set have `previous == offset - 1`; in others they
     only grow (a JetStream sequence counts all rooms of a stream, and each republished message names the one before it).
 
 Engines to come
@@ -177,7 +177,12 @@ class Log(ABC):
 
     @abstractmethod
     async def read(
-        self, stream: Stream, after: int, *, count: int | None = None, bytes: int | None = None  # noqa: A002
+        self,
+        stream: Stream,
+        after: int,
+        *,
+        count: int | None = None,
+        bytes: int | None = None,  # noqa: A002
     ) -> Page:
         """Events of a stream that come after an offset, oldest first, bounded; with the ends of the same moment.
 

@@ -58,7 +58,7 @@ class MemoryLog(Log):
 
     Args:
         history: bounds of streams that have none of their own, nor of their namespace.
-        bytes: of all events together, oldest forgotten.
+        max_bytes: of all events together, oldest forgotten.
         forget_ms: a stream without events that nobody watched or wrote for so long is forgotten.
         key_window_ms: for which the key of an append is known.
         clock: the wall clock in milliseconds.
@@ -71,15 +71,15 @@ class MemoryLog(Log):
         self,
         *,
         history: History | None = None,
-        bytes: int = limits.LOG_MEMORY_BYTES,  # noqa: A002
+        max_bytes: int = limits.LOG_MEMORY_BYTES,
         forget_ms: int = limits.LOG_FORGET_MS,
         key_window_ms: int = limits.LOG_KEY_WINDOW_MS,
         clock: Callable[[], int] = wall_ms,
         entropy: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        checks.number("bytes", bytes, 1)
+        checks.number("max_bytes", max_bytes, 1)
         self._default = checks.history(history or History())
-        self._bytes_max = bytes
+        self._max_bytes = max_bytes
         self._forget_ms = forget_ms
         self._key_window_ms = key_window_ms
         self._clock = clock
@@ -232,7 +232,12 @@ class MemoryLog(Log):
         return Head(ring.epoch, ring.first, ring.top)
 
     async def read(
-        self, stream: Stream, after: int, *, count: int | None = None, bytes: int | None = None  # noqa: A002
+        self,
+        stream: Stream,
+        after: int,
+        *,
+        count: int | None = None,
+        bytes: int | None = None,  # noqa: A002
     ) -> Page:
         self._check_open()
         checks.number("after", after)
@@ -304,7 +309,7 @@ class MemoryLog(Log):
 
     def _evict(self) -> None:
         """Takes away the oldest events of all until their bytes fit."""
-        while self._bytes > self._bytes_max and self._oldest:
+        while self._bytes > self._max_bytes and self._oldest:
             at_ms, _, ring = self._oldest[0]
             if ring.gone or not len(ring):
                 ring.queued = False

@@ -180,11 +180,13 @@ def secret(connection: sqlite3.Connection, name: str) -> bytes | None:
 
 
 def streams(
-    connection: sqlite3.Connection, after: Stream | None, count: int, namespace: str | None, private: bool | None,
-    default: History,
+    connection: sqlite3.Connection, after: Stream | None, count: int, namespace: str | None, private: bool | None
 ) -> list[StreamInfo]:  # fmt: skip
     """`Log.streams`."""
-    where, values = ["namespace IS NOT NULL"], []
+    kept = connection.execute("SELECT value FROM meta WHERE name = 'history'").fetchone()
+    default = History() if kept is None else unpacked(kept[0])
+    where = ["namespace IS NOT NULL"]
+    values: list[str | int] = []
     if after is not None:
         where.append("(namespace, room, private) > (?, ?, ?)")
         values += [after.namespace, after.room, int(after.private)]

@@ -1,7 +1,7 @@
 """What an SQLite log forgets, and how: in steps that are bounded, beside the writes, oldest first.
 
-A step looks first at streams that the writer saw growing over their bounds, then at what has become too old, by an index
-on the time at which each stream is due. It must never take an event that the bounds keep, nor give an offset back.
+A step looks first at streams that the writer saw growing over their bounds, then at what has become too old, by an
+index on the time at which each stream is due. It must never take an event that the bounds keep, nor reuse an offset.
 """
 
 from __future__ import annotations

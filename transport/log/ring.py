@@ -87,9 +87,9 @@ class Ring:
 
     def page(self, after: int, count: int, size: int) -> tuple[list[Event], bool]:
         """Events behind `after` within the bounds, and whether there are more."""
-        at = self._start + max(0, after + 1 - self.first)
+        begin = self._start + max(0, after + 1 - self.first)
         events: list[Event] = []
-        for at in range(at, len(self._events)):
+        for at in range(begin, len(self._events)):
             event = self._events[at]
             assert event is not None
             size -= len(event.payload)

@@ -27,7 +27,8 @@ class StreamRow:
                  "top")  # fmt: skip
 
     def __init__(
-        self, id: int, stream: Stream, epoch: int, top: int, first: int, low: int, bytes: int, last_ms: int,  # noqa: A002
+        self, id: int, stream: Stream, epoch: int, top: int, first: int, low: int, bytes: int,  # noqa: A002
+        last_ms: int,
         due_ms: int | None, bounds: History | None,
     ) -> None:  # fmt: skip
         self.id = id

@@ -192,7 +192,9 @@ def check_version(connection: sqlite3.Connection, path: Path) -> bool:
     return True
 
 
-def open_writer(path: Path, durability: str, size_max: int, check: bool, epoch: Callable[[], int]) -> sqlite3.Connection:
+def open_writer(
+    path: Path, durability: str, size_max: int, check: bool, epoch: Callable[[], int]
+) -> sqlite3.Connection:
     """The one connection that writes; makes the file if there is none. The lock must be held. Raises LogError."""
     try:
         had_wal = path.with_name(path.name + "-wal").stat().st_size > 0
@@ -264,8 +266,8 @@ def begin(connection: sqlite3.Connection, path: Path, durability: str, had_wal: 
     """Notes on the disk that a writer is at work, and gives new epochs where the last one's counters may be lost.
 
     They may be where the last writer did not close and its last commits had not been brought to the disk before the
-    machine went down (durability "os"), or the write-ahead log that it must have left is gone; and where this is not the
-    file that it wrote, but a copy.
+    machine went down (durability "os"), or the write-ahead log that it must have left is gone; and where this is not
+    the file that it wrote, but a copy.
     """
     meta = dict(connection.execute("SELECT name, value FROM meta"))
     now = {"clean": 0, "boot": boot(), "inode": path.stat().st_ino, "durability": durability}
@@ -298,7 +300,7 @@ def end(connection: sqlite3.Connection) -> None:
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:
-    """Reads the whole file. Raises LogCorrupt when it is damaged, or has a hole where its counters say there is none."""
+    """Reads the whole file. Raises LogCorrupt when it is damaged, or has a hole where its counters know of none."""
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise LogCorrupt(f"{path}: {found}")

@@ -167,7 +167,12 @@ class SQLiteLog(Log):
     # Handing over
 
     async def _write(
-        self, run: Callable[[Store], Any], events: int = 1, size: int = 0, appends: Sequence[Append] = (), at_ms: int = 0
+        self,
+        run: Callable[[Store], Any],
+        events: int = 1,
+        size: int = 0,
+        appends: Sequence[Append] = (),
+        at_ms: int = 0,
     ) -> Any:
         """Has the writer do something, in its turn, and waits until that is durable."""
         if self._writer is None:
@@ -260,7 +265,12 @@ class SQLiteLog(Log):
         return found
 
     async def read(
-        self, stream: Stream, after: int, *, count: int | None = None, bytes: int | None = None  # noqa: A002
+        self,
+        stream: Stream,
+        after: int,
+        *,
+        count: int | None = None,
+        bytes: int | None = None,  # noqa: A002
     ) -> Page:
         checks.number("after", after)
         page: Page = await self._read(reading.page, stream, after, *checks.page(count, bytes))
@@ -271,8 +281,10 @@ class SQLiteLog(Log):
     async def watch(self, stream: Stream, watcher: Watcher) -> LocalWatch:
         checks.stream(stream)
         if self._writer is None:
-            raise LogReadOnly("only the process that writes hears of new events") if self._readers else LogClosed(
-                "the log is not open"
+            raise (
+                LogReadOnly("only the process that writes hears of new events")
+                if self._readers
+                else LogClosed("the log is not open")
             )
         return self._watching.add(stream, watcher)
 
@@ -320,9 +332,7 @@ class SQLiteLog(Log):
     ) -> None:
         checks.update(id, join, identity, expires_ms)
         join, leave, now_ms = tuple(join), tuple(leave), self._clock()
-        await self._write(
-            lambda store: store.update_session(id, generation, join, leave, identity, expires_ms, now_ms)
-        )
+        await self._write(lambda store: store.update_session(id, generation, join, leave, identity, expires_ms, now_ms))
 
     async def get_session(self, id: str) -> Session | None:  # noqa: A002
         session: Session | None = await self._read(reading.session, id, self._clock())
@@ -359,7 +369,7 @@ class SQLiteLog(Log):
         private: bool | None = None,
     ) -> list[StreamInfo]:
         many = max(1, min(count, limits.LOG_LIST_MAX))
-        found: list[StreamInfo] = await self._read(reading.streams, after, many, namespace, private, self._default)
+        found: list[StreamInfo] = await self._read(reading.streams, after, many, namespace, private)
         return found
 
     async def sessions(self, *, after: str | None = None, count: int = 100) -> list[Session]:
@@ -378,6 +388,4 @@ class SQLiteLog(Log):
             counts.update(self._writer.counts)
             kept = self._writer.store.counts
             counts.update({name: kept[name] for name in ("appended", "appended_bytes", "repeated", "trimmed")})
-        return LogStatistics(
-            self.durability, streams=streams, sessions=sessions, events=events, bytes=size, **counts
-        )
+        return LogStatistics(self.durability, streams=streams, sessions=sessions, events=events, bytes=size, **counts)

@@ -1,13 +1,14 @@
 """What an SQLite log does inside a transaction; the writer begins and ends them.
 
-Every method first checks all that may refuse the call, then writes: so that calls of many tasks share a transaction, and
-one that is refused leaves nothing behind. It must never be used by two threads.
+Every method first checks all that may refuse the call, then writes: so that calls of many tasks share a transaction,
+and one that is refused leaves nothing behind. It must never be used by two threads.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from transport import limits
 from transport.log import checks, schema
@@ -61,6 +62,19 @@ class Store:
         self.over: dict[int, StreamRow] = {}
         self.counts = dict.fromkeys(("appended", "appended_bytes", "repeated", "trimmed"), 0)
         self.reload()
+        self._note_default()
+
+    def _note_default(self) -> None:
+        """Has retention look at the streams that the log's own bounds hold for, where these are others than before."""
+        found = self._run("SELECT value FROM meta WHERE name = 'history'").fetchone()
+        if found is None or found[0] != packed(self._default):
+            self.begin()
+            self._run(
+                "UPDATE streams SET due_ms = 0 WHERE namespace IS NOT NULL AND bounds IS NULL"
+                " AND namespace NOT IN (SELECT namespace FROM histories)"
+            )
+            self._run("INSERT OR REPLACE INTO meta VALUES ('history', ?)", (packed(self._default),))
+            self.commit()
 
     # Transactions
 
@@ -138,11 +152,12 @@ class Store:
         return row
 
     @staticmethod
-    def _row(found: Sequence[object]) -> StreamRow:
-        stream = Stream(str(found[1]), str(found[2]), bool(found[3]))
-        bounds = None if found[11] is None else unpacked(str(found[11]))
-        number, epoch, *rest = (found[0], schema.unsigned(found[4]), *found[5:10])  # type: ignore[arg-type]
-        return StreamRow(number, stream, epoch, *rest, found[10], bounds)  # type: ignore[arg-type]
+    def _row(found: Any) -> StreamRow:
+        number, namespace, room, private, epoch, top, first, low, size, last_ms, due_ms, bounds = found
+        return StreamRow(
+            number, Stream(namespace, room, bool(private)), schema.unsigned(epoch), top, first, low, size, last_ms,
+            due_ms, None if bounds is None else unpacked(bounds),
+        )  # fmt: skip
 
     def known(self, stream: Stream) -> StreamRow:
         """A stream. Raises UnknownStream."""
@@ -314,9 +329,7 @@ class Store:
         name, number, confirmed = session.id, receipt.number, receipt.confirmed
         session.numbers.add(number)
         if session.causes:
-            session.causes -= self._run(
-                "DELETE FROM causes WHERE session = ? AND number = ?", (name, number)
-            ).rowcount
+            session.causes -= self._run("DELETE FROM causes WHERE session = ? AND number = ?", (name, number)).rowcount
         if receipt.reply is not None and number > confirmed:
             self._run("INSERT INTO replies VALUES (?, ?, ?)", (name, number, receipt.reply))
             session.replies += 1
@@ -490,4 +503,5 @@ class Store:
             checks.bounded("secrets", count + 1, limits.LOG_SECRETS_MAX)
             found = (entropy(32),)
             self._run("INSERT INTO secrets VALUES (?, ?)", (name, *found))
-        return found[0]
+        value: bytes = found[0]
+        return value

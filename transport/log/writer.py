@@ -1,8 +1,8 @@
 """The one thread that writes an SQLite log, and how calls of many tasks share its commits.
 
 Calls reach it in lists, one for each turn of the event loop; while a commit waits for the disk, the next ones gather,
-and share the next. Nothing waits in order to gather. It must never acknowledge what is not committed, and after an error
-that leaves doubt about the file it must never commit again.
+and share the next. Nothing waits in order to gather. It must never acknowledge what is not committed, and after an
+error that leaves doubt about the file it must never commit again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from transport import limits
 from transport.log import retention, schema
-from transport.log.errors import LogError, LogFailed, LogFull
+from transport.log.errors import LogError, LogFailed
 from transport.log.store import Store
 
 _LOGGER = logging.getLogger("transport.log")
@@ -79,6 +79,7 @@ class Writer:
         self._pages = 0  # written since the write-ahead log was carried over, about
         self._events = 0  # written since the last step of retention
         self._look_s = 0.0
+        self._warned = False
         self._broken: LogError | None = None
         self._current: list[Job] = []
         self.store: Store | None = None
@@ -113,7 +114,7 @@ class Writer:
         self._report(_done, self._started)
         try:
             while not self._ending or self._ready:
-                jobs = self._gather()
+                jobs = self._current = self._gather()
                 if jobs:
                     self._group(store, jobs)
                 if not self._ending and self._broken is None:
@@ -137,7 +138,7 @@ class Writer:
         """The jobs of the next commit; waits for the first until it is time to look for what has become too old."""
         with contextlib.suppress(queue.Empty):
             if not self._ready and not self._ending:
-                self._take(self._queue.get(timeout=max(0.0, self._look_s - time.monotonic()) + 0.001))
+                self._take(self._queue.get(timeout=self._wait_s()))
             while not self._ending:
                 self._take(self._queue.get_nowait())
         jobs: list[Job] = []
@@ -149,6 +150,10 @@ class Writer:
             size += job.size
         return jobs
 
+    def _wait_s(self) -> float | None:
+        """For how long nothing is to be done but what comes."""
+        return None if self._broken is not None else max(0.0, self._look_s - time.monotonic()) + 0.001
+
     def _take(self, jobs: list[Job] | None) -> None:
         if jobs is None:
             self._ending = True
@@ -157,7 +162,6 @@ class Writer:
 
     def _group(self, store: Store, jobs: list[Job]) -> None:
         """One commit."""
-        self._current = jobs
         begun_ns = time.perf_counter_ns()
         events = sum(job.events for job in jobs)
         error = self._broken
@@ -177,8 +181,9 @@ class Writer:
             self._pages += WAL_COST_SHARE + sum(job.size for job in jobs) // (schema.PAGE_BYTES * 2 // 3)
         self._report(self._settle, jobs)
         self._current = []
-        if isinstance(error, LogFull) and self._broken is None:
-            self._look_s = 0.0  # retention may make room
+        if error is not None and self._broken is None:  # there may be room in the file, or be made
+            self._look_s = 0.0
+            self._pages = limits.LOG_WAL_PAGES
         self._carry_over(store)
 
     def _attempt(self, store: Store, jobs: list[Job]) -> LogError | None:
@@ -211,7 +216,7 @@ class Writer:
             store.rollback()
         except Exception as second:
             self._broken = self._broken or found
-            _LOGGER.error("%s: can't take a transaction back: %s", self._path, second)
+            _LOGGER.error("%s: can't take a transaction back: %s", self._path, second)  # noqa: TRY400
         if self._broken is not None:
             _LOGGER.error("%s: no more writes until it is opened again: %s", self._path, self._broken)
         return found
@@ -230,8 +235,12 @@ class Writer:
             gone = self._retain(store)
             store.commit()
         except Exception as error:
-            _LOGGER.warning("%s: retention failed: %s", self._path, self._undo(store, error))
+            found = self._undo(store, error)
+            if not self._warned:  # once until it works again: a full disk would fill with this
+                _LOGGER.warning("%s: retention failed: %s", self._path, found)
+            self._warned = True
             return
+        self._warned = False
         self._pages += WAL_COST_SHARE + gone // 8
         if gone >= limits.LOG_RETAIN_EVENTS:
             self._look_s = 0.0
@@ -275,11 +284,6 @@ class Writer:
         finally:
             store.connection.close()
 
-    @property
-    def alive(self) -> bool:
-        """Whether jobs that are handed over will be looked at."""
-        return self._thread.is_alive()
-
 
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
@@ -289,5 +293,3 @@ def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
 def _done(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_result(None)
-
-
