@@ -190,7 +190,7 @@ class EventsClient(Life):
             what.token.set_result(Position(what.stream.epoch, what.top))
         if what.stream.sink is None:
             self._adopt_if_handled(what.stream)
-        self._save_soon()
+        self._save_soon(0.0)  # a crash right after must not make the client forget where it is
 
     def _hear_outside(self, what: machine.Outside) -> None:
         token = what.token
@@ -221,9 +221,14 @@ class EventsClient(Life):
         if self.machine.out:
             self.write()
 
-    def _save_soon(self) -> None:
-        if self._store is not None and self._save_timer is None and not self.closed:
-            self._save_timer = self.loop.call_later(limits.EVENTS_CURSOR_S, self.save)
+    def _save_soon(self, seconds: float = limits.EVENTS_CURSOR_S) -> None:
+        if self._store is None or self.closed:
+            return
+        if self._save_timer is not None and not seconds:
+            self._save_timer.cancel()
+            self._save_timer = None
+        if self._save_timer is None:
+            self._save_timer = self.loop.call_later(seconds, self.save)
 
     def save(self) -> None:
         """Writes the cursor now, if it is kept anywhere. A failure is logged: the client goes on, from further back."""
