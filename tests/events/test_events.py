@@ -27,7 +27,8 @@ SCHEMES = ["tcp", "rudp", "unix", "memory"]
 @pytest.fixture(params=SCHEMES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return {
-        "tcp": "tcp://127.0.0.1:0", "rudp": "rudp://127.0.0.1:0", "unix": f"unix://{tmp_path}/s", "memory": "memory://e",
+        "tcp": "tcp://127.0.0.1:0", "rudp": "rudp://127.0.0.1:0", "unix": f"unix://{tmp_path}/s",
+        "memory": "memory://e",
     }[request.param]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A server that is killed (-9) in the middle of its work, on a log in a file: nothing is lost, and nothing happens twice."""
+"""A server that is killed (-9) in the middle of its work, with a log in a file: nothing is lost or happens twice."""
 
 from __future__ import annotations
 
