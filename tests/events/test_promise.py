@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.events.test_bounds import run
+from transport import limits
 from transport.errors import UnsupportedDelivery, UnsupportedOperation
-from transport.events import Events, SQLiteCursor, Superseded, Uncertain, connect_events, envelope, parse
+from transport.events import Events, Refused, SQLiteCursor, Superseded, Uncertain, connect_events, envelope, parse
 from transport.events.testing import Kit
 
 
@@ -302,3 +303,50 @@ async def test_one_app_on_many_urls() -> None:
         assert [(await room.__anext__()).event for room in got] == [5, 5, 5]
         for client in clients:
             await client.close()
+
+
+@pytest.mark.asyncio
+async def test_one_of_two_servers_ends() -> None:
+    app = Events()
+    app.namespace("/").on("x", lambda ctx, data: data)
+    first, second = await app.serve("memory://one"), await app.serve("memory://two")
+    async with connect_events(second.url) as client:
+        await first.close()
+        assert await client.call("x", 1) == 1
+        assert client.reconnects == 0
+    await second.close()
+
+
+def test_a_log_with_no_room_for_more_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client's wish is refused; its connection and everybody else go on."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        namespace.on("x", lambda ctx, data: data)
+        client = await kit.client()
+        monkeypatch.setattr(limits, "LOG_STREAMS_MAX", 2)
+        await client.join("a")
+        with pytest.raises(Refused, match="limit"):
+            await client.join("b")
+        assert await client.call("x", 1) == 1
+
+    run(scenario)
+
+
+def test_a_client_that_can_not_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        got: list[Any] = []
+        clients = [await kit.client() for _ in range(3)]
+        for client in clients:
+            client.on("x", lambda m: got.append(m.event))
+            await client.join("r")
+        link = next(iter(kit.app.links))
+
+        def broken(*rest: Any, **more: Any) -> None:
+            raise RuntimeError("broken")
+
+        link._send = broken
+        await namespace.to("r").emit("x", 1)
+        await kit.advance(5)
+        assert got == [1, 1, 1], "the others at once, and that one after it came back"
+
+    run(scenario)

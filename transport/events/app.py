@@ -25,7 +25,7 @@ from transport.events.session import Limiter, Session
 from transport.events.streams import Subscription
 from transport.events.tokens import Tokens
 from transport.log.base import Log
-from transport.log.errors import LogClosed, LogError
+from transport.log.errors import LogClosed, LogError, LogLimit
 
 log = logging.getLogger("transport.events")
 SWEEP_S = 30.0
@@ -146,6 +146,11 @@ class Events:
     def loop(self) -> asyncio.AbstractEventLoop:
         """That it serves on."""
         return self.hub.loop
+
+    @property
+    def is_served_once(self) -> bool:
+        """Whether only one `serve` is left that uses it."""
+        return self._users == 1
 
     @property
     def serves(self) -> bool:
@@ -274,6 +279,8 @@ class Events:
                 await self._join(link, session, frame)
             except Refused as error:
                 link.write(envelope.left(frame.request, frame.room, f"{error.reason}: {error.text}"))
+            except LogLimit as error:
+                link.write(envelope.left(frame.request, frame.room, f"limit: {error}"))
 
     async def _join(self, link: Link, session: Session, frame: envelope.Join) -> None:
         room, claim = frame.room, frame.claim

@@ -187,6 +187,9 @@ class Link(transport.Protocol):
             self.cut(CloseCode.OVERLOADED, "the outbound buffer is full")
         except ConnectionClosed:
             pass
+        except Exception:  # others that get the same frame must not miss it
+            log.exception("a client can't be written to")
+            self.cut(CloseCode.INTERNAL_ERROR, "internal error")
         return True
 
     def volatile(self, frame: bytes, place: Any) -> bool:

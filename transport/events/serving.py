@@ -78,8 +78,9 @@ class Serving:
         if self._closing:
             return
         self._closing = True
-        for link in list(self.app.links):
-            link.cut(CloseCode.GOING_AWAY, "the server is closing")
+        if self.app.is_served_once:  # others may still serve it
+            for link in list(self.app.links):
+                link.cut(CloseCode.GOING_AWAY, "the server is closing")
         try:
             await asyncio.gather(*[server.close(grace) for server in self.servers])
         finally:
