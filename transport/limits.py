@@ -322,6 +322,9 @@ EVENTS_TEXT_CHARS_MAX = 200  # of an error's or a refusal's text
 
 # Events: from a client to its server
 EVENTS_WINDOW = 256  # numbered messages of a session that are not settled
+EVENTS_REPEATS_MAX = 512  # messages sent again whose stored replies wait for room
+EVENTS_SETTLING = 64  # messages of a session that were handled and are being stored
+EVENTS_SETTLING_BYTES = 256 * KIB  # of their replies
 EVENTS_HANDLER_S = 60.0  # that a handler may take
 EVENTS_CONCURRENCY_MAX = 256  # handlers of one session at once
 EVENTS_SESSION_S = 3600.0  # that a session is kept without a connection

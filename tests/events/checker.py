@@ -61,7 +61,7 @@ class Witness:
     def saw(self, name: Name, epoch: int, events: Any) -> None:
         from transport.events.envelope import _codec
 
-        of = self.events.setdefault(name.room, {}).setdefault(epoch, {})
+        of = self.events.setdefault("@" + name.room if name.private else name.room, {}).setdefault(epoch, {})
         for event in events:
             _, data = _codec.decode(event.payload)
             of[event.offset] = (data, frozenset(event.skip))
@@ -83,8 +83,13 @@ class Actor:
         self.readers: list[asyncio.Task[None]] = []
         self.replayed = 0
 
-    async def begin(self) -> None:
+    async def begin(self, witness: Witness) -> None:
         self.client = await self.kit.client()
+        session = self.client.machine.session
+        await self.kit.app.log.watch(Name("/", session, True), witness.saw)
+        private = self.rooms["@" + session] = Seen(self.client.machine.streams[""].epoch, 0)
+        self.client.on("note", lambda m: private.entries.append(("event", m.epoch, m.offset, m.event)))
+        self.client.on_gap(lambda m: private.entries.append(("gap", m.epoch, m.offset, m.gap.reason)))
         for room in self.kit.random.sample(ROOMS, self.kit.random.randint(1, len(ROOMS))):
             self.readers.append(asyncio.create_task(self.read(room)))
 
@@ -152,7 +157,7 @@ class Run:
             await self.app.log.watch(Name("/", room), self.witness.saw)
         for number in range(self.count):
             self.actors.append(Actor(f"c{number}", kit))
-        await asyncio.gather(*[actor.begin() for actor in self.actors])
+        await asyncio.gather(*[actor.begin(self.witness) for actor in self.actors])
         await kit.advance(1.0)
         for _ in range(self.steps):
             await self.step()
@@ -166,6 +171,8 @@ class Run:
         what = random.random()
         if what < 0.45:
             self.spawn(actor.send(random.choice(ROOMS)))
+        elif what < 0.50:
+            self.spawn(self.note(random.choice([1, 1, 20])))
         elif what < 0.60:
             self.spawn(self.burst(random.choice(ROOMS), random.choice([1, 3, 30])))
         elif what < 0.70:
@@ -206,6 +213,18 @@ class Run:
             self.said += 1
             try:
                 await self.namespace.to(room).emit("said", [None, self.said], skip=skip)
+            except TransportError:
+                return
+
+    async def note(self, count: int) -> None:
+        """Events for one client alone."""
+        if not self.app.serves or not self.namespace.contexts():
+            return
+        ctx = self.kit.random.choice(self.namespace.contexts())
+        for _ in range(count):
+            self.said += 1
+            try:
+                await ctx.send("note", [None, self.said])
             except TransportError:
                 return
 

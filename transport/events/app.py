@@ -366,18 +366,10 @@ class Events:
         """A message to its handler."""
         session.inbox.put(message)
 
-    def settle(self, session: Session, number: int, reply: bytes | None) -> None:
-        """A message was handled: that is stored, while the next is handled."""
-        self.task(dispatch.store(self, session, number, reply))
-
     def settle_again(self, session: Session, number: int) -> None:
         """The log could not take it before."""
         reply = session.unstored.pop(number)
         self.task(dispatch.store(self, session, number, reply or None))
-
-    def repeat_reply(self, session: Session, message: envelope.Message) -> None:
-        """A message that was handled before."""
-        self.task(dispatch.repeat(self, session, message))
 
     # Figures
 

@@ -13,6 +13,7 @@ from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from transport import limits
 from transport.errors import CodecError
 from transport.events import envelope, handlers
 from transport.events.errors import CallFailed, Refused
@@ -22,6 +23,7 @@ from transport.log.records import Cause, Committed, Receipt
 
 if TYPE_CHECKING:
     from transport.events.app import Events
+    from transport.events.link import Link
 
 log = logging.getLogger("transport.events")
 
@@ -66,6 +68,9 @@ class Inbox:
         self._queue: deque[envelope.Message] = deque()  # bounded by the window
         self.tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
+        self._settling = 0  # handled, and not stored yet
+        self._settling_bytes = 0  # of their replies
+        self._waiters: list[asyncio.Future[None]] = []
 
     def put(self, message: envelope.Message) -> None:
         """One more."""
@@ -106,7 +111,27 @@ class Inbox:
             if member is not None and member.paused:
                 await member.room_to_write()  # a client that does not read gets no more replies made
             reply = await self._handle(message)
-            self._app.settle(self._session, message.number, reply if message.wants_reply else None)
+            await self._settle(message.number, reply if message.wants_reply else None)
+
+    async def _settle(self, number: int, reply: bytes | None) -> None:
+        """Has it stored while the next message is handled, unless too much is on its way there."""
+        size = 0 if reply is None else len(reply)
+        self._settling += 1
+        self._settling_bytes += size
+        task = self._app.task(store(self._app, self._session, number, reply))
+        task.add_done_callback(lambda _: self._settled(size))
+        while self._settling >= limits.EVENTS_SETTLING or self._settling_bytes >= limits.EVENTS_SETTLING_BYTES:
+            waiter: asyncio.Future[None] = self._app.loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def _settled(self, size: int) -> None:
+        self._settling -= 1
+        self._settling_bytes -= size
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _handle(self, message: envelope.Message) -> bytes:
         app, session = self._app, self._session
@@ -192,16 +217,14 @@ def answer(member: Any, number: int, reply: bytes) -> None:
         member.write(envelope.reply(number, envelope.failure("failed", f"the reply is too large: {len(reply)} bytes")))
 
 
-async def repeat(app: Events, session: Session, message: envelope.Message) -> None:
+async def repeat(session: Session, link: Link, message: envelope.Message) -> None:
     """Answers a message that was handled before with the reply that is stored."""
     try:
-        stored = await app.hub.log.reply(session.id, message.number)
+        stored = await link.hub.log.reply(session.id, message.number)
     except LogError as error:
-        if session.member is not None:
-            session.member.log_failed(error)
+        link.log_failed(error)
         return
-    member = session.member
-    if member is not None and not member.over:
+    if not link.over:
         if message.wants_reply:
-            answer(member, message.number, stored or envelope.failure("lost", "the reply is forgotten"))
-        member.acknowledge()
+            answer(link, message.number, stored or envelope.failure("lost", "the reply is forgotten"))
+        link.acknowledge()

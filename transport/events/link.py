@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import transport
 from transport import CloseCode, Delivery, limits
 from transport.errors import ConnectionClosed, MessageTooLarge, TransportError, WouldBlock
-from transport.events import envelope, parse
+from transport.events import dispatch, envelope, parse
 from transport.events.envelope import Policy
 from transport.events.errors import Malformed, Refused
 from transport.events.session import Session, Verdict
@@ -57,6 +57,8 @@ class Link(transport.Protocol):
         self._opener: asyncio.Task[None] | None = None
         self._requests: deque[Any] = deque()
         self._requester: asyncio.Task[None] | None = None
+        self._repeats: deque[envelope.Message] = deque()
+        self._repeater: asyncio.Task[None] | None = None
         self._readers: dict[Subscription, None] = {}
         self._pump: asyncio.Task[None] | None = None
         self._owing: dict[Subscription, None] = {}
@@ -117,7 +119,7 @@ class Link(transport.Protocol):
         for timer in (self._hello_timer, self._payer):
             if timer is not None:
                 timer.cancel()
-        for task in (self._opener, self._requester, self._pump):
+        for task in (self._opener, self._requester, self._repeater, self._pump):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
         for future in self._room_waiters:
@@ -281,13 +283,27 @@ class Link(transport.Protocol):
             self.app.dispatch(session, frame)
         elif verdict is Verdict.DONE:
             self.hub.counters["duplicates"] += 1
-            self.app.repeat_reply(session, frame)
+            if len(self._repeats) >= limits.EVENTS_REPEATS_MAX:
+                raise Malformed("messages that were handled are sent again and again", CloseCode.OVERLOADED)
+            self._repeats.append(frame)
+            if self._repeater is None:
+                self._repeater = self.conn.loop.create_task(self._repeat())
         elif verdict is Verdict.AGAIN:
             self.hub.counters["duplicates"] += 1
             if frame.number in session.unstored:
                 self.app.settle_again(session, frame.number)
         elif verdict is Verdict.VIOLATION:
             raise Malformed(f"message {frame.number} is outside of the window")
+
+    async def _repeat(self) -> None:
+        """Answers again what was answered before, as fast as the client takes it."""
+        try:
+            while self._repeats and self.session is not None:
+                await self.room_to_write()
+                if self.session is not None:
+                    await dispatch.repeat(self.session, self, self._repeats.popleft())
+        finally:
+            self._repeater = None
 
     def start_requests(self) -> None:
         """Joins and leaves are worked on one by one, in the order in which they came."""

@@ -368,5 +368,6 @@ class Subscription:
         self.budget = None
         self.sent = offset
         gap = envelope.Gap(stream.alias, missing.why, policy, offset, self.room, first, top, lost, snapshot)
-        self.member.write(envelope.gap(gap))
+        if not self.member.write(envelope.gap(gap)):  # the snapshot is too large for this client
+            self.member.write(envelope.gap(gap._replace(policy=Policy.NOW, snapshot=None)))
         self.catch_up()
