@@ -245,7 +245,7 @@ def test_every_packet_and_every_field(checksums: int, tmp_path: Path) -> None:
     (forgotten, {"HELLO", "ACCEPT", "SHORT", "RESET"}, {"MSG"}),
 ])  # fmt: skip
 def test_sessions_with_all_that_can_happen(scene: Any, kinds: set[str], names: set[str], tmp_path: Path) -> None:
-    """A client that moves, packets up to 65,000 bytes with marks, one that is refused, one whose server has forgotten."""
+    """A client that moves, packets of all sizes with marks, one that is refused, one whose server has forgotten it."""
     talk = scene()
     found_kinds, found_names = compared(talk, tmp_path)
     assert found_kinds == kinds and found_names >= names

@@ -104,8 +104,8 @@ def decoded(data: bytes, tmp_path: Path) -> Counter[str]:
 
 @pytest.mark.asyncio
 async def test_a_session_with_everything(tmp_path: Path) -> None:
-    """All deliveries, large messages in fragments and the growth of packets, expiry, copies, streams, a NAT that changes
-    the port and the host, a refusal, and a goodbye.
+    """All deliveries, large messages in fragments and the growth of packets, expiry, copies, a NAT that changes the
+    port and the host, a refusal, and a goodbye.
     """
     async with capturing() as capture:
         async with transport.serve("rudp://127.0.0.1:0", echo) as server:

@@ -216,7 +216,7 @@ def test_what_is_found_out_about_the_path() -> None:
     lost = of(events, "packet_lost")
     assert len([1 for data in lost if data.get("is_mtu_probe_packet")]) == talk.session.search.lost > 0
     assert len([1 for data in lost if not data.get("is_mtu_probe_packet")]) == talk.session.packets_lost
-    assert [data["new"] for data in of(events, "ecn_state_updated")] == ["testing", "unknown", "capable"]
+    assert [data["new"] for data in of(events, "ecn_state_updated")] == ["testing", "capable"]
     marks = [data["ecn_ce"] for data in of(events, "metrics_updated") if "ecn_ce" in data]
     assert marks == sorted(marks) and marks[-1] == talk.session.ecn.ce > 0
     assert any(data.get("trigger") == "ECN" for data in of(events, "congestion_state_updated"))

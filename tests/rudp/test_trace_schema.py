@@ -138,7 +138,9 @@ EVENTS: dict[str, dict[str, Check]] = {
         "?min_rtt": number, "?smoothed_rtt": number, "?latest_rtt": number, "?rtt_variance": number,
         "?congestion_window": bits(64), "?bytes_in_flight": bits(64), "?ssthresh": bits(64), "?pacing_rate": bits(64),
     },
-    "recovery:congestion_state_updated": {"?old": some, "new": some, "?trigger": one_of("persistent_congestion", "ECN")},
+    "recovery:congestion_state_updated": {
+        "?old": some, "new": some, "?trigger": one_of("persistent_congestion", "ECN"),
+    },
     "recovery:loss_timer_updated": {
         "event_type": one_of("set", "expired", "cancelled"), "?timer_type": one_of("ack", "pto"),
     },

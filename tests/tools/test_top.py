@@ -114,7 +114,7 @@ def test_no_column_runs_into_another(width: int) -> None:
     )  # fmt: skip
     head, line = top.lines([View(told({}), [wide])], "out", width, 40)[2:]
     assert len(head) == len(line) <= width
-    titles = {80: 7, 100: 9, 140: 15}[width]
+    titles = {80: 7, 100: 10, 140: 15}[width]
     assert len(line.split()) == 1 + titles + (width == 140), "one word each, but for the state's two"
     assert "<0.01%" in line
 

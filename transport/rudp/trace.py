@@ -347,7 +347,7 @@ class Trace:
         header = {"packet_type": ONE_RTT, "packet_number": made.fields["number"]}
         if made.fields["copies"]:
             header["copies"] = True
-        found = {"header": header, "raw": raw, "frames": [_frame(frame) for frame in made.frames]}
+        found: dict[str, Any] = {"header": header, "raw": raw, "frames": [_frame(frame) for frame in made.frames]}
         if dissect.tries_size(made, len(data)):
             found["is_mtu_probe_packet"] = True
         return found

@@ -1,7 +1,7 @@
 """One connection over time: what was sent, acknowledged, lost and copied, the window, the round trip.
 
-Made of a trace, or as far as it goes of a capture: there nobody says how large the window was or what congestion control
-was about, and what was believed lost is a guess. It must never hold more points than its limit.
+Made of a trace, or as far as it goes of a capture: there nobody says how large the window was or what congestion
+control was about, and what was believed lost is a guess. It must never hold more points than its limit.
 """
 
 from __future__ import annotations
