@@ -99,7 +99,7 @@ def test_what_is_found_out_about_the_path(tmp_path: Path) -> None:
     assert made.marked and made.states[0] == (0.0, "slow_start")
     assert "recovery" in {name for _, name in made.states}
     assert made.lines[-1].startswith(
-        f"cubic, packets of up to 65,000 bytes, {search.sent} tries for larger ones, {search.lost} of them lost"
+        f"cubic, packets of up to 65,000 bytes, {search.sent} tries of larger sizes ({search.lost} lost)"
     )
     assert f"{talk.session.ecn.ce} marked by queues" in made.lines[-1]
     words = texts(svg.draw(made))

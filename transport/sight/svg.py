@@ -15,7 +15,7 @@ from html import escape
 from transport.sight.timeline import Points, Timeline
 
 WIDTH = 1400
-LEFT, RIGHT, TOP = 92, 28, 134
+LEFT, RIGHT, TOP = 92, 28, 142
 TALL, MIDDLE, LOW, STRIP = 400, 190, 110, 18  # heights of panels
 GAP = 56
 BOTTOM = 58
@@ -76,7 +76,7 @@ def draw(timeline: Timeline) -> str:
         f"<rect width='{WIDTH}' height='{height}' fill='{BACK}'/>",
         _text(LEFT, 32, timeline.title, size=20, weight="bold"),
     ]
-    head += [_text(LEFT, 54 + 18 * index, line, size=14) for index, line in enumerate(timeline.lines[:3])]
+    head += [_text(LEFT, 54 + 18 * index, line, size=14) for index, line in enumerate(timeline.lines[:4])]
     return "\n".join([*head, *made, "</svg>\n"])
 
 

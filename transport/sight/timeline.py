@@ -169,11 +169,16 @@ class _Builder:
         made = self.made
         parts = [f"packets of up to {max(size for _, size in made.mtu):,.0f} bytes"] if made.mtu else []
         if made.tries:
-            parts.append(f"{len(made.tries):,} tries for larger ones, {len(made.failed):,} of them lost")
-        parts += [f"{len(made.timeouts):,} probe time-outs"] if made.timeouts else []
+            tries = _counted(len(made.tries), "try of a larger size", "tries of larger sizes")
+            parts.append(f"{tries} ({len(made.failed):,} lost)")
+        parts += [_counted(len(made.timeouts), "probe time-out", "probe time-outs")] if made.timeouts else []
         parts += [f"{self.marks:,} marked by queues"] if self.marks else []
-        parts += [f"{len(made.moves):,} changes of path"] if made.moves else []
+        parts += [_counted(len(made.moves), "change of path", "changes of path")] if made.moves else []
         return ", ".join([*([self.control] if self.control else []), *parts])
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 # Of a trace
