@@ -192,7 +192,7 @@ def moving(**options: Any) -> Talk:
 def growing(**options: Any) -> Talk:
     """Messages of 1 MiB, whose packets grow to 65,000 bytes; queues that mark some; then a path that carries 1,300."""
     windows = {"start_window": 1 << 20, "channel_window": 1 << 24, "connection_window": 1 << 24}
-    config = {"mtu_max": limits.RUDP_DATAGRAM_BYTES_MAX, "checksums": 6, **windows, **options}
+    config = {"mtu_max": limits.RUDP_DATAGRAM_BYTES_MAX, "checksums": 2, **windows, **options}
     talk = Talk(client=config, server=config)
     talk.marks = lambda _, __, ecn: ecn
     talk.run(100)

@@ -245,7 +245,7 @@ def test_a_server_as_a_process(tmp_path: Path) -> None:
             assert ping.stdout is not None and ping.stdout.readline()
             shown = finished("top", str(tmp_path), "-c", "3", "--every", "200ms")
     assert shown.returncode == 0 and not shown.stderr
-    assert re.search(rf"^{re.escape(url)}  pid {server.pid}  up \d+ s  1 connection  1 accepted$", shown.stdout, re.M)
+    assert re.search(rf"^{re.escape(url)}  pid {server.pid}  up \d+ s  1 connection  1 accepted  cubic$", shown.stdout, re.M)
     assert re.search(r"^  127\.0\.0\.1:\d+ +[1-9]\d* +[1-9]\d* +\d", shown.stdout, re.M)
 
 
