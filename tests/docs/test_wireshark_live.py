@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+
 import pytest
 
 import transport
@@ -134,7 +135,7 @@ async def converse(url: str, relay: Hole) -> None:
             for channel in range(3):
                 await conn.send("hello", channel=channel, delivery=delivery)
         await conn.send("copied", redundancy=3)
-        large = bytes(limits.MIB)
+        large = bytes(limits.MIB - 100)
         for _ in range(4):
             await conn.send(large)
         async with asyncio.timeout(20):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -209,7 +210,7 @@ def test_what_is_found_out_about_the_path() -> None:
     events = kept.events()
     sizes = [(data["old"], data["new"]) for data in of(events, "mtu_updated")]
     assert sizes[0][0] == limits.RUDP_DATAGRAM_BYTES_MIN
-    assert all(before[1] == after[0] for before, after in zip(sizes, sizes[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(sizes))
     assert max(new for _, new in sizes) == limits.RUDP_DATAGRAM_BYTES_MAX
     assert sizes[-1][1] == talk.session.mtu <= NARROW
     tries = [data for data in numbered(events) if data.get("is_mtu_probe_packet")]

@@ -250,8 +250,9 @@ def test_a_trace(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, str(trace))
     for line in (
         "#6  0.000 ms  packet_sent  initial HELLO, 1200 bytes\n", "  packet_lost  1RTT 0, 38 bytes\n",
-        "connection_closed  owner local, connection_code 7, reason enough\n", "  packets_acked  packet_numbers [2]\n",
-        "154 events in 1050.000 ms, 154 shown; reliable UDP, ", "\n  47  transport:packet_sent\n",
+        "connection_closed  owner local, connection_code 7, reason enough, trigger application\n",
+        "  packets_acked  packet_numbers [2]\n",
+        "156 events in 1050.000 ms, 156 shown; reliable UDP, ", "\n  47  transport:packet_sent\n",
     ):  # fmt: skip
         assert line in text, line
     assert re.search(

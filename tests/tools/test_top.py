@@ -77,7 +77,7 @@ def test_the_table() -> None:
     assert lines[4].split()[:6] == ["10.0.0.1:7", "5", "1", "20", "0%", "1.5k"]
     assert len({len(line) for line in lines[2:5]}) == 1, "columns stand below their titles"
     narrow = top.lines([view], "rtt", 60, 40)
-    assert max(len(line) for line in narrow[2:]) <= 60 and narrow[3].split()[0] == "10.0.0.1:7"
+    assert max(len(line) for line in narrow) <= 60 and narrow[-2].split()[0] == "10.0.0.1:7"
     short = top.lines([View({**view.told, "left_out": 7}, rows * 10)], "age", 200, 10)
     assert short[-1] == "  and 22 more" and len(short) == 9
     assert "no server answers" in top.lines([], "out", 80, 24)[0]
@@ -94,7 +94,7 @@ def test_congestion_control_and_the_path() -> None:
     view = source._seen(told(one(2, **cut)), 2.0)
     assert (view.rows[0].marked, view.rows[0].state) == (0.05, "avoidance")
     assert "  9 accepted  cubic" in top.lines([view], "out", 140, 40)[0]
-    assert top.lines([view], "out", 140, 40)[3].split()[-4:] == ["1472", "5%", "1", "avoidance"]
+    assert top.lines([view], "out", 140, 40)[-1].split()[-4:] == ["1472", "5%", "1", "avoidance"]
     for state, name in top.PHASES.items():
         (row_of,) = source._seen(told(one(3, congestion_state=int(state))), 3.0).rows
         assert row_of.state == name and len(name) < 11
@@ -112,7 +112,7 @@ def test_no_column_runs_into_another(width: int) -> None:
         bytes_sent=123_456_789.0, bytes_received=999.4, in_flight=123_456, window=2**28, blocked=99_950, unread=99_949,
         mtu=65_000, marked=0.0012345, moves=1234, state="slow start",
     )  # fmt: skip
-    head, line = top.lines([View(told({}), [wide])], "out", width, 40)[2:]
+    head, line = top.lines([View(told({}), [wide])], "out", width, 40)[-2:]
     assert len(head) == len(line) <= width
     titles = {80: 7, 100: 10, 140: 15}[width]
     assert len(line.split()) == 1 + titles + (width == 140), "one word each, but for the state's two"
@@ -245,7 +245,9 @@ def test_a_server_as_a_process(tmp_path: Path) -> None:
             assert ping.stdout is not None and ping.stdout.readline()
             shown = finished("top", str(tmp_path), "-c", "3", "--every", "200ms")
     assert shown.returncode == 0 and not shown.stderr
-    assert re.search(rf"^{re.escape(url)}  pid {server.pid}  up \d+ s  1 connection  1 accepted  cubic$", shown.stdout, re.M)
+    assert re.search(
+        rf"^{re.escape(url)}  pid {server.pid}  up \d+ s  1 connection  1 accepted  cubic$", shown.stdout, re.M
+    )
     assert re.search(r"^  127\.0\.0\.1:\d+ +[1-9]\d* +[1-9]\d* +\d", shown.stdout, re.M)
 
 

@@ -219,26 +219,37 @@ def lines(views: list[View], by: str, width: int, height: int) -> list[str]:
     if not views:
         return ["no server answers (a server does where it has status=FOLDER, or TRANSPORT_STATUS in its environment)"]
     found: list[str] = []
-    room = max(1, (height - 5 * len(views)) // len(views))
-    for view in views:
-        found += [*_heading(view), *_table(sort(view.rows, by), width, room, view.told.get("left_out", 0)), ""]
+    heads = [list(_heading(view, width)) for view in views]
+    room = max(1, (height - sum([len(head) + 3 for head in heads])) // len(views))
+    for view, head in zip(views, heads, strict=True):
+        found += [*head, *_table(sort(view.rows, by), width, room, view.told.get("left_out", 0)), ""]
     return found[:-1]
 
 
-def _heading(view: View) -> Iterator[str]:
+def _heading(view: View, width: int) -> Iterator[str]:
+    """What stands above a server's table, in lines of at most `width` where its parts allow."""
     told, server = view.told, view.told.get("server", {})
     uptime = duration(float(told.get("uptime", 0)))
     counts = {**server.get("counters", {}), **server}
     names = ("refused", "failed_handlers", "half_open", "malformed", "strays")
     problems = [f"{counts[name]} {name.replace('_', ' ')}" for name in names if counts.get(name)]
     control = _control(view)
-    yield (
-        f"{told.get('url', '?')}  pid {told.get('pid', '?')}  up {uptime}  "
-        f"{counted(server.get('connections', 0), 'connection')}  {server.get('accepted', 0)} accepted"
-        f"{f'  {control}' if control else ''}"
-        f"{''.join([f'  {one}' for one in problems])}"
-    )
-    yield "  " + "  ".join(_sums(view.rows))
+    parts = [str(told.get("url", "?")), f"pid {told.get('pid', '?')}", f"up {uptime}"]
+    parts += [counted(server.get("connections", 0), "connection"), f"{server.get('accepted', 0)} accepted"]
+    yield from _wrapped([*parts, *([control] if control else []), *problems], width, first="")
+    yield from _wrapped(list(_sums(view.rows)), width, first="  ")
+
+
+def _wrapped(parts: list[str], width: int, first: str) -> Iterator[str]:
+    """Parts in as many lines as they take, the first begins with `first`, the others with four spaces."""
+    line = first + parts[0]
+    for part in parts[1:]:
+        if len(line) + 2 + len(part) > width:
+            yield line
+            line = f"    {part}"
+        else:
+            line += f"  {part}"
+    yield line
 
 
 def _control(view: View) -> str:
@@ -263,7 +274,8 @@ def _sums(rows: list[Row]) -> Iterator[str]:
     if losing:
         most = share(round(max(losing) * 1e6), 10**6)
         yield f"{counted(len(losing), 'connection')} with losses, {most} at most"
-    yield "  ".join([f"{name} {amount(total(name), 'B')}" for name in ("queued", "blocked", "unread")])
+    for name in ("queued", "blocked", "unread"):
+        yield f"{name} {amount(total(name), 'B')}"
 
 
 def _table(rows: list[Row], width: int, room: int, left_out: int) -> Iterator[str]:
