@@ -134,7 +134,7 @@ class Talk:
     def pcap(self, link: int = captures.ETHERNET) -> bytes:
         """The capture."""
         ecns = [*self.ecns, *[0] * (len(self.packets) - len(self.ecns))]  # a test may have added some
-        wires = [(at, on_wire(link, *rest, ecn)) for (at, *rest), ecn in zip(self.packets, ecns, strict=False)]
+        wires = [(at, on_wire(link, *rest, ecn=ecn)) for (at, *rest), ecn in zip(self.packets, ecns, strict=False)]
         return captures.pcap(wires, link, ns=True)
 
 

@@ -137,8 +137,8 @@ class TraceFile:
     def _event(self, record: Any) -> Event | None:
         if not isinstance(record, dict):
             return None
-        at, name, data = record.get("time"), record.get("name"), record.get("data")
-        if plain(at) is None or not isinstance(name, str):
+        at, name, data = plain(record.get("time")), record.get("name"), record.get("data")
+        if at is None or not isinstance(name, str):
             return None
         if self._began is None:  # absolute times count from the first
             self._began = at if self.common.get("time_format") == "absolute" else 0.0

@@ -68,7 +68,7 @@ def draw(timeline: Timeline) -> str:
             made += panel.parts()
             top += height + GAP
     bottom = top - GAP
-    made += panel.times(bottom)
+    made += _times(end, bottom)
     made += _moves(timeline.moves, end, bottom)
     height = bottom + BOTTOM
     head = [
@@ -196,14 +196,6 @@ class Panel:
             f"{FONT}>{escape(self._name)} ({self._unit})</text>"
         )
 
-    def times(self, bottom: int) -> Iterator[str]:
-        """What stands below the lowest panel."""
-        factor, unit = scale(self._end * 1000, "time")
-        for value in ticks(self._end * 1000 / factor, 12):
-            yield _text(self._x(value * factor / 1000), bottom + 19, number(value), anchor="middle")
-        middle = (LEFT + WIDTH - RIGHT) / 2
-        yield _text(middle, bottom + 42, f"time since the beginning ({unit})", size=14, anchor="middle")
-
     def _marks(self, one: Series) -> Iterator[str]:
         """Marks, one for each pixel."""
         size = {"dots": 2.0, "rings": 4.0, "crosses": 4.0, "triangles": 4.0}[one.how]
@@ -270,6 +262,15 @@ def ticks(most: float, count: int) -> list[float]:
 def number(value: float) -> str:
     """A value at an axis."""
     return f"{value:.6g}"
+
+
+def _times(end: float, bottom: int) -> Iterator[str]:
+    """What stands below the lowest panel."""
+    factor, unit = scale(end * 1000, "time")
+    for value in ticks(end * 1000 / factor, 12):
+        yield _text(across(value * factor / 1000, end), bottom + 19, number(value), anchor="middle")
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    yield _text(middle, bottom + 42, f"time since the beginning ({unit})", size=14, anchor="middle")
 
 
 def _legend(top: int, series: list[Series]) -> Iterator[str]:
