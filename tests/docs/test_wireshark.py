@@ -16,8 +16,9 @@ import pytest
 from tests.docs.test_rudp_vectors import FRAMES, KEY, LONGS, SHORTS
 from tests.meta import tree
 from tests.sight import captures
-from tests.sight.talk import CLIENT, SERVER, START, Talk, on_wire, rich
+from tests.sight.talk import CLIENT, SERVER, START, Talk, forgotten, growing, moving, on_wire, refused, rich
 from tests.sight.test_follow import by_hand, segment
+from transport import limits
 from transport.rudp import dissect, packet
 from transport.rudp.dissect import Frame
 from transport.sight.follow import Follower, Found
@@ -206,13 +207,9 @@ def talked(checksums: int) -> Talk:
     return talk
 
 
-@needs_tshark
-@pytest.mark.slow
-@pytest.mark.parametrize("checksums", [2, 6, 7])
-def test_every_packet_and_every_field(checksums: int, tmp_path: Path) -> None:
-    """Nothing malformed, no byte without a field, each field as our own parser has it."""
-    talk = talked(checksums)
-    pages = protos(talk.pcap(), tmp_path)
+def compared(talk: Talk, tmp_path: Path) -> tuple[set[str], set[str]]:
+    """Has tshark and our own parser read a conversation; the kinds of its packets, and the names of their frames."""
+    pages = protos(talk.pcap(), tmp_path, "-o", "udp.try_heuristic_first:TRUE")  # one comes from port 7, of "echo"
     assert len(pages) == len(talk.packets)
     follower = Follower(trusts=True)
     kinds, names = set(), set()
@@ -221,13 +218,39 @@ def test_every_packet_and_every_field(checksums: int, tmp_path: Path) -> None:
         if at >= VECTORS_AT and found.dissection.kind == dissect.SHORT:  # each is of a connection of its own
             (found,) = Follower(trusts=True).take(segment(at, source, target, data), data)
         (tree_of,) = trees
-        assert theirs(tree_of) == ours(found), data.hex()
-        assert not uncovered(42, len(data), trees), data.hex()
+        assert theirs(tree_of) == ours(found), data[:100].hex()
+        assert not uncovered(42, len(data), trees), data[:100].hex()
         assert not [one for one in tree_of.iter() if one.get("name") in ("trudp.undecoded", "_ws.malformed")]
         kinds.add(found.dissection.kind)
         names |= {frame.name for frame in found.dissection.frames}
+    return kinds, names
+
+
+@needs_tshark
+@pytest.mark.slow
+@pytest.mark.parametrize("checksums", [2, 6, 7])
+def test_every_packet_and_every_field(checksums: int, tmp_path: Path) -> None:
+    """Nothing malformed, no byte without a field, each field as our own parser has it."""
+    kinds, names = compared(talked(checksums), tmp_path)
     if checksums == 2:
         assert kinds == set(dissect.KINDS) and names == set(dissect.FRAMES)
+
+
+@needs_tshark
+@pytest.mark.slow
+@pytest.mark.parametrize(("scene", "kinds", "names"), [
+    (moving, {"HELLO", "ACCEPT", "SHORT"}, {"PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"}),
+    (growing, {"HELLO", "ACCEPT", "SHORT"}, {"ACK_ECN", "PING", "PAD", "MSG"}),
+    (refused, {"HELLO", "RETRY", "REFUSE"}, set()),
+    (forgotten, {"HELLO", "ACCEPT", "SHORT", "RESET"}, {"MSG"}),
+])  # fmt: skip
+def test_sessions_with_all_that_can_happen(scene: Any, kinds: set[str], names: set[str], tmp_path: Path) -> None:
+    """A client that moves, packets of all sizes with marks, one that is refused, one whose server has forgotten it."""
+    talk = scene()
+    found_kinds, found_names = compared(talk, tmp_path)
+    assert found_kinds == kinds and found_names >= names
+    if scene is growing:
+        assert max(len(data) for *_, data in talk.packets) == limits.RUDP_DATAGRAM_BYTES_MAX
 
 
 @needs_tshark

@@ -245,6 +245,13 @@ def frames_of(data: bytes, numbers: Numbers, *, has_sum: bool) -> Dissection:
     return found
 
 
+def tries_size(found: Dissection, size: int) -> bool:
+    """Whether a packet of `size` bytes only tries whether the path carries it: PING and PADs, in more bytes than every
+    path carries.
+    """
+    return size > limits.RUDP_DATAGRAM_BYTES_MIN and sorted([frame.name for frame in found.frames]) == ["PAD", "PING"]
+
+
 def _verify(data: bytes, sum_kind: int | None, found: Dissection) -> int:
     """Where the frames end."""
     end = len(data) - packet.CHECKSUM_BYTES
