@@ -106,6 +106,8 @@ class Located(Incoming):
         self.pacer = Pacer()
         self.rtt.reset(limits.RUDP_INITIAL_RTT_NS)
         self.thresholds = LossThresholds()
+        if self.policy.reset(self.packets_acked, now):
+            self.policy_due = True
         self._pace_at = 0
         self.test_marks(now)
         self.want()

@@ -12,7 +12,7 @@ from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
-from transport.rudp.kinds import BLOCKED, CREDIT, NEW_CID, PING, PROBE, RETIRE_CID, RIDER, SKIP, SPAN
+from transport.rudp.kinds import BLOCKED, CREDIT, NEW_CID, PING, POLICY, PROBE, RETIRE_CID, RIDER, SKIP, SPAN
 from transport.rudp.loss import LossThresholds
 from transport.rudp.outlane import OutLane
 from transport.rudp.probing import Probing
@@ -271,6 +271,8 @@ class Recovery(Probing):
         if self._largest_acked >= self._round_end:
             self._round_end = self.ring.next
             self.thresholds.on_round()
+            if self.policy.review(self.packets_acked, rtt.smoothed, now):
+                self.policy_due = True
             self.on_round(now)
         self._advance(now)
         if self._known.first_start() < self.ring.oldest:
@@ -460,6 +462,8 @@ class Recovery(Probing):
             self._pings.append(item.start)
         elif kind == BLOCKED:
             self._blocked_lost(item.start)
+        elif kind == POLICY:
+            self.policy_due = self.policy_due or item.start == self.policy.number
         elif kind == NEW_CID or kind == RETIRE_CID:
             self.id_settled(item, True)
 

@@ -331,6 +331,12 @@ def _frame(frame: Frame) -> dict[str, Any]:
         if fields["channel"] < 0:
             return {"frame_type": "data_blocked", "limit": fields["limit"]}
         return {"frame_type": "stream_data_blocked", "stream_id": fields["channel"], "limit": fields["limit"]}
+    if name == "ACK_POLICY":  # QUIC counts the packets that may come before the one that has to be acknowledged
+        return {
+            "frame_type": "ack_frequency", "sequence_number": fields["number"],
+            "ack_eliciting_threshold": fields["threshold"] - 1, "request_max_ack_delay": fields["delay_us"],
+            "reordering_threshold": fields["reordering"],
+        }  # fmt: skip
     if name in FRAME_TYPES:
         return {"frame_type": FRAME_TYPES[name], **{field: fields[field] for field in fields if field != "reset_token"}}
     if name == "CLOSE":
