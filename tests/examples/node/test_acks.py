@@ -26,7 +26,7 @@ def answered(policies: list[str], each: list[str]) -> list[bool]:
 
 
 def test_every_other_packet_unless_it_was_asked_otherwise() -> None:
-    assert answered([], [ASKS] * 6) == [False, True] * 3
+    assert answered([ASKS], [ASKS] * 6) == [False, True] * 3
 
 
 def test_as_often_as_it_was_asked() -> None:
