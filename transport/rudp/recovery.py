@@ -24,6 +24,7 @@ from transport.rudp.turns import Exchange
 PTO_MAX_NS = limits.RUDP_PTO_MAX_NS
 RANGES_MAX = limits.RUDP_ACK_RANGES_SENT
 SPURIOUS_NS = limits.RUDP_SPURIOUS_NS
+CROWDED = limits.RUDP_RING_MAX // 2  # records from which on none is kept for a packet that is lost
 BASE = limits.RUDP_DATAGRAM_BYTES_MIN
 PERSISTENT = 3  # probe time-outs that a run of losses has to span (RFC 9002 section 7.6.1)
 ACK_DELAY_UNIT_NS = 8000
@@ -296,7 +297,9 @@ class Recovery(Probing):
         while ring.oldest < ring.next:
             packet = ring.get(ring.oldest)
             state = packet.state
-            if state == SENT or (state == LOST and now < packet.lost_at + SPURIOUS_NS and not ring.is_full()):
+            if state == SENT:
+                return
+            if state == LOST and now < packet.lost_at + SPURIOUS_NS and ring.next - ring.oldest < CROWDED:
                 return
             if (state in (QUIET, SKIPPED)) and ring.oldest > self._largest_acked:
                 return
