@@ -1,4 +1,4 @@
-"""Fewer acks at a high rate cost neither goodput nor packets, and a thin stream beside it less than a millisecond."""
+"""Fewer acks at a high rate cost neither goodput nor packets, and a thin stream beside it hardly any time."""
 
 from __future__ import annotations
 
@@ -97,4 +97,4 @@ def test_far_fewer_acks_and_nothing_else_changes(congestion: str) -> None:
     assert with_it.acks * 4 < without.acks
     assert abs(with_it.bytes - without.bytes) <= without.bytes // 100
     assert with_it.lost <= without.lost
-    assert with_it.percentile(99) <= without.percentile(99) + MS  # a wake-up of the pacer, which acks came before
+    assert with_it.percentile(99) <= without.percentile(99) + MS // 2  # acks wake the pacer, too

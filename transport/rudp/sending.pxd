@@ -28,7 +28,7 @@ cdef Py_ssize_t TINY_BYTES
 cdef int RIDES_MAX, TINY_RIDES, SEGMENTS_MAX, ACK_ONLY_MAX
 cdef long long SKIP_EVERY, LATE_FLIGHTS
 cdef Py_ssize_t SKIPS_PER_FRAME
-cdef int BURST_PACKETS, QUANTA_PER_S
+cdef int ACK_THRESHOLD, BURST_PACKETS, QUANTA_PER_S
 
 
 cdef class Sending(Accepting):
@@ -65,6 +65,7 @@ cdef class Sending(Accepting):
                    total=Py_ssize_t, count=int, made=Py_ssize_t, samples=RateSampler)
     cpdef Py_ssize_t fill_packets(self, room, long long now) except? -1
     cpdef int64_t _burst(self, long long rate) except? -1
+    @cython.locals(quantum="long long")
     cpdef int64_t _quantum(self, long long rate, Py_ssize_t mtu) except? -1
     @cython.locals(flow=Outflow)
     cpdef _look_dry(self, RateSampler samples)

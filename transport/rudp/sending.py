@@ -47,6 +47,7 @@ SKIPS_PER_FRAME = limits.RUDP_SKIPS_PER_FRAME
 LATE_FLIGHTS = limits.RUDP_LATE_FLIGHTS
 BURST_PACKETS = 10  # RFC 9002 section 7.7
 QUANTA_PER_S = 1000  # wake-ups of the pacer
+ACK_THRESHOLD = 2  # packets after which a peer acknowledges that was not asked otherwise
 
 
 class Sending(Accepting):
@@ -169,8 +170,15 @@ class Sending(Accepting):
         return max(BURST_PACKETS * self.mtu, min(rate // QUANTA_PER_S, TRAIN_BYTES))
 
     def _quantum(self, rate: int, mtu: int) -> int:
-        """Bytes worth a wake-up: what a millisecond carries, or all that waits; a packet at least, a train at most."""
-        return max(mtu, min(rate // QUANTA_PER_S, TRAIN_BYTES, self.schedule.waiting()))
+        """Bytes worth a wake-up: what a millisecond carries, or all that waits; a packet at least, a train at most.
+
+        A quarter of it where the peer was asked for few acks, each of which would have been a wake-up: a small message
+        would wait longer for its turn.
+        """
+        quantum = rate // QUANTA_PER_S
+        if self.policy.threshold > ACK_THRESHOLD:
+            quantum >>= 2
+        return max(mtu, min(quantum, TRAIN_BYTES, self.schedule.waiting()))
 
     def _look_dry(self, samples: RateSampler) -> None:
         """Nothing waits. Unless it is the window, or the peer, that holds more back, rates say nothing of the path."""
