@@ -84,7 +84,8 @@ def uncovered(payload_at: int, size: int, trees: list[ElementTree.Element]) -> s
 SHOWN = {
     "packet", "cid", "dcid", "scid", "number", "flags.copies", "version", "cookie", "code", "reason", "listed_version",
     "checksum.kind", "checksum.status", "token", "frame.name", "pad.count", "ack.range", "ack.delay_us", "ack.ect0",
-    "ack.ect1", "ack.ce", "lane", "skip.number", "skip.cost", "limit", "channel", "blocked", "msg.delivery",
+    "ack.ect1", "ack.ce", "policy.number", "policy.threshold", "policy.delay_us", "policy.reordering",
+    "lane", "skip.number", "skip.cost", "limit", "channel", "blocked", "msg.delivery",
     "msg.channel", "msg.number", "msg.offset", "msg.total", "msg.payload", "stream.id", "stream.total", "stream.code",
     "stream.side", "stream.limit", "path.token", "cid.number", "cid.floor", "cid.new", "cid.token",
     *(f"parameter.{name}" for name in (*packet.NUMBERS.values(), "codec", "reset_token")),
@@ -155,6 +156,8 @@ def frame_of(data: bytes, frame: Frame) -> list[tuple[str, Any]]:
         told += [pair for one, cost in fields["messages"] for pair in (("skip.number", one), ("skip.cost", cost))]
     elif frame.name == "BLOCKED":
         told += [("blocked", fields["channel"] + 1), ("limit", fields["limit"])]
+    elif frame.name == "ACK_POLICY":
+        told += [(f"policy.{name}", value) for name, value in fields.items()]
     elif frame.name == "CLOSE":
         told.append(("code", fields["code"]))
         told += [("reason", fields["reason"])] if fields["reason"] else []

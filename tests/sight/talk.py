@@ -18,7 +18,8 @@ MS = 1_000_000
 CLIENT, SERVER = ("10.0.0.1", 40000), ("10.0.0.2", 5000)
 NARROW = 1300  # bytes that the path of `growing` carries in the end
 START = 1_700_000_000 * 1_000_000_000
-UNSEEN = {"ACK_ECN", "PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"}  # frames that `rich` does not have
+UNSEEN = {"ACK_ECN", "ACK_POLICY", "PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"}
+"""Frames that `rich` does not have."""
 
 
 class Talk:

@@ -24,6 +24,7 @@ PLAIN = {
     packet.PAD: ("PAD", ()), packet.PING: ("PING", ()), packet.CONNECTION_CREDIT: ("CONNECTION_CREDIT", ("limit",)),
     packet.CHANNEL_CREDIT: ("CHANNEL_CREDIT", ("channel", "limit")), packet.BLOCKED: ("BLOCKED", ("channel", "limit")),
     packet.RETIRE_CID: ("RETIRE_CID", ("number",)),
+    packet.ACK_POLICY: ("ACK_POLICY", ("number", "threshold", "delay_us", "reordering")),
 }  # fmt: skip
 """Frames that are a type and a few varints: name, and names of the fields."""
 OTHERS = {
@@ -313,6 +314,8 @@ def _control(cursor: Cursor, kind: int, frame: Frame, numbers: Numbers) -> None:
             fields[name] = cursor.varint()
         if kind == packet.BLOCKED:
             fields["channel"] -= 1
+        if kind == packet.ACK_POLICY and not fields["threshold"]:
+            raise Broken("malformed")
     elif kind in (packet.ACK, packet.ACK_ECN):
         _ack(cursor, kind, fields)
     elif kind == packet.SKIP:

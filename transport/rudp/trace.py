@@ -382,6 +382,12 @@ def _frame(frame: Frame) -> dict[str, Any]:
         return {"frame_type": "retire_connection_id", "sequence_number": fields["number"]}
     if name in ("PATH_CHALLENGE", "PATH_RESPONSE"):
         return {"frame_type": name.lower(), "data": fields["token"]}
+    if name == "ACK_POLICY":  # QUIC counts the packets that may come before the one that has to be acknowledged
+        return {
+            "frame_type": "ack_frequency", "sequence_number": fields["number"],
+            "ack_eliciting_threshold": fields["threshold"] - 1, "request_max_ack_delay": fields["delay_us"],
+            "reordering_threshold": fields["reordering"],
+        }  # fmt: skip
     if name == "CLOSE":
         return {
             "frame_type": "connection_close", "error_space": "application", "error_code": fields["code"],

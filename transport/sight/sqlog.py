@@ -24,7 +24,7 @@ FRAME_TYPES = {
     "CONNECTION_CREDIT": ("max_data",), "CHANNEL_CREDIT": ("max_stream_data",),
     "BLOCKED": ("data_blocked", "stream_data_blocked"), "CLOSE": ("connection_close",), "MSG": ("message",),
     "PATH_CHALLENGE": ("path_challenge",), "PATH_RESPONSE": ("path_response",), "NEW_CID": ("new_connection_id",),
-    "RETIRE_CID": ("retire_connection_id",),
+    "RETIRE_CID": ("retire_connection_id",), "ACK_POLICY": ("ack_frequency",),
 }  # fmt: skip
 """What our frames are called in a trace."""
 
