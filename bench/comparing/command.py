@@ -126,9 +126,11 @@ def run_blocks(settings: Settings, folders: dict[str, Path], rounds: list[Result
         if not cells:
             return None
         if is_over(len(cells)):
-            return f"time budget of {settings.budget_s:.0f} s reached, {len(cells)} cells blurred at {settings.sharp:.0%}"
+            return (
+                f"time budget of {settings.budget_s:.0f} s reached, {len(cells)} cells blurred at {settings.sharp:.0%}"
+            )
         if number == settings.blocks:
-            progress.say(f"{len(cells)} cells blurred at {settings.sharp:.0%}: up to {settings.blocks_max} blocks")
+            progress.say(f"{len(cells)} cells blurred at {settings.sharp:.0%}: to {settings.blocks_max} blocks")
         progress.total = done + len(cells)
         rng.shuffle(cells)
         for case, peer in cells:
