@@ -355,19 +355,14 @@ def run_memory(options: argparse.Namespace) -> int:
 
 def run_import_time(options: argparse.Namespace) -> int:
     """`import-time`."""
-    return measure(
-        options,
-        request_of(options, []),
-        [],
-        [("import", options.rounds, lambda tick: imports.run(tick, options.rounds))],
-    )
+    run: Probe = lambda tick: imports.run(tick, options.rounds)  # noqa: E731
+    return measure(options, request_of(options, []), [], [("import", options.rounds, run)])
 
 
 def run_log(options: argparse.Namespace) -> int:
     """`log`."""
-    ticks = options.rounds * len(eventlog.KINDS)
-    probe = lambda tick: eventlog.run(tick, options.rounds, options.seconds, options.folder)  # noqa: E731
-    return measure(options, request_of(options, []), [], [("log", ticks, probe)])
+    run: Probe = lambda tick: eventlog.run(tick, options.rounds, options.seconds, options.folder)  # noqa: E731
+    return measure(options, request_of(options, []), [], [("log", options.rounds * len(eventlog.KINDS), run)])
 
 
 def run_scenarios(options: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """What the log of events costs: from an append to its acknowledgement, events a second, and reading them again.
 
-Each round makes a fresh log for each durability. Appends are offered in an open loop, at times fixed beforehand, and
-timed from those times: a log that falls behind shows it. Beside them stands the floor of the device: how often a plain
+Each round makes a fresh log for each durability. Appends are offered in an open loop, at times fixed beforehand: a log
+that falls behind shows it. Beside them stands the floor of the device: how often a plain
 file takes 256 bytes and an fdatasync. It must never be run on a file system in memory, where all that is free.
 """
 
@@ -20,6 +20,8 @@ from bench.peers.base import fastest_loop
 from bench.statistics import percentile, spread
 
 RATE = 5000  # appends offered in a second
+TICK_NS = 1_000_000
+TIMER_NS = 1_500_000  # by which a loop's timer may be late
 PAYLOAD = bytes(256)
 BATCH = 64
 STREAMS = 16
@@ -53,23 +55,30 @@ def names() -> list[Any]:
 
 
 async def offered(log: Any, seconds: float) -> list[int]:
-    """Nanoseconds from the time at which each append was due to its acknowledgement."""
-    streams, took = names(), []
-    begin = perf_counter_ns() + 10_000_000
-    count = round(RATE * seconds)
+    """Nanoseconds to the acknowledgement of appends that are offered every millisecond, whatever the log does.
 
-    async def one(due: int, stream: Any) -> None:
+    From the call; from the time at which it was due where the loop comes to it later than its timers may be. A loop
+    that spins for finer times would keep the interpreter from the log's own thread.
+    """
+    streams, took = names(), []
+    count = RATE // 1000
+    begin = perf_counter_ns() + TICK_NS
+
+    async def one(start: int, stream: Any) -> None:
         await log.append(stream, PAYLOAD)
-        took.append(perf_counter_ns() - due)
+        took.append(perf_counter_ns() - start)
 
     tasks = set()
-    for number in range(count):
-        due = begin + number * 1_000_000_000 // RATE
-        while (ahead := due - perf_counter_ns()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(ahead / 1e9 if ahead > 1_500_000 else 0)
-        task = asyncio.ensure_future(one(due, streams[number % STREAMS]))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+    for number in range(round(seconds * 1000)):
+        due = begin + number * TICK_NS
+        if (ahead := due - perf_counter_ns()) > 0:
+            await asyncio.sleep(ahead / 1e9)
+        now = perf_counter_ns()
+        for at in range(count):
+            start = now if now < due + TIMER_NS else due
+            task = asyncio.ensure_future(one(start, streams[(number * count + at) % STREAMS]))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
     while tasks:
         await asyncio.gather(*tasks)
     return took

@@ -279,7 +279,7 @@ class MemoryLog(Log):
             self._histories[scope] = history
             touched = [ring for ring in self._streams.values() if ring.stream.namespace == scope]
         for ring in touched:
-            self._schedule(ring, at_once=ring.over(history, self._clock()))
+            self._schedule(ring, at_once=ring.over(self._history_of(ring), self._clock()))
         self._arm()
 
     async def trim(self, stream: Stream, before: int) -> int:
@@ -489,8 +489,8 @@ class MemoryLog(Log):
         fresh = {stream for stream, _ in join if stream not in self._streams}
         checks.bounded("streams", len(self._streams) + len(fresh), limits.LOG_STREAMS_MAX)
         for stream, offset in join:
+            ring = self._ring(stream, self._clock())
             if stream in kept:
-                ring = self._ring(stream, self._clock())
                 kept[stream] = Position(ring.epoch, offset)
         client.streams = kept
         client.identity = client.identity if identity is None else identity
