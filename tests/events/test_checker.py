@@ -103,3 +103,11 @@ def test_a_skip_that_is_not_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Subscription, "_deliver", deliver)
     assert found()
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_nothing_is_wrong_on_a_bad_link(number: int) -> None:
+    """Reliable UDP over a link that loses and reorders: what is under way for long is what byte pipes hardly have."""
+    outcome = checker.check(number, steps=60, link=checker.LOSSY)
+    assert not outcome.wrong
+    assert outcome.delivered > 50

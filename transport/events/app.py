@@ -127,11 +127,11 @@ class Events:
 
         return serve(self, urls, options)
 
-    def test(self, seed: int = 0) -> Any:
-        """A kit that runs this app in virtual time and breaks what can break; see `transport.events.testing`."""
+    def test(self, seed: int = 0, link: str = "delay=1ms") -> Any:
+        """A kit that runs this app in virtual time and breaks what can break; see `transport.events.testing.Kit`."""
         from transport.events.testing import Kit
 
-        return Kit(self, seed)
+        return Kit(self, seed, link)
 
     # Life
 

@@ -284,8 +284,11 @@ def place(
     if link.over or session.member is not link or (room and room not in session.rooms):
         app.hub.leave(stream)
         return
+    before = link.rooms.get(room)
     link.drop_room(room)
     sub = Subscription(stream, link, room, entry.since, entry.by_client)
+    if before is not None and before.stream is stream:  # frames of before may be under way
+        sub.furthest = max(before.furthest, before.sent)
     gap = offset < 0 or offset > stream.top
     start = 0 if gap else offset
     sub.sent = start

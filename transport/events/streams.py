@@ -171,6 +171,7 @@ class Subscription:
 
     Attributes:
         sent: the offset up to which the member has everything that it is meant to have.
+        furthest: the largest that `sent` was before it went back: frames that were under way then may have come.
         since: the offset it was let in at; it must not go back behind that.
         by_client: whether the client asked to join.
         owed_from: where an advance that was not told yet begins, or -1.
@@ -182,8 +183,8 @@ class Subscription:
     """
 
     __slots__ = (
-        "answer_due", "budget", "by_client", "count", "goal", "member", "missing", "mode", "owed_from", "room", "sent",
-        "since", "stream",
+        "answer_due", "budget", "by_client", "count", "furthest", "goal", "member", "missing", "mode", "owed_from", "room",
+        "sent", "since", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, member: Member, room: str, since: int, by_client: bool) -> None:
@@ -193,6 +194,7 @@ class Subscription:
         self.since = since
         self.by_client = by_client
         self.sent = stream.top
+        self.furthest = 0
         self.mode = Mode.LIVE
         self.owed_from = -1
         self.answer_due = False
@@ -246,7 +248,8 @@ class Subscription:
 
     def go_on(self, offset: int) -> bool:
         """The client has everything up to `offset`. False if that can't be."""
-        if not self.since <= offset <= self.sent:
+        self.furthest = max(self.furthest, self.sent)
+        if not self.since <= offset <= self.furthest:
             return False
         self.sent = offset
         self.owed_from = -1

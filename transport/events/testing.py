@@ -43,6 +43,8 @@ class Kit:
     Args:
         app: its log is replaced by one in virtual time if it is a `MemoryLog`.
         seed: of everything random.
+        link: options of `memory://` for the connections between them; "delay=5ms&loss=0.05&rudp=true" is reliable UDP
+            over a link that loses every twentieth datagram.
 
     Attributes:
         random: for the scenario's own choices.
@@ -50,7 +52,7 @@ class Kit:
         serve_options: of `Events.serve`.
     """
 
-    def __init__(self, app: Events, seed: int = 0) -> None:
+    def __init__(self, app: Events, seed: int = 0, link: str = "delay=1ms") -> None:
         self.app = app
         self.seed = seed
         self.random = random.Random(seed)  # noqa: S311
@@ -58,7 +60,7 @@ class Kit:
         self.serve_options: dict[str, Any] = {}
         self._clients: list[EventsClient] = []
         self._ghosts: list[Any] = []
-        self._url = f"memory://{NAME}?delay=1ms"
+        self._url = f"memory://{NAME}?{link}"
 
     def run(self, scenario: Callable[[Kit], Awaitable[Any]]) -> Any:
         """Runs `await scenario(kit)` to its end, in virtual time; returns what it does."""
