@@ -183,8 +183,8 @@ class Subscription:
     """
 
     __slots__ = (
-        "answer_due", "budget", "by_client", "count", "furthest", "goal", "member", "missing", "mode", "owed_from", "room",
-        "sent", "since", "stream",
+        "answer_due", "budget", "by_client", "count", "furthest", "goal", "member", "missing", "mode",
+        "owed_from", "room", "sent", "since", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, member: Member, room: str, since: int, by_client: bool) -> None:
