@@ -87,9 +87,14 @@ class Log:
 def test_live_events_are_encoded_once() -> None:
     log = Log()
     frames: list[bytes] = []
+
+    def write(frame: bytes) -> bool:
+        frames.append(frame)
+        return True
+
     for name in "abc":
         member = Member(name)
-        member.write = lambda frame: frames.append(frame) or True
+        member.write = write
         log.join(member)
     log.append()
     assert len(frames) == 3
