@@ -11,7 +11,17 @@ import pytest
 from tests.events.test_bounds import run
 from transport import limits
 from transport.errors import UnsupportedDelivery, UnsupportedOperation
-from transport.events import Events, Refused, SQLiteCursor, Superseded, Uncertain, connect_events, envelope, parse
+from transport.events import (
+    CallFailed,
+    Events,
+    Refused,
+    SQLiteCursor,
+    Superseded,
+    Uncertain,
+    connect_events,
+    envelope,
+    parse,
+)
 from transport.events.testing import Kit
 
 
@@ -348,5 +358,26 @@ def test_a_client_that_can_not_be_written_to(monkeypatch: pytest.MonkeyPatch) ->
         await namespace.to("r").emit("x", 1)
         await kit.advance(5)
         assert got == [1, 1, 1], "the others at once, and that one after it came back"
+
+    run(scenario)
+
+
+def test_the_usual_times() -> None:
+    """Of a handler and of a drain, where nobody says anything else."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        loop = asyncio.get_running_loop()
+        namespace.on("never", lambda ctx, data: asyncio.sleep(10_000))
+        client = await kit.client()
+        begin = loop.time()
+        with pytest.raises(CallFailed, match="timeout"):
+            await client.call("never", timeout=None)
+        assert loop.time() - begin == pytest.approx(limits.EVENTS_HANDLER_S, abs=1)
+        await client.emit("never")
+        begin = loop.time()
+        serving, kit.serving = kit.serving, None
+        assert serving is not None
+        await serving.drain()
+        assert loop.time() - begin == pytest.approx(limits.EVENTS_DRAIN_S, abs=6)
 
     run(scenario)
