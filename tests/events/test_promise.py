@@ -374,6 +374,7 @@ def test_the_usual_times() -> None:
             await client.call("never", timeout=None)
         assert loop.time() - begin == pytest.approx(limits.EVENTS_HANDLER_S, abs=1)
         await client.emit("never")
+        await kit.advance(1)
         begin = loop.time()
         serving, kit.serving = kit.serving, None
         assert serving is not None
