@@ -322,3 +322,61 @@ def test_a_log_that_is_slow_holds_up_handlers() -> None:
         del kit.app.log.commit
 
     run(scenario)
+
+
+def test_large_messages_that_wait_for_handlers() -> None:
+    """A client of ours sends no more than fits; another one is not read beyond the bound. All are handled."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        gate = asyncio.Event()
+        sizes: list[int] = []
+
+        async def take(ctx: Any, data: bytes) -> None:
+            await gate.wait()
+            sizes.append(len(data))
+
+        namespace.on("x", take)
+        client = await kit.client()
+        sent = 0
+
+        async def send() -> None:
+            nonlocal sent
+            for _ in range(40):
+                await client.emit("x", b"x" * 100_000)
+                sent += 1
+
+        sender = asyncio.create_task(send())
+        await kit.advance(1)
+        assert sent == -(-limits.EVENTS_WINDOW_BYTES // 100_000)
+        (inbox,) = [session.inbox for session in kit.app.hub.sessions.values()]
+        assert inbox._queued_bytes < limits.EVENTS_WINDOW_BYTES
+        assert "reading_held" not in kit.app.statistics()
+        raw = await Raw.connect()
+        await raw.enter()
+        body = envelope.payload("x", b"x" * 100_000)
+        for number in range(1, 61):
+            await raw.conn.send(envelope.message(number, 1, False, body))
+            await kit.advance(0.01)
+        await kit.advance(1)
+        assert kit.app.statistics()["reading_held"] == 1
+        waiting = [session.inbox._queued_bytes for session in kit.app.hub.sessions.values()]
+        assert max(waiting) < limits.EVENTS_INBOX_BYTES + 1_000_000
+        gate.set()
+        await sender
+        await client.flush()
+        await kit.advance(10)
+        assert len(sizes) == 100
+
+    run(scenario)
+
+
+def test_a_message_as_large_as_may_be_goes_alone() -> None:
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        namespace.on("x", lambda ctx, data: len(data))
+        client = await kit.client()
+        sizes = [10, limits.MESSAGE_BYTES_DEFAULT - 200, 20, limits.MESSAGE_BYTES_DEFAULT - 200, 30]
+        calls = [asyncio.create_task(client.call("x", b"x" * size)) for size in sizes]
+        assert await asyncio.gather(*calls) == sizes
+        assert (client.machine._sent_bytes, client.machine._fresh_bytes) == (0, 0)
+
+    run(scenario)

@@ -362,9 +362,9 @@ class Events:
         """The way of a session's messages to their handlers."""
         return dispatch.Inbox(self, session, session.namespace.concurrency)
 
-    def dispatch(self, session: Session, message: envelope.Message) -> None:
+    def dispatch(self, session: Session, message: envelope.Message, size: int) -> None:
         """A message to its handler."""
-        session.inbox.put(message)
+        session.inbox.put(message, size)
 
     def settle_again(self, session: Session, number: int) -> None:
         """The log could not take it before."""

@@ -190,6 +190,8 @@ class Client:
         self._aliases: dict[int, Stream] = {}
         self._fresh: deque[Outgoing] = deque()
         self._sent: dict[int, Outgoing] = {}
+        self._sent_bytes = 0
+        self._fresh_bytes = 0
         self._next = 1
         self._forgot = True  # what was sent before, by a process that is no more
         self._window = limits.EVENTS_WINDOW
@@ -222,6 +224,7 @@ class Client:
         """The server does not take the session: a new one begins, and everybody is told what that means for them."""
         uncertain = list(self._sent.values())
         self._sent.clear()
+        self._sent_bytes = 0
         self.session, self.secret, self.generation = "", b"", 0
         self._next, self._forgot = 1, False
         self.happened.append(Opened(False, uncertain))
@@ -260,6 +263,7 @@ class Client:
         """A message, which is sent now or when it can be, and settled once."""
         outgoing = Outgoing(body, wants_reply, token)
         self._fresh.append(outgoing)
+        self._fresh_bytes += len(body)
         self._number()
         return outgoing
 
@@ -268,13 +272,24 @@ class Client:
         """Messages that are not settled."""
         return len(self._fresh) + len(self._sent)
 
+    @property
+    def is_full(self) -> bool:
+        """No more should be sent until some are settled."""
+        waiting = self._fresh_bytes + self._sent_bytes
+        return self.unsettled >= limits.EVENTS_WINDOW or waiting >= limits.EVENTS_WINDOW_BYTES
+
     def _floor(self) -> int:
         return next(iter(self._sent), self._next)
 
     def _number(self) -> None:
         """Sends what fits into the window."""
         while self.up and self._fresh and self._next - self._floor() < self._window:
+            size = len(self._fresh[0].body)
+            if self._sent and self._sent_bytes + size > limits.EVENTS_WINDOW_BYTES:
+                return
             outgoing = self._fresh.popleft()
+            self._fresh_bytes -= size
+            self._sent_bytes += size
             outgoing.number = self._next
             self._next += 1
             self._sent[outgoing.number] = outgoing
@@ -294,7 +309,9 @@ class Client:
         tokens = [outgoing.token for outgoing in [*self._fresh, *self._sent.values()]]
         tokens += [wish.token for wish in self._wishes.values()]
         self._fresh.clear()
+        self._fresh_bytes = 0
         self._sent.clear()
+        self._sent_bytes = 0
         self._wishes.clear()
         return tokens
 
@@ -376,6 +393,7 @@ class Client:
         elif not frame.resumed:
             uncertain = list(self._sent.values())
             self._sent.clear()
+            self._sent_bytes = 0
             self._next = frame.seen + 1
         self._forgot = False
         self.happened.append(Opened(frame.resumed, uncertain))
@@ -500,7 +518,9 @@ class Client:
         self._number()
 
     def _settle(self, number: int, reply: envelope.Reply | None) -> None:
-        self.happened.append(Settled(self._sent.pop(number), reply))
+        outgoing = self._sent.pop(number)
+        self._sent_bytes -= len(outgoing.body)
+        self.happened.append(Settled(outgoing, reply))
 
     def _call(self, frame: envelope.Call) -> None:
         stream = self._aliases.get(frame.alias)

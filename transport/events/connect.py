@@ -282,7 +282,7 @@ class EventsClient(Life):
             raise CallTimeout(f"no reply to {event!r:.60} within {timeout} s") from None
 
     async def _slot(self) -> None:
-        while not self.closed and self.machine.unsettled >= limits.EVENTS_WINDOW:
+        while not self.closed and self.machine.is_full:
             waiter: asyncio.Future[None] = self.loop.create_future()
             self._room_for.append(waiter)
             await waiter
@@ -314,7 +314,7 @@ class EventsClient(Life):
         self._has_room()
 
     def _has_room(self) -> None:
-        while self._room_for and self.machine.unsettled < limits.EVENTS_WINDOW:
+        while self._room_for and not self.machine.is_full:
             waiter = self._room_for.popleft()
             if not waiter.done():
                 waiter.set_result(None)

@@ -65,16 +65,20 @@ class Inbox:
         self._app = app
         self._session = session
         self._concurrency = concurrency
-        self._queue: deque[envelope.Message] = deque()  # bounded by the window
+        self._queue: deque[tuple[envelope.Message, int]] = deque()  # bounded by the window
+        self._queued_bytes = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
         self._settling = 0  # handled, and not stored yet
         self._settling_bytes = 0  # of their replies
         self._waiters: list[asyncio.Future[None]] = []
 
-    def put(self, message: envelope.Message) -> None:
-        """One more."""
-        self._queue.append(message)
+    def put(self, message: envelope.Message, size: int) -> None:
+        """One more; above the bound its client is not read."""
+        self._queue.append((message, size))
+        self._queued_bytes += size
+        if self._queued_bytes > limits.EVENTS_INBOX_BYTES and self._session.member is not None:
+            self._session.member.hold_reading()
         self.start()
 
     def start(self) -> None:
@@ -106,8 +110,11 @@ class Inbox:
 
     async def _work(self) -> None:
         while self._queue:
-            message = self._queue.popleft()
+            message, size = self._queue.popleft()
+            self._queued_bytes -= size
             member = self._session.member
+            if member is not None and self._queued_bytes <= limits.EVENTS_INBOX_BYTES // 2:
+                member.go_on_reading()
             if member is not None and member.paused:
                 await member.room_to_write()  # a client that does not read gets no more replies made
             reply = await self._handle(message)

@@ -65,6 +65,7 @@ class Link(transport.Protocol):
         self._payer: asyncio.TimerHandle | None = None
         self._conflated: dict[Any, bytes] = {}
         self._ack_due = False
+        self._reading_held = False
         self.refreshed_at = 0.0
         self._room_waiters: list[asyncio.Future[None]] = []
 
@@ -89,7 +90,7 @@ class Link(transport.Protocol):
         if self.over:
             return
         try:
-            self._take(parse.parse(message, parse.FROM_CLIENT))
+            self._take(parse.parse(message, parse.FROM_CLIENT), len(message))
         except Malformed as error:
             self.hub.counters["malformed"] += 1
             self.cut(error.code, error.reason)
@@ -175,6 +176,19 @@ class Link(transport.Protocol):
         except ConnectionClosed:
             pass
 
+    def hold_reading(self) -> None:
+        """Its messages pile up before its handlers: it is not read until `go_on_reading`."""
+        if not self._reading_held and not self.over:
+            self._reading_held = True
+            self.hub.counters["reading_held"] += 1
+            self.conn.pause_reading()
+
+    def go_on_reading(self) -> None:
+        """There is room again."""
+        if self._reading_held and not self.over:
+            self._reading_held = False
+            self.conn.resume_reading()
+
     # Writing
 
     def write(self, frame: bytes) -> bool:
@@ -248,7 +262,7 @@ class Link(transport.Protocol):
 
     # Frames
 
-    def _take(self, frame: Any) -> None:
+    def _take(self, frame: Any, size: int) -> None:
         session = self.session
         if session is None:
             if type(frame) is not envelope.Hello or self._said_hello:
@@ -256,7 +270,7 @@ class Link(transport.Protocol):
             self._said_hello = True
             self._opener = self.conn.loop.create_task(self.app.let_in(self, frame))
         elif type(frame) is envelope.Message:
-            self._message(session, frame)
+            self._message(session, frame, size)
         elif type(frame) is envelope.Answer:
             self.hub.calls.answered(self, frame.call, frame.ok, frame.data)
         elif type(frame) is envelope.Join or type(frame) is envelope.Leave:
@@ -277,10 +291,10 @@ class Link(transport.Protocol):
         else:
             raise Malformed("a second HELLO")
 
-    def _message(self, session: Session, frame: envelope.Message) -> None:
+    def _message(self, session: Session, frame: envelope.Message, size: int) -> None:
         verdict = session.message(frame.number, frame.floor)
         if verdict is Verdict.RUN:
-            self.app.dispatch(session, frame)
+            self.app.dispatch(session, frame, size)
         elif verdict is Verdict.DONE:
             self.hub.counters["duplicates"] += 1
             if len(self._repeats) >= limits.EVENTS_REPEATS_MAX:
