@@ -51,6 +51,7 @@ QUICK_LATENCY = (
     "udp",
     "rudp",
     "tls",
+    "ws",
     "memory",
 )
 QUICK_THROUGHPUT = (
@@ -68,6 +69,7 @@ QUICK_THROUGHPUT = (
     "unix",
     "udp",
     "rudp",
+    "ws",
     "memory",
 )
 QUICK_BUDGET_S = 175.0  # a test sees to it that all rounds fit, with time to spare
