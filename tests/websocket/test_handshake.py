@@ -127,7 +127,7 @@ def test_subprotocol_and_compression_are_answered() -> None:
         (request("Sec-WebSocket-Protocol: a b"), 400),
         (request(method="POST"), 405),
         (b"GET / HTTP/1.1\r\nHost x\r\n\r\n", 400),
-        (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
         (b"\xd4TRp\x01\x00\x00\r\n\r\n", 400),
         (request(path="*"), 400),

@@ -78,6 +78,8 @@ class Gate(Owner):
             self.deliver()
             return
         self._gates.leave(self)
+        if self._paused:
+            self._driver.resume_reading(self)
         self._driver.hand_over(owner)
         self._session.accept(self._driver.now())
         owner.deliver()

@@ -22,6 +22,7 @@ from transport.websocket.http import REASONS, Asked, HttpRequest, HttpResponse, 
 from transport.websocket.upgrade import Refused
 
 METHODS = (b"GET", b"HEAD", b"POST")
+VERSIONS = (b"1.0", b"1.1")
 ALLOWED, ALLOWED_STATIC = [("Allow", "GET, HEAD, POST")], [("Allow", "GET, HEAD")]
 BODILESS = (204, 304)
 INFORMATIONAL_MAX = 16  # answers of 1xx before the real one
@@ -127,6 +128,8 @@ class ServerSide:
         self._config.count("http_requests")
         self._method = bytes(event.method)
         headers = self._headers = list(event.headers)
+        if bytes(event.http_version) not in VERSIONS:
+            raise Refused(505, "this side speaks HTTP/1.1")
         if len(headers) > limits.HTTP_HEADERS_MAX:
             raise Refused(431, f"more than {limits.HTTP_HEADERS_MAX} header lines")
         if sum([len(name) + len(value) + 4 for name, value in headers]) > limits.HTTP_HEAD_BYTES_MAX:
@@ -340,8 +343,7 @@ class ClientSide:
                 else:  # NEED_DATA, PAUSED
                     return
         except h11.RemoteProtocolError as error:
-            lost = not data and not self._h11.trailing_data[0]
-            self.failure = (CloseCode.LOST if lost else CloseCode.PROTOCOL_ERROR, f"no HTTP answer: {error}")
+            self.failure = (CloseCode.PROTOCOL_ERROR if data else CloseCode.LOST, f"no HTTP answer: {error}")
 
     def _on_informational(self, event: Any) -> None:
         self._informational += 1

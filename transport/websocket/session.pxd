@@ -46,7 +46,7 @@ cdef class WebSocketSession(SendingHalf):
     cpdef receive(self, bytes data, long long now)
     cdef _receive_frames(self, bytes data)
     @cython.locals(end=Py_ssize_t, position=Py_ssize_t, start=Py_ssize_t, head=int, size=cython.longlong,
-                   key=cython.longlong)
+                   key=cython.longlong, payload=bytes)
     cdef _parse(self, bytes data)
     @cython.locals(width=int, size=cython.longlong, index=int)
     cdef Py_ssize_t _read_size(self, bytes data, Py_ssize_t position, Py_ssize_t end, int kind) except? -2

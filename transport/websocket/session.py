@@ -264,8 +264,11 @@ class WebSocketSession(SendingHalf):
                 position += 4
             if size > self._receive_max - self._size:
                 self._check_size(head, size)
-            if end - position >= size and head == WHOLE_BINARY:
-                self._on_message(frames.cut(data, position, position + size, key, 0), size)
+            if end - position >= size and (head == WHOLE_BINARY or head == WHOLE_TEXT):
+                payload = frames.cut(data, position, position + size, key, 0)
+                if head == WHOLE_TEXT and not frames.is_utf8(payload):
+                    raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
+                self._on_message(payload, size)
                 position += size
                 continue
             self._frame_head = head
