@@ -74,7 +74,8 @@ async def test_a_path_is_kept() -> None:
 async def test_a_json_codec_speaks_text() -> None:
     async with serve(URL, echo, codec="json") as server, shaken(server) as peer:
         await peer.say(frame(TEXT, b'{"a":1}') + frame(BINARY, b'{"b":2}'))
-        assert [(found.opcode, found.payload) for found in await peer.frames(2)] == [(TEXT, b'{"a":1}'), (TEXT, b'{"b":2}')]
+        found = await peer.frames(2)
+        assert [(one.opcode, one.payload) for one in found] == [(TEXT, b'{"a":1}'), (TEXT, b'{"b":2}')]
     async with serve(URL, echo, codec="raw") as server, shaken(server) as peer:
         await peer.say(frame(TEXT, b"text"))
         assert [(found.opcode, found.payload) for found in await peer.frames(1)] == [(BINARY, b"text")]

@@ -17,7 +17,8 @@ from transport.websocket.http import HttpRequest, HttpResponse
 
 
 async def health(asked: HttpRequest) -> HttpResponse:
-    return HttpResponse(f"{asked.method} {asked.query} {len(asked.body)}", headers={"X-From": str(asked.remote_address[0])})
+    text = f"{asked.method} {asked.query} {len(asked.body)}"
+    return HttpResponse(text, headers={"X-From": str(asked.remote_address[0])})
 
 
 @pytest.mark.asyncio
@@ -105,7 +106,8 @@ async def test_a_client_that_goes_cancels_its_route() -> None:
 async def test_a_client_that_reads_no_answers_holds_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HTTP_IDLE_S", 0.2)
     page = HttpResponse(bytes(limits.MIB))
-    async with serve("ws://127.0.0.1:0/ws", echo, routes={"/": page}, sndbuf=65_536) as server, stranger(server) as peer:
+    url = "ws://127.0.0.1:0/ws"
+    async with serve(url, echo, routes={"/": page}, sndbuf=65_536) as server, stranger(server) as peer:
         await peer.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 900)
         await until(lambda: server.statistics().counters.get("http_200", 0) >= 1)
         await asyncio.sleep(0.1)

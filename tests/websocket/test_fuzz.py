@@ -32,6 +32,7 @@ STREAMS = st.one_of(
     st.binary(max_size=300), st.lists(FRAMES, max_size=8).map(b"".join),
     st.tuples(st.lists(FRAMES, max_size=5).map(b"".join), st.binary(max_size=50)).map(b"".join),
 )  # fmt: skip
+SQUEEZED = st.binary(max_size=60).map(lambda data: Compressor(15, True).compress(data * 20))
 SIZES = st.lists(st.integers(1, 200), max_size=20)
 
 
@@ -107,8 +108,7 @@ def test_text_is_checked_wherever_it_is_cut(text: str, sizes: list[int], extra: 
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.one_of(st.binary(max_size=200), st.binary(max_size=60).map(lambda data: Compressor(15, True).compress(data * 20))),
-       st.integers(0, 200), st.integers(0, 255))  # fmt: skip
+@given(st.one_of(st.binary(max_size=200), SQUEEZED), st.integers(0, 200), st.integers(0, 255))
 def test_damaged_compressed_messages(data: bytes, place: int, byte: int) -> None:
     damaged = bytearray(data)
     if damaged:
@@ -122,8 +122,8 @@ HEADS = st.one_of(
     st.binary(max_size=300),
     st.lists(st.sampled_from([
         b"GET ", b"POST ", b"/health", b"/", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"Host: x\r\n", b"\r\n", b"a: b\r\n",
-        b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Upgrade: websocket\r\n", b"Connection: Upgrade\r\n",
-        b"3\r\nabc\r\n", b"0\r\n\r\n", b"abc", b"Expect: 100-continue\r\n", b"Sec-WebSocket-Key: x\r\n", b"\n", b"\x00",
+        b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Upgrade: websocket\r\n",
+        b"Connection: Upgrade\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n", b"abc", b"Expect: 100-continue\r\n", b"Sec-WebSocket-Key: x\r\n", b"\n", b"\x00",
         request(), b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
     ]), max_size=20).map(b"".join),
 )  # fmt: skip
@@ -149,9 +149,11 @@ def test_any_request_and_any_cuts(data: bytes, sizes: list[int], accepts: bool) 
         written(one)
     assert one.state in (Phase.HTTP, Phase.OPEN, Phase.CLOSED)
 
+ANSWERS = st.binary(max_size=100).map(lambda data: b"HTTP/1.1 101 S\r\n" + data)
+
 
 @settings(deadline=None, max_examples=200)
-@given(st.one_of(st.binary(max_size=200), st.binary(max_size=100).map(lambda data: b"HTTP/1.1 101 S\r\n" + data)), SIZES)
+@given(st.one_of(st.binary(max_size=200), ANSWERS), SIZES)
 def test_any_answer(data: bytes, sizes: list[int]) -> None:
     from tests.websocket.test_handshake import asking
 

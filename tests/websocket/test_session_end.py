@@ -172,8 +172,12 @@ def test_7_1_6_a_reason_is_cut_between_characters() -> None:
 
 
 def test_7_1_4_the_peer_s_stream_ends_without_a_close() -> None:
-    for data, where in ((b"", "without a CLOSE"), (frame(TEXT, b"x")[:3], "in the middle"),
-                        (frame(TEXT, b"x", fin=False), "in the middle"), (frame(BINARY, bytes(9))[:9], "in the middle")):  # fmt: skip
+    for data, where in (
+        (b"", "without a CLOSE"),
+        (frame(TEXT, b"x")[:3], "in the middle"),
+        (frame(TEXT, b"x", fin=False), "in the middle"),
+        (frame(BINARY, bytes(9))[:9], "in the middle"),
+    ):
         one = server()
         feed(one, data)
         one.receive(b"", 0)

@@ -86,7 +86,8 @@ def _line(name: object, value: object, refused: frozenset[str] = frozenset()) ->
 def _headers(value: object) -> tuple[tuple[str, str], ...]:
     """Header lines, as a mapping or as pairs."""
     pairs = list(value.items()) if isinstance(value, Mapping) else value
-    if not isinstance(pairs, list | tuple) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+    pairs_only = isinstance(pairs, list | tuple) and all(isinstance(pair, list | tuple) for pair in pairs)
+    if not pairs_only or not all(len(pair) == 2 for pair in pairs):
         raise ValueError("expects header lines as a mapping, or as pairs")
     if len(pairs) > limits.HTTP_HEADERS_MAX // 2:
         raise ValueError(f"more than {limits.HTTP_HEADERS_MAX // 2} header lines")
@@ -125,8 +126,8 @@ OPTIONS: Mapping[str, Option] = {
                "longer messages are sent in fragments of this size"),
         Option("headers", _headers, "client: more header lines for its request", secret=True),
         Option("origin", _origin, "client: the Origin it claims"),
-        Option("origins", _origins, "server: origins whose pages may connect, or *; otherwise its own, and clients that "
-               "are no browsers"),
+        Option("origins", _origins, "server: origins whose pages may connect, or *; otherwise its own, and clients "
+               "that are no browsers"),
         Option("routes", _routes, "server: plain HTTP by path, each a coroutine function of an HttpRequest, or an "
                "HttpResponse"),
         Option("http_body", size(0, limits.MESSAGE_BYTES_MAX), "server: largest body of a plain request",

@@ -92,7 +92,7 @@ class SendingHalf(ByteSession):
             at = 0
         keys = self._keys
         self._keys_at = at + 4
-        key: int = keys[at]  # byte by byte: a C int has no room for the highest bit
+        key = keys[at]  # byte by byte: a C int has no room for the highest bit
         key = key << 8 | keys[at + 1]
         key = key << 8 | keys[at + 2]
         return key << 8 | keys[at + 3]

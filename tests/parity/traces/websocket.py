@@ -1,4 +1,4 @@
-"""Two WebSocket sessions with everything at once: text and binary, fragments, compression, pings, priorities, garbage."""
+"""Two WebSocket sessions with everything at once: fragments, compression, pings, priorities, expiry, garbage."""
 
 from __future__ import annotations
 
