@@ -37,7 +37,7 @@ def frame(
     opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, key: bytes | None = KEY,
     size: int | None = None, width: int | None = None,
 ) -> bytes:  # fmt: skip
-    """A frame, masked as a client's; `size` is a length that lies, `width` in how many bytes (0, 2, 8) it is written."""
+    """A frame, masked as a client's; `size` is a length that lies, `width` in how many bytes (0, 2, 8) it stands."""
     length = len(payload) if size is None else size
     if width is None:
         width = 0 if length < 126 else 2 if length < 65_536 else 8

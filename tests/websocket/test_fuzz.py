@@ -123,7 +123,8 @@ HEADS = st.one_of(
     st.lists(st.sampled_from([
         b"GET ", b"POST ", b"/health", b"/", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"Host: x\r\n", b"\r\n", b"a: b\r\n",
         b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Upgrade: websocket\r\n",
-        b"Connection: Upgrade\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n", b"abc", b"Expect: 100-continue\r\n", b"Sec-WebSocket-Key: x\r\n", b"\n", b"\x00",
+        b"Connection: Upgrade\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n", b"abc", b"Expect: 100-continue\r\n",
+        b"Sec-WebSocket-Key: x\r\n", b"\n", b"\x00",
         request(), b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
     ]), max_size=20).map(b"".join),
 )  # fmt: skip

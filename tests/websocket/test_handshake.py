@@ -1,4 +1,4 @@
-"""HTTP/1.1 before the frames: both sides of the handshake, plain routes, bad requests (RFC 6455 section 4, RFC 9112)."""
+"""HTTP/1.1 before the frames: the handshake of both sides, plain routes, bad requests (RFC 6455 section 4)."""
 
 from __future__ import annotations
 

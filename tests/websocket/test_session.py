@@ -156,7 +156,7 @@ def test_5_4_sent_in_fragments_when_asked_to() -> None:
     one = server(fragment=16, text=True)
     one.send(b"0123456789abcdef", 0, 0, 0, 0, 0)
     one.send(b"0123456789abcdef-", 0, 0, 0, 0, 0)
-    one.send(b"x" * 48, 0, 0, 3, 0, 0)
+    one.send(b"x" * 48, 0, 1, 3, 0, 0)
     assert said(one) == [
         Frame(TEXT, b"x" * 16, fin=False), Frame(CONTINUATION, b"x" * 16, fin=False), Frame(CONTINUATION, b"x" * 16),
         Frame(TEXT, b"0123456789abcdef"),

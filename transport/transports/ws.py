@@ -31,7 +31,7 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 RESERVED = OWN | {
     "host", "origin", "sec-websocket-accept", "sec-websocket-extensions", "sec-websocket-key",
-    "sec-websocket-protocol", "sec-websocket-version",
+    "sec-websocket-protocol", "sec-websocket-version", "upgrade",
 }  # fmt: skip
 CLIENT_ONLY = ("headers", "origin")
 SERVER_ONLY = ("routes", "origins", "http_body")

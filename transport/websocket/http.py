@@ -22,7 +22,7 @@ REASONS: Mapping[int, str] = {
     431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
     503: "Service Unavailable", 505: "HTTP Version Not Supported",
 }  # fmt: skip
-OWN = frozenset({"connection", "content-length", "date", "transfer-encoding", "upgrade"})  # written by this side
+OWN = frozenset({"connection", "content-length", "date", "transfer-encoding"})  # written by this side
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_IN_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
