@@ -86,9 +86,8 @@ class Gate(Owner):
 
     async def _answer(self, request: Any, route: Any) -> None:
         """Runs one route. What it raises is the server's own fault, and its client is told no more than that."""
-        while self._driver.unsent_bytes > limits.HTTP_PIPELINED_BYTES:  # earlier answers come first
-            self._drained = self._driver.loop.create_future()
-            await self._drained
+        if not await self._has_room():
+            return
         try:
             if isinstance(route, HttpResponse):
                 response = route
@@ -107,6 +106,19 @@ class Gate(Owner):
         self._session.respond(response, self._driver.now())
         self.deliver()
         self._driver.wake()
+
+    async def _has_room(self) -> bool:
+        """Waits until earlier answers have left; False if the client takes nothing of them, and is cut off."""
+        while (before := self._driver.unsent_bytes) > limits.HTTP_PIPELINED_BYTES:
+            self._drained = self._driver.loop.create_future()
+            try:
+                async with asyncio.timeout(limits.HTTP_IDLE_S):
+                    await self._drained
+            except TimeoutError:
+                if self._driver.unsent_bytes >= before:
+                    self.cut()
+                    return False
+        return True
 
     def flushed(self) -> None:
         """From the driver: some of an answer may have left."""

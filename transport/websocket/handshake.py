@@ -25,6 +25,7 @@ METHODS = (b"GET", b"HEAD", b"POST")
 VERSIONS = (b"1.0", b"1.1")
 ALLOWED, ALLOWED_STATIC = [("Allow", "GET, HEAD, POST")], [("Allow", "GET, HEAD")]
 BODILESS = (204, 304)
+START = b"HTTP/1."  # of every answer
 INFORMATIONAL_MAX = 16  # answers of 1xx before the real one
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
@@ -314,6 +315,7 @@ class ClientSide:
         self._key = binascii.b2a_base64(key, newline=False)
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.HTTP_HEAD_BYTES_MAX)
         self._informational = 0
+        self._first = b""  # until it is as long as START
         lines = [
             ("Host", host), ("Upgrade", "websocket"), ("Connection", "Upgrade"),
             ("Sec-WebSocket-Key", self._key.decode()), ("Sec-WebSocket-Version", "13"),
@@ -329,6 +331,11 @@ class ClientSide:
 
     def receive(self, data: bytes, now: int) -> None:
         """Takes what came; b"" at the end of the server's stream."""
+        if len(self._first) < len(START):
+            self._first = (self._first + data)[: len(START)]
+            if not START.startswith(self._first):  # h11 would wait for the end of a head
+                self.failure = (CloseCode.PROTOCOL_ERROR, "no HTTP answer: the peer speaks something else")
+                return
         try:
             self._h11.receive_data(data)
             while not self.done and self.failure is None:
