@@ -6,8 +6,10 @@ a folder behind, nor end well when something of ours became slower.
 
 from __future__ import annotations
 
+import random
 import sys
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -31,6 +33,8 @@ from bench.tables import microseconds, probe_text, rate_text, ratio_text
 
 PEERS = "tcp,udp,rudp"
 BLOCKS = 7
+BLOCKS_MAX = 30  # of a cell that is still blurred
+SHARP = 7.0  # percent that can be told from nothing, at which a cell is no more blurred
 TURNS = 5
 START_S = 0.9  # of a block's processes, for the estimate only
 AA_SHARE = 0.95  # of repetitions that must show no difference
@@ -49,6 +53,8 @@ class Settings:
     Args:
         cells: each case with a peer of ours. blocks: of fresh processes for each cell. turns: each pair's in a block.
         budget_s: no new pass over the cells begins when it would end later; None for no limit.
+        sharp: share of a change that is to be told from nothing; a cell in which it can't be gets more blocks.
+        blocks_max: of such a cell.
     """
 
     cells: list[Cell]
@@ -57,6 +63,8 @@ class Settings:
     timing: Turns
     seed: int
     budget_s: float | None = None
+    sharp: float = SHARP / 100
+    blocks_max: int = BLOCKS_MAX
 
     @property
     def estimate_s(self) -> float:
@@ -77,7 +85,8 @@ def settings_of(options: Any) -> Settings:
     if not cells:
         raise KeyError("no peer can run these payloads")
     timing = Turns(seconds=options.seconds)
-    return Settings(cells, options.rounds, options.turns, timing, options.seed, options.budget)
+    sharp, blocks_max = (options.sharp / 100, options.rounds_max) if options.command == "compare" else (0.0, 0)
+    return Settings(cells, options.rounds, options.turns, timing, options.seed, options.budget, sharp, blocks_max)
 
 
 def floor_of(case: Case, peer: Peer) -> Peer | None:
@@ -90,19 +99,61 @@ def floor_of(case: Case, peer: Peer) -> Peer | None:
 def run_blocks(settings: Settings, folders: dict[str, Path], rounds: list[Result], progress: Progress) -> str | None:
     """All blocks, appending to `rounds`. Returns why fewer than planned were run; None when all were."""
     began = monotonic()
-    for done, (number, (case, peer)) in enumerate(block_order(settings.cells, settings.blocks, settings.seed)):
-        if settings.budget_s is not None and done and done % len(settings.cells) == 0:
-            spent = monotonic() - began
-            if spent + len(settings.cells) * spent / done > settings.budget_s:
-                return f"time budget of {settings.budget_s:.0f} s reached after {number} of {settings.blocks} blocks"
+    done = 0
+
+    def run(number: int, case: Case, peer: Peer) -> None:
+        nonlocal done
         sides = sides_of(peer, floor_of(case, peer), folders)
         found = Block(case, sides, number, settings.turns, settings.timing, settings.seed).run()
         for item in found:
             if item["status"] == FAIL:
                 progress.say(f"FAIL {item['peer']} at {item['case']}: {item['why']}")
-        rounds += found
-        progress.update(done + 1, f"{peer.name} {case.id}")
+        rounds.extend(found)
+        done += 1
+        progress.update(done, f"{peer.name} {case.id}")
+
+    def is_over(more: int) -> bool:
+        spent = monotonic() - began
+        return settings.budget_s is not None and done > 0 and spent + more * spent / done > settings.budget_s
+
+    for number, (case, peer) in block_order(settings.cells, settings.blocks, settings.seed):
+        if done % len(settings.cells) == 0 and is_over(len(settings.cells)):
+            return f"time budget of {settings.budget_s:.0f} s reached after {number} of {settings.blocks} blocks"
+        run(number, case, peer)
+    rng = random.Random(settings.seed)
+    for number in range(settings.blocks, settings.blocks_max):
+        cells = blurred(settings, rounds)
+        if not cells:
+            return None
+        if is_over(len(cells)):
+            return (
+                f"time budget of {settings.budget_s:.0f} s reached, {len(cells)} cells blurred at {settings.sharp:.0%}"
+            )
+        if number == settings.blocks:
+            progress.say(f"{len(cells)} cells blurred at {settings.sharp:.0%}: to {settings.blocks_max} blocks")
+        progress.total = done + len(cells)
+        rng.shuffle(cells)
+        for case, peer in cells:
+            run(number, case, peer)
     return None
+
+
+def blurred(settings: Settings, rounds: list[Result]) -> list[Cell]:
+    """Cells in which a change of `sharp` would not be told from nothing.
+
+    By the width of what is seen alone, and never by where it lies: who goes on until there is an effect finds one.
+    """
+    if not settings.sharp:
+        return []
+    wanted = log(1 + settings.sharp)
+    found = verdicts(settings.cells, rounds)
+    wide = [
+        (one.case.id, one.peer.name)
+        for one in found
+        if one.verdict.floor is not None and one.verdict.decides is not None
+        and max(log(1 + one.verdict.floor), (log(one.verdict.decides[1]) - log(one.verdict.decides[0])) / 2) > wanted
+    ]  # fmt: skip
+    return [(case, peer) for case, peer in settings.cells if (case.id, peer.name) in wide]
 
 
 def request_for(command: str, settings: Settings) -> Request:
@@ -258,7 +309,10 @@ def measure(options: Any, settings: Settings, folders: dict[str, Path], told: Re
 
 
 def run_aa(options: Any) -> int:
-    """`aa`: this checkout as old and as new, again and again. 0 when enough repetitions show no difference."""
+    """`aa`: this checkout as old and as new, again and again. 0 when enough repetitions show no difference.
+
+    Each with as many blocks as were asked for: more of them would only make a difference less likely.
+    """
     settings = settings_of(options)
     quiet = 0
     for repetition in range(options.repetitions):

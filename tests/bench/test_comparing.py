@@ -237,6 +237,39 @@ def test_a_commit_that_does_not_import_is_a_clear_error(tmp_path: Path) -> None:
             building.build(tree, [], space, said.append)
 
 
+def test_a_blurred_cell_gets_more_blocks(monkeypatch: pytest.MonkeyPatch, rng: random.Random) -> None:
+    """And no other, and up to a bound; the effect has no say in it."""
+    latency, throughput = command.latency(64), command.throughput(64)
+    ran: list[str] = []
+
+    class Fake:
+        def __init__(self, case: Any, sides: list[Any], number: int, *_more: Any) -> None:
+            self.case, self.number = case, number
+
+        def run(self) -> list[dict[str, Any]]:
+            ran.append(self.case.id)
+            spread = 0.1 if self.case == latency else 0.001
+            return [
+                a_side(tree, pair, [math.exp(rng.gauss(0, spread)) * (1.5 if tree == "new" else 1.0)], self.number)
+                | {"case": self.case.id, "turns_cpu": [1.0]}
+                for tree in ("old", "new") for pair in range(2)
+            ]  # fmt: skip
+
+    monkeypatch.setattr(command, "Block", Fake)
+    cells = [(case, command.all_peers()["tcp"]) for case in (latency, throughput)]
+    settings = command.Settings(cells, 6, 1, command.Turns(), 1, sharp=0.02, blocks_max=9)
+    folders = {"old": Path(), "new": Path()}
+    with command.Progress("test", 12) as progress:
+        assert command.run_blocks(settings, folders, [], progress) is None
+        assert (ran.count(latency.id), ran.count(throughput.id)) == (9, 6)
+        settings.sharp = 0.0
+        ran.clear()
+        command.run_blocks(settings, folders, [], progress)
+        assert (ran.count(latency.id), ran.count(throughput.id)) == (6, 6)
+        settings.sharp, settings.budget_s = 0.02, 1e-9
+        assert "time budget" in str(command.run_blocks(settings, folders, [], progress))
+
+
 @pytest.mark.slow
 def test_a_checkout_against_itself_counts_repetitions(capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main(["aa", "--peers", "tcp", "--modes", "latency", "--repetitions", "2", "--rounds", "2", "--turns",

@@ -102,3 +102,26 @@ def test_what_an_address_is(jar: CookieJar) -> None:
     assert not jar.check(cookie, ("fe80::1", 80, 0, 3), 7, START)
     assert not jar.check(cookie, ("fe80::1", 80), 7, START)
     assert jar.check(jar.make("/run/\udcff", 7, START), "/run/\udcff", 7, START)
+
+
+def test_who_shares_the_secret_takes_it(rng: random.Random) -> None:
+    """Workers of one port, and their successors, at whatever time each of them began."""
+    secret = rng.randbytes(32)
+    now = START
+    for _ in range(300):
+        now += rng.choice((MS_NS, 700 * MS_NS, 3000 * MS_NS, 25_000 * MS_NS))
+        one, other = CookieJar(rng.randbytes, secret), CookieJar(rng.randbytes, secret)
+        if rng.random() < 0.5:
+            other.make(HERE, 1, now - rng.randrange(20 * limits.SECOND_NS))
+        cookie = one.make(HERE, 7, now)
+        for age, is_good in ((0, True), (GOOD_NS // 2, True), (GOOD_NS, True), (GOOD_NS + MS_NS, False)):
+            assert other.check(cookie, HERE, 7, now + age) is is_good
+            assert not other.check(cookie, HERE, 8, now + age)
+        assert not CookieJar(rng.randbytes, rng.randbytes(32)).check(cookie, HERE, 7, now)
+        assert not CookieJar(rng.randbytes).check(cookie, HERE, 7, now)
+
+
+def test_a_shared_secret_tells_nobody_the_time(rng: random.Random) -> None:
+    """The number of a key and its age differ from secret to secret at the same moment."""
+    heads = {CookieJar(rng.randbytes, rng.randbytes(32)).make(HERE, 7, START)[:3] for _ in range(100)}
+    assert len(heads) > 90

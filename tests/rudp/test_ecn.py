@@ -12,7 +12,8 @@ from tests.soak.duo import CONFIG, MIB, MS, SECOND, Duo
 from tests.walks import pairs, walked
 from transport import limits
 from transport.machine import ECN_CE, ECN_ECT0, ECN_ECT1, Path, Transmit
-from transport.rudp.congestion import NAMES, make
+from transport.rudp.config import CONGESTION
+from transport.rudp.congestion import make
 from transport.rudp.ecn import EcnValidator
 from transport.rudp.states import CAPABLE, ECN, FAILED, OFF, TESTING, UNKNOWN, Ecn, Marked
 from transport.sim.config import LinkConfig
@@ -268,7 +269,7 @@ def test_two_sides_in_congestion_do_not_acknowledge_each_other_for_ever() -> Non
     assert duo.network.statistics()["sent"] - before <= 2
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONGESTION)
 def test_only_who_reacts_marks(name: str) -> None:
     rate = 1_000_000 if name == "fixed" else 0
     duo = Duo(replace(CONFIG, congestion=name, rate=rate), LINK).opened()

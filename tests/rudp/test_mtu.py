@@ -82,6 +82,22 @@ def test_a_probe_has_at_most_half_of_the_window(window: int) -> None:
         assert path.probe(2 * MOST) == MOST, "a window that has grown"
 
 
+def test_a_larger_one_that_arrives_late_ends_no_search() -> None:
+    """It was believed lost, and a smaller one is on its way, which is no news when it arrives."""
+    search = Path(65_507).search
+    search.on_sent(0)
+    search.on_acked(0, FIRST)
+    assert search.next_size(20_000, 1) == 8952
+    search.on_sent(1)
+    search.on_lost(1, 8952, 1, 0)
+    assert search.next_size(9000, 2) == 4096
+    search.on_sent(2)
+    assert search.on_acked(1, 8952)
+    assert search.next_size(WIDE, 3) == 0, "one at a time"
+    assert not search.on_acked(2, 4096)
+    assert search.next_size(WIDE, 3) == MOST
+
+
 def test_a_window_that_shrinks_makes_the_next_step_smaller() -> None:
     search = Path(65_507).search
     search.on_sent(0)

@@ -222,7 +222,7 @@ def test_reset() -> None:
         data = packet.encode_reset(token, lambda size: b"\xff" * size, trigger)
         assert bool(data) == (trigger >= 38)
         if data:
-            assert len(data) == min(trigger - 1, 57)
+            assert len(data) == 37
             assert data[0] == 0x7F
             assert packet.is_reset(data, token)
     assert packet.encode_reset(token, bytes, 38)[0] == 0x40

@@ -175,9 +175,7 @@ def generate(seed: int, scale: int = 1) -> Scenario:
     moves = _moves(Dice(seed, "moves"), client_count, heal)
     roaming = {move[0] for move in moves}
     clients = tuple(_speaking(side) if i in roaming else side for i, side in enumerate(clients))
-    return Scenario(
-        seed, server, clients, tuple(connections), links, holes, widths, heal, actions, ending, at, moves
-    )
+    return Scenario(seed, server, clients, tuple(connections), links, holes, widths, heal, actions, ending, at, moves)
 
 
 def _moves(dice: Dice, clients: int, heal: int) -> tuple[tuple[int, int, bool, int], ...]:

@@ -88,6 +88,7 @@ async def test_the_receive_buffer_holds_eight_of_the_largest_datagrams(rcvbuf: i
     assert limits.RUDP_DATAGRAMS_BUFFERED == 8
     assert config_of({}, "raw", rcvbuf, 65_000).max_datagram == largest
 
+
 @pytest.mark.parametrize("name", CONGESTION)
 async def test_congestion_controllers_move_megabytes(name: str) -> None:
     options: dict[str, Any] = {"congestion": name} | ({"rate": 100 * limits.MIB} if name == "fixed" else {})

@@ -38,15 +38,22 @@ def _who(remote: Address | None) -> bytes:
     return repr(remote).encode("utf-8", "surrogatepass")
 
 
+def _derived(secret: bytes, what: bytes) -> bytes:
+    return hashlib.blake2s(what, key=secret[:32], person=b"cookkeys").digest()
+
+
 class CookieJar:
     """Makes and checks cookies. Two keys are known at a time, and each is used for as long as a cookie is good.
 
     Args:
         entropy: `entropy(n)` gives n unpredictable bytes.
+        secret: who has the same, and the same clock, takes the cookies of this one; b"" for nobody.
     """
 
-    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, entropy: Callable[[int], bytes], secret: bytes = b"") -> None:
         self._entropy = entropy
+        self._secret = secret
+        self._lead = int.from_bytes(_derived(secret, b"lead")[:8], "big") if secret else 0
         self._current: _Key | None = None
         self._before: _Key | None = None
 
@@ -74,9 +81,18 @@ class CookieJar:
         key = self._current
         if key is not None and now < key.since + _GOOD_NS:
             return key
+        if self._secret:
+            count = (now + self._lead) // _GOOD_NS
+            self._before = self._shared_key(count - 1)
+            self._current = self._shared_key(count)
+            return self._current
         self._before = key if key is not None and now < key.since + 2 * _GOOD_NS else None
         self._current = _Key(0 if key is None else (key.number + 1) & 0xFF, self._entropy(32), now)
         return self._current
+
+    def _shared_key(self, count: int) -> _Key:
+        """The key number `count` of all who have the secret; when it begins, tells nobody else the time."""
+        return _Key(count & 0xFF, _derived(self._secret, b"%d" % count), count * _GOOD_NS - self._lead)
 
     @staticmethod
     def _hash(key: _Key, head: bytes, remote: Address | None, cid: int) -> bytes:

@@ -40,6 +40,7 @@ class RudpEndpoint(Exchange):
         entropy: `entropy(n)` gives n unpredictable bytes.
         listening: strangers may open sessions.
         key: secret by which RESET packets are made; the same key after a restart tells old clients at once.
+        cookie_key: secret by which cookies are made, for several endpoints that take each other's; b"" for its own.
 
     Attributes:
         sessions: by our connection id, lingering ones included.
@@ -49,8 +50,9 @@ class RudpEndpoint(Exchange):
     """
 
     def __init__(
-        self, config: RudpConfig, entropy: Callable[[int], bytes], listening: bool = False, key: bytes = b""
-    ) -> None:
+        self, config: RudpConfig, entropy: Callable[[int], bytes], listening: bool = False, key: bytes = b"",
+        cookie_key: bytes = b"",
+    ) -> None:  # fmt: skip
         Exchange.__init__(self)
         self.config = config
         self.listening = listening
@@ -59,7 +61,7 @@ class RudpEndpoint(Exchange):
         self._key = key or entropy(32)
         self.worker = -1
         self.pass_on: Callable[[int, bytes, Path, int], bool] | None = None
-        self._cookies = CookieJar(entropy)
+        self._cookies = CookieJar(entropy, cookie_key)
         self._half_open: dict[int, HalfOpen] = {}
         self._clients: dict[tuple[Path, int], int] = {}  # our id of a client's, so that a second HELLO finds it
         self._client_keys: dict[int, tuple[Path, int]] = {}

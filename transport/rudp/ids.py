@@ -109,7 +109,7 @@ def came(session: Located, number: int, floor: int, cid: int, token: bytes) -> N
     if floor > number or not cid:
         raise RemoteProtocolError("malformed connection id")
     ids = of(session)
-    known = ids.pool.get(number)
+    known = _in_use(session, token) if number == ids.current else ids.pool.get(number)
     if known is not None and known != (cid, token):
         raise RemoteProtocolError("a connection id came again as another")
     if number > ids.current and number >= ids.floor:
@@ -122,10 +122,15 @@ def came(session: Located, number: int, floor: int, cid: int, token: bytes) -> N
             del ids.pool[old]
             ids.retire(old)
         if ids.current < floor:
-            switch(session)
+            _take(session, ids)
     if len(ids.pool) >= CIDS_MAX:
         raise RemoteProtocolError(f"more than {CIDS_MAX} connection ids")
     session.ids_due = ids.is_due()
+
+
+def _in_use(session: Located, token: bytes) -> tuple[int, bytes]:
+    """The id that the peer is spoken to by, and its token; `token` where that of the handshake came without."""
+    return session.peer_cid, session.token if session.is_client and session.token else token
 
 
 def spare(session: Located) -> int:
@@ -135,10 +140,17 @@ def spare(session: Located) -> int:
 
 
 def switch(session: Located) -> None:
-    """Speaks to the peer by a spare id from now on, if there is one, and gives up the one that was in use."""
+    """Speaks to the peer by a spare id from now on, if there is one, and gives up the one that was in use.
+
+    A peer that takes no notice of what is given up goes on to be spoken to by the same: moving must not raise.
+    """
     ids: Ids | None = session.ids
-    if ids is None or not ids.pool:
-        return
+    if ids is not None and ids.pool and len(ids.retiring) < limits.RUDP_RETIRES_MAX:
+        _take(session, ids)
+
+
+def _take(session: Located, ids: Ids) -> None:
+    """The lowest spare id replaces the one in use. Raises RemoteProtocolError."""
     ids.retire(ids.current)
     ids.current = min(ids.pool)  # the lowest, so that one below is known to be over when it comes again
     session.peer_cid, session.token = ids.pool.pop(ids.current)

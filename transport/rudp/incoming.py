@@ -100,6 +100,7 @@ class Incoming(Recovery):
             return False
         if self.life < OPEN:
             return False  # the answer that it waits for comes in another form
+        self._has_words = False
         if self.life >= CLOSED:
             ranges.add(number)  # if it comes twice, it is answered once
             if path is not self.path:

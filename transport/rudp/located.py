@@ -90,7 +90,8 @@ class Located(Incoming):
             self.trace.moved(path, now)
         if self.probed_path is not None:
             self.exchange.probes(self)  # by the new path, from now on
-        self.ask_again(now)
+        if self.life < CLOSED:
+            self.ask_again(now)
         if self.paths is not None and self.paths.confirming is not None:
             self.paths.confirming.path = path
         if self.addressed != self.home:  # the peer moves on purpose, and so it is no more known by its old id, either
@@ -106,6 +107,7 @@ class Located(Incoming):
         self.pacer = Pacer()
         self.rtt.reset(limits.RUDP_INITIAL_RTT_NS)
         self.thresholds = LossThresholds()
+        self.redundancy.start_low()
         self._pace_at = 0
         self.test_marks(now)
         self.want()
@@ -143,6 +145,8 @@ class Located(Incoming):
         """Writes a datagram of `size` bytes with one frame, which asks for no ack, to the peer's `cid`; it leaves by
         `path`.
         """
+        while self.ring.is_over():  # however many challenges come from a peer that acknowledges nothing
+            self._make_room(now)
         number = self.ring.next
         packet = self.ring.push()
         number_bytes = pen.low_size(limits.RUDP_LATE_FLIGHTS * (number - self._largest_acked))
@@ -169,6 +173,8 @@ class Located(Incoming):
         if end - pos < CHALLENGE_BYTES:
             raise RemoteProtocolError("a frame is cut off")
         token = pen.take(data, pos, pos + CHALLENGE_BYTES)
+        if not self._has_words:
+            self._challenge = self._response = b""  # of a packet that there was no room for
         if kind == PATH_CHALLENGE:
             self._challenge = token  # one of each in a packet, the last, is enough
         else:

@@ -103,6 +103,7 @@ class MtuSearch:
         """Probe `number` of `size` bytes has arrived, even if it counted as lost; whether `size` is news."""
         if number == self.number:
             self.number = -1
+            self.due = 0  # also if a larger one has arrived meanwhile that was believed lost
         if number < self._since or size <= self.size:
             return False
         self.phase = SEARCH.after(self.phase, Tried.ARRIVED)

@@ -41,8 +41,7 @@ CHECKSUM_BYTES = 4
 HELLO_BYTES = limits.RUDP_DATAGRAM_BYTES_MIN
 TOKEN_BYTES = 16
 RESET_RANDOM_MIN = 21  # with the token, as short as an ordinary packet may be (RFC 9000 section 10.3)
-RESET_RANDOM_MAX = 41
-RESETTABLE_BYTES = RESET_RANDOM_MIN + TOKEN_BYTES + 1  # what a RESET can be shorter than
+RESETTABLE_BYTES = RESET_RANDOM_MIN + TOKEN_BYTES + 1  # what a RESET is shorter than, and so never an answer to one
 LONG_HEAD_BYTES = 21  # head, version, two connection ids
 LONG_MIN_BYTES = LONG_HEAD_BYTES + CHECKSUM_BYTES
 _CODE_MAX = 0xFFFF
@@ -293,13 +292,12 @@ def reset_token(key: bytes, cid: int) -> bytes:
 def encode_reset(token: bytes, entropy: Callable[[int], bytes], trigger_bytes: int) -> bytes:
     """The answer to a packet of `trigger_bytes` for a connection that is not known here; b"" where that is too short.
 
-    It is shorter than what it answers, so that two sides that know nothing of each other fall silent (RFC 9000 section
-    10.3.3).
+    All are as short as the shortest, and shorter than what gets one: so no RESET is ever answered by another (RFC 9000
+    section 10.3.3 has them shrink until they fall silent).
     """
-    size = min(RESET_RANDOM_MAX, trigger_bytes - 1 - TOKEN_BYTES)
-    if size < RESET_RANDOM_MIN:
+    if trigger_bytes < RESETTABLE_BYTES:
         return b""
-    noise = entropy(size)
+    noise = entropy(RESET_RANDOM_MIN)
     return bytes([FIXED_BIT | noise[0] & 0x3F]) + noise[1:] + token
 
 

@@ -243,6 +243,7 @@ def _newest(session: Located, paths: Paths, trial: Trial | None, path: Path, siz
             paths.trials.remove(trial)
         _leave(session, paths, now)
         session.take_path(path, now)
+        session.forget_mtu()  # what the other one carries, this one may lose
     elif trial is None:
         trial = paths.begin(path, _pto(session), now)
         trial.came(size, now)
@@ -317,6 +318,8 @@ def expire(session: Located, now: int) -> None:
 
 def fill(session: Located, room: memoryview, now: int) -> int:
     """Writes the next packet that leaves by another path, or has to leave alone; -1 when there is none."""
+    if len(room) < FULL_BYTES:
+        return -1
     paths = session.paths
     assert paths is not None
     found = paths.take(now)

@@ -27,12 +27,12 @@ cdef class Recovery(Probing):
     cdef Py_ssize_t _number_end
     cdef long long _ack_bytes, _ack_packets, _ack_spurious, _ack_largest_at, _ack_latest
     cdef Ranges _known
-    cdef long long _unsettled
+    cdef long long _unsettled, _left
 
     @cython.locals(largest="long long", delay="long long", count="long long", run="long long", before="long long",
                    needed="long long",
                    low="long long", high="long long", gap="long long", ect0="long long", ect1="long long",
-                   ce="long long", samples=RateSampler)
+                   ce="long long", samples=RateSampler, is_news=bint)
     cpdef Py_ssize_t on_ack(self, bytes data, Py_ssize_t pos, Py_ssize_t end, bint has_marks, long long now) except -1
     @cython.locals(size=int)
     cdef int64_t _number(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except? -1

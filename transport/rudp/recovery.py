@@ -62,6 +62,7 @@ class Recovery(Probing):
         self._ack_latest = -1
         self._known = Ranges()  # packet numbers that acks have named, as far as the ring goes back
         self._unsettled = 0  # no packet below is in flight
+        self._left = 0  # packets below went over a path that was left
 
     # Acks
 
@@ -114,7 +115,8 @@ class Recovery(Probing):
             ect1 = self._number(data, self._number_end, end)
             ce = self._number(data, self._number_end, end)
             pos = self._number_end
-        if self.ecn.on_ack(has_marks, ect0, ect1, ce, largest > self._largest_acked, self.ring.next):
+        is_news = self.ecn.on_ack(has_marks, ect0, ect1, ce, largest > self._largest_acked, self.ring.next)
+        if is_news and largest >= self._left:  # else it is about a path that was left
             self.controller.on_ecn(self.ring.get(largest).time if largest >= self.ring.oldest else 0, now)
         self._after_ack(largest, min(delay, NEVER // ACK_DELAY_UNIT_NS) * ACK_DELAY_UNIT_NS, before, needed, now)
         return pos
@@ -418,6 +420,7 @@ class Recovery(Probing):
             if packet.state == SENT:
                 self._lose(packet, number, now)
             packet.size = 0
+        self._left = ring.next
         self._loss_at = 0
         self._pto_count = 0
         self._probes = 0

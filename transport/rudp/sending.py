@@ -137,7 +137,7 @@ class Sending(Accepting):
             mtu = BASE  # perhaps it is their size for which no ack comes (RFC 8899 section 4.3)
         window = self._window_room(mtu)
         rate = self.controller.rate(self.rtt.smoothed)
-        if rate and not self._probes:
+        if not self._probes:  # also without a rate: what is not paced is no debt
             window = min(window, self.pacer.room(now, rate, self._burst(rate)))
         total = 0
         count = 0

@@ -270,6 +270,7 @@ ECN = Machine(
     ],
 )
 
+
 class Probe(IntEnum):
     """What BBR is about (draft-ietf-ccwg-bbr section 5.1)."""
 
@@ -319,7 +320,7 @@ BBR = Machine(
         Found.ENOUGH: Event(
             "enough", "as in startup, or it is a cautious probe, and as much is in flight as was too much last time"
         ),
-        Found.STALE: Event("stale", "no round trip was as short as the least for 5 s or ten of them, and it was not idle"),
+        Found.STALE: Event("stale", "no round trip was as short as the least for 5 s or ten of them, nor was it idle"),
         Found.FRESH: Event("fresh", "200 ms and a round trip with half of that in flight"),
         Found.FRESH_EARLY: Event("fresh, not full", "the same, and the path was never full"),
         Found.NO_LOSS_AT_START: Event("startup undone", "all that ended startup was acknowledged after all"),

@@ -176,8 +176,8 @@ class Trace:
         if threshold is None:
             return
         state = "slow_start" if not threshold or told["window"] < threshold else "congestion_avoidance"
-        if told.get("cuts", 0) > self._cuts:
-            self._cuts = told["cuts"]
+        before, self._cuts = self._cuts, told.get("cuts", 0)  # which begin anew on another path
+        if self._cuts > before:
             state = "recovery"
         if state != self._congestion:
             self._add(now, "recovery:congestion_state_updated", {"old": self._congestion, "new": state})

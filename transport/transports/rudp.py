@@ -230,7 +230,7 @@ class RudpTransport(UdpTransport):
             with sock:  # unshared: with SO_REUSEPORT alone a second server would silently take half of our packets
                 port = port or sock.getsockname()[1]
         url = request.url.with_port(port)
-        shared = Shared(url, [], secret=reset_key(port))
+        shared = Shared(url, [], secret=reset_key(port) + os.urandom(seats.SECRET_BYTES))
         try:
             asking = replace(request, url=url, options={**request.options, "reuse_port": True})
             for _ in range(count):
@@ -249,7 +249,8 @@ class RudpTransport(UdpTransport):
         config = config_of(request.options, request.codec_name, granted.rcvbuf, most)
         config = replace(config, ecn=config.ecn and not is_loopback(address))
         if self._seat is not None:
-            made = RudpEndpoint(config, os.urandom, listening, request.options.get("key", b"") or self._seat.key)
+            key = request.options.get("key", b"") or self._seat.key
+            made = RudpEndpoint(config, os.urandom, listening, key, self._seat.cookie_key)
             made.worker = self._seat.number
             return made
         key = request.options.get("key", b"") or (reset_key(int(address[1])) if listening else b"")

@@ -22,6 +22,7 @@ SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h
 LINUX = sys.platform == "linux"
 KIND = socket.SOCK_SEQPACKET if LINUX else socket.SOCK_DGRAM  # Linux lets no more than ten datagrams wait by default
 _END = struct.Struct("!HI")  # port, scope
+SECRET_BYTES = 32
 PASSED_BYTES = limits.DATAGRAM_BYTES_MAX + 256  # with the path in front
 
 # Classic BPF (linux/bpf_common.h): code, jump if true, jump if false, operand. The data begins with UDP's payload.
@@ -93,12 +94,13 @@ class Seat:
         number: which it is, from 0.
         inbox: what the others have passed on.
         outboxes: those of all, this one included.
-        key: secret by which RESETs are made, the same in all; empty to be chosen.
+        key: secrets by which RESETs are made (32 bytes) and cookies (the rest), the same in all; empty to be chosen.
     """
 
     def __init__(self, number: int, inbox: socket.socket, outboxes: list[socket.socket], key: bytes) -> None:
         self.number = number
-        self.key = key
+        self.key = key[:SECRET_BYTES]
+        self.cookie_key = key[SECRET_BYTES:]
         self._inbox = inbox
         self._outboxes = outboxes
         self._drivers: list[DatagramDriver] = []
