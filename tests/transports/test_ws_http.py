@@ -15,7 +15,6 @@ from transport import connect, limits, serve
 from transport.websocket.http import HttpRequest, HttpResponse
 
 
-
 async def health(asked: HttpRequest) -> HttpResponse:
     text = f"{asked.method} {asked.query} {len(asked.body)}"
     return HttpResponse(text, headers={"X-From": str(asked.remote_address[0])})

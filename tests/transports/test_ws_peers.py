@@ -26,7 +26,6 @@ from transport import (
 from transport.errors import InvalidURL, UnsupportedOperation
 
 
-
 async def health(asked: HttpRequest) -> HttpResponse:
     return HttpResponse("fine")
 
@@ -120,12 +119,15 @@ async def test_a_client_of_something_else() -> None:
         with contextlib.suppress(ConnectionError):
             await reader.read()
         writer.close()
+        gone.set()
 
+    gone = asyncio.Event()
     server = await asyncio.start_server(other, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ConnectFailed, match="no HTTP answer"):
             await connect(f"ws://127.0.0.1:{port}")
+        await gone.wait()
 
 
 @pytest.mark.asyncio

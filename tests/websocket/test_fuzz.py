@@ -150,6 +150,7 @@ def test_any_request_and_any_cuts(data: bytes, sizes: list[int], accepts: bool) 
         written(one)
     assert one.state in (Phase.HTTP, Phase.OPEN, Phase.CLOSED)
 
+
 ANSWERS = st.binary(max_size=100).map(lambda data: b"HTTP/1.1 101 S\r\n" + data)
 
 

@@ -77,7 +77,12 @@ def upgraded(data: bytes, step: int = 1 << 60, **options: Any) -> WebSocketSessi
 
 @STEPS
 def test_4_2_2_101(step: int) -> None:
-    one = upgraded(request(path="/chat?room=7&x=%20", ), step)
+    one = upgraded(
+        request(
+            path="/chat?room=7&x=%20",
+        ),
+        step,
+    )
     status, headers, body = answer(one)
     assert (status, body) == (101, b"")
     assert headers == {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-accept": REQUEST_ACCEPT.decode()}

@@ -227,9 +227,10 @@ def test_5_5_3_pongs() -> None:
 
 def test_our_own_pings_are_bounded() -> None:
     one = server()
+    for _ in range(limits.WS_CONTROL_QUEUE_BYTES // 10 + 1):
+        one.ping(1, 0)
     with pytest.raises(WouldBlock):
-        for _ in range(100_000):
-            one.ping(1, 0)
+        one.ping(1, 0)
     one.close(0, "", 0)
     with pytest.raises(ConnectionClosed):
         one.ping(1, 0)
@@ -333,9 +334,10 @@ def test_expiry_priority_and_loss() -> None:
 def test_entries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "QUEUED_MESSAGES_MAX", 10)
     one = server()
+    for _ in range(10):
+        one.send(b"x", 0, 0, 1, 0, 0)
     with pytest.raises(WouldBlock, match="10 messages"):
-        for _ in range(11):
-            one.send(b"x", 0, 0, 1, 0, 0)
+        one.send(b"x", 0, 0, 1, 0, 0)
 
 
 def test_ordered_messages_do_not_overtake_each_other() -> None:

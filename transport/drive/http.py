@@ -95,7 +95,7 @@ class Gate(Owner):
                 async with asyncio.timeout(limits.HTTP_HANDLER_S):
                     response = response_of(await route(request))
         except TimeoutError:
-            log.error("the route %s did not answer within %g s", request.path, limits.HTTP_HANDLER_S)
+            log.warning("the route %s did not answer within %g s", request.path, limits.HTTP_HANDLER_S)
             response = plain(503)
         except (Exception, asyncio.CancelledError):
             if self._is_gone:

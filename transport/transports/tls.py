@@ -69,7 +69,7 @@ async def client_arguments(request: Request) -> dict[str, Any]:
 
 
 def server_arguments(request: Request) -> Callable[[], Mapping[str, Any]]:
-    """What gives the loop's arguments for each handshake of a server. Raises LocalProtocolError for a file of no use."""
+    """What gives the loop's arguments for a server's handshakes. Raises LocalProtocolError for a file of no use."""
     contexts = certificates.Contexts(request.options, server=True)
     contexts.current()
     times = _times(request)

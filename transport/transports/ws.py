@@ -68,7 +68,7 @@ def _origins(value: object) -> tuple[str, ...] | None:
 
 
 def _origin(value: object) -> str:
-    if not isinstance(value, str) or not value.isascii() or value != "null" and "://" not in value:
+    if not isinstance(value, str) or not value.isascii() or (value != "null" and "://" not in value):
         raise ValueError("an origin is a scheme and a host, as in https://example.com")
     if value.endswith("/") or value.partition("://")[2].count("/"):
         raise ValueError("an origin has no path, not even a slash")
@@ -85,7 +85,7 @@ def _line(name: object, value: object, refused: frozenset[str] = frozenset()) ->
 
 def _headers(value: object) -> tuple[tuple[str, str], ...]:
     """Header lines, as a mapping or as pairs."""
-    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    pairs: Any = list(value.items()) if isinstance(value, Mapping) else value
     pairs_only = isinstance(pairs, list | tuple) and all(isinstance(pair, list | tuple) for pair in pairs)
     if not pairs_only or not all(len(pair) == 2 for pair in pairs):
         raise ValueError("expects header lines as a mapping, or as pairs")
@@ -104,7 +104,7 @@ def _routes(value: object) -> dict[str, Any]:
         if not isinstance(path, str) or not path.startswith("/"):
             raise ValueError(f"a path begins with a slash, {path!r} does not")
         if not callable(route) and not isinstance(route, HttpResponse):
-            raise ValueError(f"the route of {path} is neither a coroutine function nor an HttpResponse")
+            raise ValueError(f"the route of {path} is neither a coroutine function nor an HttpResponse")  # noqa: TRY004
     return dict(value)
 
 

@@ -100,7 +100,7 @@ class ServerSide:
         """Goes on until more is needed, or somebody else has to answer."""
         while not self.over and not self.waiting:
             try:
-                event = self._h11.next_event()
+                event: Any = self._h11.next_event()
             except h11.RemoteProtocolError as error:
                 self._fail(Refused(error.error_status_hint or 400, str(error)), now)
                 return

@@ -59,7 +59,8 @@ class HttpResponse:
     headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.status, int) or not 200 <= self.status <= 599:
+        status: object = self.status  # whatever a program may have given
+        if not isinstance(status, int) or not 200 <= status <= 599:
             raise LocalProtocolError(f"status {self.status!r} is not within 200 to 599")
         if not isinstance(self.body, bytes | str):
             raise LocalProtocolError(f"the body of an answer is bytes or text, not {type(self.body).__name__}")

@@ -28,7 +28,7 @@ _END = re.compile(r"\s*(?:,|$)")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 
 
-class Refused(Exception):  # noqa: N818 - what happened, as everywhere here
+class Refused(Exception):
     """A request gets this status and no connection; never leaves the package."""
 
     def __init__(self, status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
