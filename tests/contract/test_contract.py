@@ -95,7 +95,7 @@ def arena(way: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         authority, certificate = request.getfixturevalue("certificate")
         found = replace(found, server_options={"certfile": certificate}, client_options={"cafile": authority})
     if variant == "compressed":
-        found = replace(found, options={"compression": True, "fragment": 1000})
+        found = replace(found, options={"compression": True, "fragment": 1000, "compress_above": 16_385})
     elif variant == "length32":
         found = replace(found, options={"framing": "length32"})
     elif variant == "without-native":
