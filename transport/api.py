@@ -273,7 +273,7 @@ async def _serve(
         from transport.status import offer
 
         try:
-            server.tells(await offer(server, given.get("status")))
+            server.tells(await offer(server, given.get("status"), given.get("congestion") or ""))
         except BaseException:
             await server.close(grace=0)
             raise

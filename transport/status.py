@@ -37,10 +37,12 @@ class Status:
     Args:
         server: whose.
         path: of the socket.
+        congestion: the name of its congestion control, "" for the default or none.
     """
 
-    def __init__(self, server: Any, path: str) -> None:
+    def __init__(self, server: Any, path: str, congestion: str = "") -> None:
         self.path = path
+        self._congestion = congestion
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
@@ -97,6 +99,7 @@ class Status:
             "pid": os.getpid(),
             "url": str(server.url),
             "uptime": round(self._loop.time() - self._began, 3),
+            "congestion": self._congestion,
             "server": {
                 "connections": whole.connections, "accepted": whole.accepted, "refused": whole.refused,
                 "failed_handlers": whole.failed_handlers, "accept_backoffs": whole.accept_backoffs,
@@ -127,8 +130,13 @@ def _shown(address: Any) -> str:
     return str(address or "-")
 
 
-async def offer(server: Any, asked: str | None) -> Status | None:
+async def offer(server: Any, asked: str | None, congestion: str = "") -> Status | None:
     """The socket of a server in the folder that was asked for, or in that of the environment; None for none.
+
+    Args:
+        server: whose.
+        asked: the folder; None for the environment's.
+        congestion: see `Status`.
 
     Raises:
         OSError, TransportError: it can't be made in the folder that was asked for. In the environment's that is only
@@ -139,7 +147,7 @@ async def offer(server: Any, asked: str | None) -> Status | None:
     if not folder or folder == "none":
         return None
     _offered += 1
-    status = Status(server, os.path.join(folder, f"{os.getpid()}-{_offered}{SUFFIX}"))
+    status = Status(server, os.path.join(folder, f"{os.getpid()}-{_offered}{SUFFIX}"), congestion)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         await status.start()

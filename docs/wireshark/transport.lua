@@ -18,7 +18,7 @@ local RANGES_MAX, SKIPS_MAX, REASON_MAX = 32, 32, 256
 
 local KINDS = {[0] = "HELLO", [1] = "RETRY", [2] = "ACCEPT", [3] = "REFUSE"}
 local FRAMES = {
-  [0] = "PAD", [1] = "PING", [2] = "ACK", [3] = "ACK_ECN", [5] = "SKIP", [6] = "CONNECTION_CREDIT",
+  [0] = "PAD", [1] = "PING", [2] = "ACK", [3] = "ACK_ECN", [4] = "ACK_POLICY", [5] = "SKIP", [6] = "CONNECTION_CREDIT",
   [7] = "CHANNEL_CREDIT", [8] = "BLOCKED", [9] = "PATH_CHALLENGE", [10] = "PATH_RESPONSE", [11] = "NEW_CID",
   [12] = "RETIRE_CID", [14] = "CLOSE",
 }
@@ -97,6 +97,10 @@ field("ack__range", ProtoField.string, "Range")
 field("ack__ect0", ProtoField.uint64, "ECT(0)")
 field("ack__ect1", ProtoField.uint64, "ECT(1)")
 field("ack__ce", ProtoField.uint64, "CE")
+field("policy__number", ProtoField.uint64, "Number of the policy")
+field("policy__threshold", ProtoField.uint64, "Packets after which to acknowledge")
+field("policy__delay_us", ProtoField.uint64, "Longest delay (us)")
+field("policy__reordering", ProtoField.uint64, "Reordering")
 field("lane", ProtoField.uint64, "Lane (channel x 4 + delivery)")
 field("skip__count", ProtoField.uint64, "Messages")
 field("skip__number", ProtoField.uint64, "Number")
@@ -524,6 +528,13 @@ local function control(tree, place, kind, receiver, from_server)
     return ""
   elseif kind == 2 or kind == 3 then
     return ack(tree, place, kind == 3)
+  elseif kind == 4 then
+    local number = place:add(tree, "policy__number")
+    local threshold = place:add(tree, "policy__threshold")
+    local delay = place:add(tree, "policy__delay_us")
+    place:add(tree, "policy__reordering")
+    if threshold == 0 then error("malformed", 0) end
+    return "number " .. number .. ", after " .. threshold .. " packets or " .. delay .. " us"
   elseif kind == 5 then
     local lane = place:add(tree, "lane")
     local count = place:add(tree, "skip__count")

@@ -17,7 +17,9 @@ const { Recovery } = require('./recovery');
 const DATAGRAM_BYTES = 1200;
 const DATAGRAM_BYTES_MIN = 38; // of what asks for an ack or closes: shorter ones get no RESET
 const RANGES_KEPT = 64;
-const ACK_PACKETS = 2; // that ask, after which an ack leaves
+const ACK_PACKETS = 2; // that ask, after which an ack leaves, unless the peer has asked for another number
+const ACK_PACKETS_MAX = 64;
+const ACK_WAIT_MS_MIN = 0.25;
 const ACKS_ONLY_MAX = 32; // one in so many packets of acks asks for an ack
 const KEEP_ALIVE_MS = 15000;
 const PROBES_MAX = 40;
@@ -78,6 +80,7 @@ class Connection {
     this.expected = 0n;
     this.largestAt = now; // when the largest packet came
     this.asking = 0; // packets that ask for an ack and have none
+    this.policy = { number: -1n, packets: ACK_PACKETS, waitMs: this.ackDelayMs }; // how often the peer wants acks
     /** @type {number | null} when an ack has to leave */
     this.ackAt = null;
     this.acksOnly = 0;
@@ -193,8 +196,8 @@ class Connection {
     }
     if (!asks) return;
     this.asking += 1;
-    const wait = Math.min(this.ackDelayMs, this.recovery.smoothed / 4);
-    const due = urgent || this.asking >= ACK_PACKETS ? now : now + wait;
+    const wait = Math.min(this.policy.waitMs, this.recovery.smoothed / 4);
+    const due = urgent || this.asking >= this.policy.packets ? now : now + wait;
     this.ackAt = Math.min(this.ackAt ?? Infinity, due);
   }
 
@@ -227,6 +230,9 @@ class Connection {
         }
         this.recover(this.recovery.lost(now));
         break;
+      case 'ACK_POLICY':
+        this.takePolicy(frame);
+        break;
       case 'SKIP':
         this.inbox.skip(frame);
         break;
@@ -254,6 +260,16 @@ class Connection {
         break;
       default: // PAD, PING, and PATH_RESPONSE, for we challenge nobody
     }
+  }
+
+  /**
+   * How often the peer wants to hear acks. Whatever it says of the order, every gap is told at once.
+   * @param {frames.Frame} policy
+   */
+  takePolicy({ number, threshold, delay_us: delayUs }) {
+    if (number <= this.policy.number) return;
+    const waitMs = Math.min(Math.max(Number(delayUs) / 1000, ACK_WAIT_MS_MIN), this.ackDelayMs);
+    this.policy = { number, packets: Math.min(Number(threshold), ACK_PACKETS_MAX), waitMs };
   }
 
   /**

@@ -88,6 +88,8 @@ function readControl(reader, type, to) {
       return {
         frame: 'ACK_ECN', ...readAck(reader), ect0: reader.varint(), ect1: reader.varint(), ce: reader.varint(),
       };
+    case 0x04:
+      return readAckPolicy(reader);
     case 0x05:
       return readSkip(reader, to);
     case 0x06:
@@ -127,6 +129,16 @@ function readAck(reader) {
   }
   reader.check(low >= 0n, 'an ack of a number below 0');
   return { ranges, delay_us: delay };
+}
+
+/**
+ * @param {Reader} reader
+ * @returns {Frame}
+ */
+function readAckPolicy(reader) {
+  const [number, threshold, delay, reordering] = [1, 2, 3, 4].map(() => reader.varint());
+  reader.check(threshold > 0n, 'an ack after no packet');
+  return { frame: 'ACK_POLICY', number, threshold, delay_us: delay, reordering };
 }
 
 /**

@@ -174,6 +174,12 @@ def _control(kind: int, reader: Reader, limits: Limits) -> dict[str, Any]:
         return {"frame": ("PAD", "PING")[kind]}
     if kind in (2, 3):
         return _ack(kind, reader, limits)
+    if kind == 4:
+        meaning = {"frame": "ACK_POLICY", "number": reader.varint(), "threshold": reader.varint()}
+        meaning.update(delay_us=reader.varint(), reordering=reader.varint())
+        if not meaning["threshold"]:
+            raise Malformed(1002)
+        return meaning
     if kind == 5:
         return _skip(reader, limits)
     if kind == 6:

@@ -104,7 +104,8 @@ class Writer:
             self.numbers(meaning["code"], len(reason))
             self.raw(reason)
         else:
-            self.numbers(*(meaning[key] for key in ("channel", "limit", "number") if key in meaning))
+            names = ("channel", "limit", "number", "threshold", "delay_us", "reordering")
+            self.numbers(*(meaning[key] for key in names if key in meaning))
 
     def _ack(self, meaning: dict[str, Any]) -> None:
         """By the owner of the acks, who has got just these packets."""
@@ -168,8 +169,8 @@ def test_there_are_vectors_of_everything() -> None:
     assert {kind for _, kind, _ in SHORTS} == set(CHECKSUMS)
     kinds = {frame["frame"] for _, meaning in FRAMES for frame in meaning}
     assert kinds == {
-        "PAD", "PING", "ACK", "ACK_ECN", "SKIP", "CONNECTION_CREDIT", "CHANNEL_CREDIT", "BLOCKED", "PATH_CHALLENGE",
-        "PATH_RESPONSE", "NEW_CID", "RETIRE_CID", "CLOSE", "MSG",
+        "PAD", "PING", "ACK", "ACK_ECN", "ACK_POLICY", "SKIP", "CONNECTION_CREDIT", "CHANNEL_CREDIT", "BLOCKED",
+        "PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID", "CLOSE", "MSG",
     }  # fmt: skip
     messages = [frame for _, meaning in FRAMES for frame in meaning if frame["frame"] == "MSG"]
     assert {message["delivery"] for message in messages} == {0, 1, 2, 3}
@@ -252,7 +253,8 @@ def test_tokens() -> None:
 # What the page forbids, and what it lets pass
 
 MALFORMED = {
-    "ack policy": "04",
+    "ack policy cut off": "04 00 10 44 e2",
+    "ack policy of no packet": "04 00 00 44 e2 01",
     "challenge cut off": "09 00 00 00 00 00 00 00",
     "response cut off": "0a 00 00 00 00 00 00 00",
     "cid cut off": "0b 01 00 01 01 01 01 01 01 01",
@@ -311,6 +313,9 @@ TOLERATED = {
     "fragments that overlap": "98 00 00 00 03 02 78 79 98 00 00 01 03 02 79 7a",
     "skip of what has come": "88 00 00 01 78 05 00 01 00 21",
     "skip twice": "05 00 01 05 21 05 00 01 05 21",
+    "ack policy": "04 00 10 44 e2 01",
+    "ack policies that are old": "04 05 10 44 e2 01 04 05 02 53 88 01 04 02 02 53 88 00",
+    "ack policy beyond all bounds": "04" + " ff ff ff ff ff ff ff ff" * 4,
     "challenge": "09 00 00 00 00 00 00 00 00",
     "response to nothing": "0a 00 00 00 00 00 00 00 00",
     "a cid twice": "0b 01 00 01 01 01 01 01 01 01 01 0b 01 00 01 01 01 01 01 01 01 01",
@@ -469,10 +474,16 @@ def test_limits() -> None:
         ("| cids given up without an ack | 16 |", limits.RUDP_RETIRES_MAX),
         ("for three PTO, and for 3 s", limits.RUDP_VALIDATION_NS),
         ("gives one a second after", limits.RUDP_CID_NS),
+        ("more than 20,000 packets a second", limits.RUDP_ACK_POLICY_PACKETS_PER_S),
+        ("counted over 10 ms or more", limits.RUDP_ACK_POLICY_NS),
+        ("leaves eight acks in a round trip", limits.RUDP_ACKS_PER_ROUND),
+        ("| packets after which an ack is due | 64 |", limits.RUDP_ACK_THRESHOLD_MAX),
     ):
         assert text in page, f"{figure} of the package is not in the page as {text!r}"
     assert (limits.RUDP_COOKIE_BYTES_MAX, limits.RUDP_PARAMETERS_BYTES_MAX, limits.RUDP_VERSIONS_MAX) == (255, 1024, 16)
     assert (limits.RUDP_ACK_RANGES_SENT, limits.RUDP_ACK_RANGES_KEPT, limits.RUDP_SKIPS_PER_FRAME) == (32, 64, 32)
+    assert (limits.RUDP_ACK_POLICY_PACKETS_PER_S, limits.RUDP_ACK_POLICY_NS) == (20_000, 10 * limits.MS_NS)
+    assert (limits.RUDP_ACKS_PER_ROUND, limits.RUDP_ACK_THRESHOLD_MAX) == (8, 64)
     assert (limits.RUDP_HELLO_NS, limits.RUDP_HELLO_MAX_NS) == (300 * limits.MS_NS, limits.SECOND_NS)
     assert (limits.RUDP_HALF_OPEN_MAX, limits.RUDP_HALF_OPEN_COOKIE, limits.RUDP_HELLOS_PER_S) == (1024, 64, 500)
     assert (limits.RUDP_PATHS_MAX, limits.RUDP_CHALLENGES_MAX, limits.RUDP_CIDS_MAX) == (2, 4, 4)

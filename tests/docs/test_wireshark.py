@@ -16,8 +16,9 @@ import pytest
 from tests.docs.test_rudp_vectors import FRAMES, KEY, LONGS, SHORTS
 from tests.meta import tree
 from tests.sight import captures
-from tests.sight.talk import CLIENT, SERVER, START, Talk, on_wire, rich
+from tests.sight.talk import CLIENT, SERVER, START, Talk, forgotten, growing, moving, on_wire, refused, rich
 from tests.sight.test_follow import by_hand, segment
+from transport import limits
 from transport.rudp import dissect, packet
 from transport.rudp.dissect import Frame
 from transport.sight.follow import Follower, Found
@@ -83,7 +84,8 @@ def uncovered(payload_at: int, size: int, trees: list[ElementTree.Element]) -> s
 SHOWN = {
     "packet", "cid", "dcid", "scid", "number", "flags.copies", "version", "cookie", "code", "reason", "listed_version",
     "checksum.kind", "checksum.status", "token", "frame.name", "pad.count", "ack.range", "ack.delay_us", "ack.ect0",
-    "ack.ect1", "ack.ce", "lane", "skip.number", "skip.cost", "limit", "channel", "blocked", "msg.delivery",
+    "ack.ect1", "ack.ce", "policy.number", "policy.threshold", "policy.delay_us", "policy.reordering",
+    "lane", "skip.number", "skip.cost", "limit", "channel", "blocked", "msg.delivery",
     "msg.channel", "msg.number", "msg.offset", "msg.total", "msg.payload", "stream.id", "stream.total", "stream.code",
     "stream.side", "stream.limit", "path.token", "cid.number", "cid.floor", "cid.new", "cid.token",
     *(f"parameter.{name}" for name in (*packet.NUMBERS.values(), "codec", "reset_token")),
@@ -154,6 +156,8 @@ def frame_of(data: bytes, frame: Frame) -> list[tuple[str, Any]]:
         told += [pair for one, cost in fields["messages"] for pair in (("skip.number", one), ("skip.cost", cost))]
     elif frame.name == "BLOCKED":
         told += [("blocked", fields["channel"] + 1), ("limit", fields["limit"])]
+    elif frame.name == "ACK_POLICY":
+        told += [(f"policy.{name}", value) for name, value in fields.items()]
     elif frame.name == "CLOSE":
         told.append(("code", fields["code"]))
         told += [("reason", fields["reason"])] if fields["reason"] else []
@@ -206,13 +210,9 @@ def talked(checksums: int) -> Talk:
     return talk
 
 
-@needs_tshark
-@pytest.mark.slow
-@pytest.mark.parametrize("checksums", [2, 6, 7])
-def test_every_packet_and_every_field(checksums: int, tmp_path: Path) -> None:
-    """Nothing malformed, no byte without a field, each field as our own parser has it."""
-    talk = talked(checksums)
-    pages = protos(talk.pcap(), tmp_path)
+def compared(talk: Talk, tmp_path: Path) -> tuple[set[str], set[str]]:
+    """Has tshark and our own parser read a conversation; the kinds of its packets, and the names of their frames."""
+    pages = protos(talk.pcap(), tmp_path, "-o", "udp.try_heuristic_first:TRUE")  # one comes from port 7, of "echo"
     assert len(pages) == len(talk.packets)
     follower = Follower(trusts=True)
     kinds, names = set(), set()
@@ -221,13 +221,39 @@ def test_every_packet_and_every_field(checksums: int, tmp_path: Path) -> None:
         if at >= VECTORS_AT and found.dissection.kind == dissect.SHORT:  # each is of a connection of its own
             (found,) = Follower(trusts=True).take(segment(at, source, target, data), data)
         (tree_of,) = trees
-        assert theirs(tree_of) == ours(found), data.hex()
-        assert not uncovered(42, len(data), trees), data.hex()
+        assert theirs(tree_of) == ours(found), data[:100].hex()
+        assert not uncovered(42, len(data), trees), data[:100].hex()
         assert not [one for one in tree_of.iter() if one.get("name") in ("trudp.undecoded", "_ws.malformed")]
         kinds.add(found.dissection.kind)
         names |= {frame.name for frame in found.dissection.frames}
+    return kinds, names
+
+
+@needs_tshark
+@pytest.mark.slow
+@pytest.mark.parametrize("checksums", [2, 6, 7])
+def test_every_packet_and_every_field(checksums: int, tmp_path: Path) -> None:
+    """Nothing malformed, no byte without a field, each field as our own parser has it."""
+    kinds, names = compared(talked(checksums), tmp_path)
     if checksums == 2:
         assert kinds == set(dissect.KINDS) and names == set(dissect.FRAMES)
+
+
+@needs_tshark
+@pytest.mark.slow
+@pytest.mark.parametrize(("scene", "kinds", "names"), [
+    (moving, {"HELLO", "ACCEPT", "SHORT"}, {"PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"}),
+    (growing, {"HELLO", "ACCEPT", "SHORT"}, {"ACK_ECN", "PING", "PAD", "MSG"}),
+    (refused, {"HELLO", "RETRY", "REFUSE"}, set()),
+    (forgotten, {"HELLO", "ACCEPT", "SHORT", "RESET"}, {"MSG"}),
+])  # fmt: skip
+def test_sessions_with_all_that_can_happen(scene: Any, kinds: set[str], names: set[str], tmp_path: Path) -> None:
+    """A client that moves, packets of all sizes with marks, one that is refused, one whose server has forgotten it."""
+    talk = scene()
+    found_kinds, found_names = compared(talk, tmp_path)
+    assert found_kinds == kinds and found_names >= names
+    if scene is growing:
+        assert max(len(data) for *_, data in talk.packets) == limits.RUDP_DATAGRAM_BYTES_MAX
 
 
 @needs_tshark

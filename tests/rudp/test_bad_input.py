@@ -151,7 +151,7 @@ def test_a_very_holey_sequence_of_numbers(rig: Rig) -> None:
 # Frames
 
 
-UNKNOWN = [4, 13, 15, 16, 0x20, 0x40, 0x7F]
+UNKNOWN = [13, 15, 16, 0x20, 0x40, 0x7F]
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)
@@ -164,6 +164,7 @@ WHOLE_FRAMES = [
     bytes([packet.CONNECTION_CREDIT]) + varints(1 << 30),
     bytes([packet.CHANNEL_CREDIT]) + varints(100, 1 << 30),
     bytes([packet.BLOCKED]) + varints(1000, 1 << 30),
+    bytes([packet.ACK_POLICY]) + varints(100, 64, 1000, 100),
     bytes([packet.PATH_CHALLENGE]) + b"a token!",
     bytes([packet.PATH_RESPONSE]) + b"a token!",
     bytes([packet.NEW_CID]) + varints(100, 50) + b"an id...",
@@ -237,6 +238,20 @@ def test_channels_over_the_limit() -> None:
 )
 def test_malformed_skips(rig: Rig, frame: bytes) -> None:
     ends(Hand(rig), 1002, bytes([packet.SKIP]) + frame, reason="skip")
+
+
+def test_acks_after_no_packet(rig: Rig) -> None:
+    ends(Hand(rig), 1002, bytes([packet.ACK_POLICY]) + varints(0, 0, 1000, 1), reason="ack policy")
+
+
+def test_a_policy_of_the_largest_numbers(rig: Rig) -> None:
+    """It asks for acks as rarely as may be asked for, and no later one is newer."""
+    hand = Hand(rig)
+    hand.say(bytes([packet.ACK_POLICY]) + varints(*[(1 << 62) - 1] * 4))
+    hand.say(bytes([packet.ACK_POLICY]) + varints(5, 1, 0, 1))
+    acks = hand.session.acks
+    assert (acks.threshold, acks.delay_most) == (limits.RUDP_ACK_THRESHOLD_MAX, limits.RUDP_ACK_DELAY_MAX_NS)
+    goes_on(hand)
 
 
 def test_a_skip_of_what_was_delivered(rig: Rig) -> None:

@@ -27,9 +27,10 @@ def tcp(size: int, sequence: int, source: int = 40000, target: int = 5000, flags
     return head + bytes(4 * options) + bytes(size)
 
 
-def ipv4(body: bytes, protocol: int = 17, source: str = A, target: str = B, piece: int = 0, options: int = 0) -> bytes:
+def ipv4(body: bytes, protocol: int = 17, source: str = A, target: str = B, piece: int = 0, options: int = 0,
+         ecn: int = 0) -> bytes:  # fmt: skip
     total = 20 + 4 * options + len(body)
-    head = struct.pack(">BBHHHBBH", 0x45 + options, 0, total, 1, piece, 64, protocol, 0)
+    head = struct.pack(">BBHHHBBH", 0x45 + options, ecn, total, 1, piece, 64, protocol, 0)
     return head + socket.inet_aton(source) + socket.inet_aton(target) + bytes(4 * options) + body
 
 

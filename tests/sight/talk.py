@@ -8,15 +8,18 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.sight import captures
-from transport.machine import Closed, Path, Transmit
+from transport import limits
+from transport.machine import ECN_CE, Closed, Path, Transmit
 from transport.rudp.config import RudpConfig
 from transport.rudp.endpoint import RudpEndpoint
 from transport.rudp.session import RudpSession
 
 MS = 1_000_000
 CLIENT, SERVER = ("10.0.0.1", 40000), ("10.0.0.2", 5000)
+NARROW = 1300  # bytes that the path of `growing` carries in the end
 START = 1_700_000_000 * 1_000_000_000
-UNSEEN = {"ACK_ECN", "PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"}  # frames that `rich` does not have
+UNSEEN = {"ACK_ECN", "ACK_POLICY", "PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"}
+"""Frames that `rich` does not have."""
 
 
 class Talk:
@@ -25,6 +28,8 @@ class Talk:
     Attributes:
         packets: every datagram as it passes the client's card: when (ns), source, target, bytes. What is lost on its
             way to the server is among them, what is lost on its way to the client is not.
+        ecns: of each of those the mark.
+        marks: what the network makes of a datagram's mark, by its bytes and whether the client sent it; None wipes all.
         got: messages by the endpoint that got them: (channel, delivery, bytes).
     """
 
@@ -37,12 +42,14 @@ class Talk:
         self.server = RudpEndpoint(RudpConfig(**(server or {})), self.rng.randbytes, True, bytes(32))
         self.client = RudpEndpoint(RudpConfig(**(client or {})), self.rng.randbytes)
         self.packets: list[tuple[int, tuple[str, int], tuple[str, int], bytes]] = []
+        self.ecns: list[int] = []
+        self.marks: Callable[[bytes, bool, int], int] | None = None
         self.got: dict[Any, list[tuple[int, int, bytes]]] = {self.server: [], self.client: []}
         self.events: dict[Any, list[Any]] = {self.server: [], self.client: []}
         self.drops = drops
         self.address = CLIENT  # of the client; may be changed at any time
         self._delay = round(delay_ms * MS)
-        self._air: list[tuple[int, int, bool, bytes]] = []
+        self._air: list[tuple[int, int, bool, bytes, int]] = []
         self._count = 0
         self._room = memoryview(bytearray(65_536))
         self.session = self.client.connect(Path(None, SERVER), self.now)
@@ -63,20 +70,20 @@ class Talk:
                 break
             self.now = max(self.now, first)
             while self._air and self._air[0][0] <= self.now:
-                _, _, by_client, data = heapq.heappop(self._air)
-                self._arrive(data, by_client)
+                _, _, by_client, data, ecn = heapq.heappop(self._air)
+                self._arrive(data, by_client, ecn)
             for endpoint in (self.server, self.client):
                 if 0 < endpoint.due() <= self.now:
                     endpoint.expire(self.now)
             self._turn()
         self.now = end
 
-    def _arrive(self, data: bytes, by_client: bool) -> None:
+    def _arrive(self, data: bytes, by_client: bool, ecn: int) -> None:
         if by_client:
-            self.server.receive(data, Path(None, self.address), 0, self.now)
+            self.server.receive(data, Path(None, self.address), ecn, self.now)
         else:
-            self.packets.append((self.now, SERVER, self.address, data))
-            self.client.receive(data, Path(None, SERVER), 0, self.now)
+            self._note(SERVER, self.address, data, ecn)
+            self.client.receive(data, Path(None, SERVER), ecn, self.now)
 
     def _turn(self) -> None:
         for endpoint in (self.server, self.client):
@@ -88,18 +95,27 @@ class Talk:
                 if not by_client and item.path.remote != self.address:
                     continue  # nobody is there any more
                 for start in range(0, item.size, item.segment_bytes):
-                    self._send(bytes(self._room[start : min(item.size, start + item.segment_bytes)]), by_client)
+                    end = min(item.size, start + item.segment_bytes)
+                    self._send(bytes(self._room[start:end]), by_client, item.ecn)
             self._drain(endpoint)
             while (flushed := endpoint.take_flushed()) is not None:
                 while flushed is not None:
                     flushed = endpoint.after_flushed(flushed)
 
-    def _send(self, data: bytes, by_client: bool) -> None:
+    def _note(self, source: tuple[str, int], target: tuple[str, int], data: bytes, ecn: int) -> None:
+        self.packets.append((self.now, source, target, data))
+        self.ecns.append(ecn)
+
+    def _send(self, data: bytes, by_client: bool, ecn: int) -> None:
+        if self.marks is None:
+            ecn = 0
         if by_client:
-            self.packets.append((self.now, self.address, SERVER, data))
+            self._note(self.address, SERVER, data, ecn)
+        if self.marks is not None:
+            ecn = self.marks(data, by_client, ecn)
         if self.drops is None or not self.drops(data, by_client):
             self._count += 1
-            heapq.heappush(self._air, (self.now + self._delay, self._count, by_client, data))
+            heapq.heappush(self._air, (self.now + self._delay, self._count, by_client, data, ecn))
 
     def _drain(self, endpoint: RudpEndpoint) -> None:
         endpoint.take_fresh()
@@ -118,13 +134,15 @@ class Talk:
 
     def pcap(self, link: int = captures.ETHERNET) -> bytes:
         """The capture."""
-        return captures.pcap([(at, on_wire(link, *rest)) for at, *rest in self.packets], link, ns=True)
+        ecns = [*self.ecns, *[0] * (len(self.packets) - len(self.ecns))]  # a test may have added some
+        wires = [(at, on_wire(link, *rest, ecn=ecn)) for (at, *rest), ecn in zip(self.packets, ecns, strict=False)]
+        return captures.pcap(wires, link, ns=True)
 
 
-def on_wire(link: int, source: tuple[str, int], target: tuple[str, int], data: bytes) -> bytes:
+def on_wire(link: int, source: tuple[str, int], target: tuple[str, int], data: bytes, ecn: int = 0) -> bytes:
     """A datagram with its headers."""
     udp = captures.udp_with(data, source[1], target[1])
-    return captures.on_link(link, captures.ipv4(udp, 17, source[0], target[0]))
+    return captures.on_link(link, captures.ipv4(udp, 17, source[0], target[0], ecn=ecn))
 
 
 def rich(seed: int = 1, **options: Any) -> Talk:
@@ -169,4 +187,49 @@ def moving(**options: Any) -> Talk:
         talk.peer.send(b"to %d" % number, 0, 0, 0, 0, talk.now)  # a side that sends gives its peer a spare id
         talk.run(1500)
     assert [body for _, _, body in talk.got[talk.server]] == [b"from %d" % number for number in range(5)]
+    return talk
+
+
+def growing(**options: Any) -> Talk:
+    """Messages of 1 MiB, whose packets grow to 65,000 bytes; queues that mark some; then a path that carries 1,300."""
+    windows = {"start_window": 1 << 20, "channel_window": 1 << 24, "connection_window": 1 << 24}
+    config = {"mtu_max": limits.RUDP_DATAGRAM_BYTES_MAX, "checksums": 2, **windows, **options}
+    talk = Talk(client=config, server=config)
+    talk.marks = lambda _, __, ecn: ecn
+    talk.run(100)
+    sent = 0
+    while talk.session.mtu < limits.RUDP_DATAGRAM_BYTES_MAX:
+        talk.session.send(bytes(limits.MIB), 0, 0, 0, 0, talk.now)
+        talk.run(1000)
+        sent += 1
+        assert sent < 5
+    talk.marks = lambda _, by_client, ecn: ECN_CE if ecn and by_client and len(talk.packets) % 5 == 0 else ecn
+    for count in (2, 2):
+        for _ in range(count):
+            talk.session.send(bytes(limits.MIB), 0, 0, 0, 0, talk.now)
+        talk.run(15)
+        sent += count
+        talk.drops = lambda data, _: len(data) > NARROW
+    talk.run(20_000)
+    assert len(talk.got[talk.server]) == sent
+    return talk
+
+
+def refused() -> Talk:
+    """A client that is asked for a cookie, and then not taken: its codec is another."""
+    talk = Talk(client={"codec": "json"}, server={"codec": "raw", "cookie": "always"})
+    talk.run(100)
+    return talk
+
+
+def forgotten() -> Talk:
+    """A server that was started again under the same key: what goes on is answered by RESET."""
+    talk = Talk()
+    talk.run(100)
+    talk.session.send(b"before", 0, 0, 0, 0, talk.now)
+    talk.run(100)
+    talk.server = RudpEndpoint(RudpConfig(), talk.rng.randbytes, True, bytes(32))
+    talk.got[talk.server], talk.events[talk.server] = [], []
+    talk.session.send(b"after", 0, 0, 0, 0, talk.now)
+    talk.run(1000)
     return talk

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.rudp.test_trace import Kept
-from tests.sight.talk import CLIENT, Talk, rich
+from tests.rudp.test_trace import NAMES, Kept
+from tests.sight.talk import CLIENT, Talk, growing, moving, rich
 from tests.sight.test_follow import segment
+from transport import limits
 from transport.sight import svg, timeline
 from transport.sight.follow import TO_CLIENT, TO_SERVER, Follower
-from transport.sight.sqlog import TraceFile
+from transport.sight.sqlog import TraceFile, summary
 from transport.sight.timeline import Captured, Timeline, of_capture, of_trace
 
 
@@ -35,6 +37,12 @@ def captured(talk: Talk) -> Timeline:
                 way.take(found, (at - first) / 1e9)
     (connection,) = follower.connections.values()
     return of_capture(connection, both)
+
+
+def texts(picture: str) -> set[str]:
+    """All that is written in it."""
+    root = ElementTree.fromstring(picture)
+    return {str(one.text) for one in root.iter() if one.text and one.tag.endswith("text")}
 
 
 def test_a_trace(tmp_path: Path) -> None:
@@ -65,6 +73,91 @@ def test_a_capture_says_nearly_the_same(tmp_path: Path) -> None:
     assert capture.least[-1][1] == pytest.approx(20)
     assert "what the client sent" in capture.title and "likely lost" in capture.lines[0]
     assert CLIENT[0] not in capture.title
+
+
+def drawn(talk: Talk, kept: Kept, tmp_path: Path, side: str = "client") -> Timeline:
+    """The timeline of one side's trace."""
+    for session in kept.sessions:
+        if session.trace is not None:
+            session.trace.flush()
+    path = tmp_path / "x.sqlog"
+    (data,) = [data for name, data in kept.data.items() if name.endswith(side)]
+    path.write_bytes(data)
+    return of_trace(TraceFile(path))
+
+
+def test_what_is_found_out_about_the_path(tmp_path: Path) -> None:
+    """The growth of packets, what only tries it, marks, and that congestion control reacts; in a capture without it."""
+    kept = Kept()
+    talk = growing(trace=kept)
+    made = drawn(talk, kept, tmp_path)
+    search = talk.session.search
+    assert made.mtu[0][1] == limits.RUDP_DATAGRAM_BYTES_MIN and made.mtu[-1][1] == talk.session.mtu
+    assert max(size for _, size in made.mtu) == limits.RUDP_DATAGRAM_BYTES_MAX
+    assert (len(made.tries), len(made.failed)) == (search.sent, search.lost)
+    assert len(made.lost) == talk.session.packets_lost, "what only tries is not among them"
+    assert made.marked and made.states[0] == (0.0, "slow_start")
+    assert "recovery" in {name for _, name in made.states}
+    assert made.lines[-1].startswith(
+        f"cubic, packets of up to 65,000 bytes, {search.sent} tries of larger sizes ({search.lost} lost)"
+    )
+    assert f"{talk.session.ecn.ce} marked by queues" in made.lines[-1]
+    words = texts(svg.draw(made))
+    assert {"slow start", "recovery", "marked by a queue (ECN)"} <= words
+    assert {"a larger one is tried", "that was believed lost"} <= words
+    capture = captured(talk)
+    assert [size for _, size in capture.tries] == [size for _, size in made.tries]
+    assert not capture.states and max(size for _, size in capture.mtu) == limits.RUDP_DATAGRAM_BYTES_MAX
+
+
+def test_a_client_that_moves(tmp_path: Path) -> None:
+    kept = Kept()
+    talk = moving(trace=kept)
+    made = drawn(talk, kept, tmp_path, "server")
+    assert len(made.moves) == 2 and "2 changes of path" in made.lines[-1]
+    assert "another path" in texts(svg.draw(made))
+    assert len(captured(talk).moves) == 2
+
+
+def test_whatever_a_trace_says_there_is_a_picture(tmp_path: Path, seed: int) -> None:
+    """Values of other kinds, far too large ones, numbers that JSON does not have: no exception, and a whole picture."""
+    rng = random.Random(seed)
+    odd = [
+        '{"length":100}', "1", "-1", "1e308", "1e999", "NaN", "-Infinity", "null", "[]", "{}", "[[1,2]]", "[3]", "[{}]",
+        "true", '"x"', "9" * 400, "0.5", "[[1,9e99],[2]]", '"expired"', "7",
+    ]  # fmt: skip
+    names = [name.rpartition(":")[2] for name in NAMES]
+    fields = [
+        "raw", "frames", "packet_numbers", "new", "old", "congestion_window", "latest_rtt", "ecn_ce", "event_type",
+        "timer_type", "max_datagram_size", "is_mtu_probe_packet",
+    ]  # fmt: skip
+    lines = ['\x1e{"qlog_version":"0.3"}']
+    for number in range(300):
+        data = ['"header":' + rng.choice([f'{{"packet_number":{number},"copies":true}}', *odd])]
+        data += [f'"{field}":{rng.choice(odd)}' for field in rng.sample(fields, 6)]
+        data += [f'"frames":[{{"frame_type":{rng.choice(odd)},"acked_ranges":{rng.choice(odd)}}}]']
+        when = rng.choice([*odd, str(number)])
+        lines.append(f'\x1e{{"time":{when},"name":"x:{rng.choice(names)}","data":{{{",".join(data)}}}}}')
+    path = tmp_path / "x.sqlog"
+    path.write_text("\n".join(lines))
+    file = TraceFile(path)
+    text = svg.draw(of_trace(file))
+    ElementTree.fromstring(text)
+    assert "nan" not in text and "inf" not in text.replace("in flight", "")
+    assert all(summary(event) is not None for event in file.events())
+
+
+def test_states_of_any_length_and_name() -> None:
+    """Short ones are a little wider, and none is drawn beyond the edge."""
+    states = [(0.0, "slow_start"), (0.5, "recovery"), (0.5001, "congestion_avoidance"), (1.0, "of another program")]
+    made = Timeline("x", [], sent=[(0.0, 1.0), (1.0, 2.0)], states=states)
+    root = ElementTree.fromstring(svg.draw(made))
+    boxes = [one for one in root.iter() if one.tag.endswith("rect") and one.get("height") == str(svg.STRIP)]
+    spans = [(float(one.get("x", "")), float(one.get("width", ""))) for one in boxes if one.get("fill") != "none"]
+    assert len(spans) == 4
+    assert all(width >= svg.NARROW and x >= svg.LEFT and x + width <= svg.WIDTH - svg.RIGHT + 0.1 for x, width in spans)
+    many = Timeline("x", [], sent=made.sent, states=[(index / 1e5, "ab"[index % 2]) for index in range(100_000)])
+    assert len(svg.draw(many)) < 400_000
 
 
 def test_acks_of_programs_that_tell_only_frames(tmp_path: Path) -> None:
@@ -98,7 +191,7 @@ def test_the_picture(source: str, tmp_path: Path) -> None:
     assert text == svg.draw(made)
     root = ElementTree.fromstring(text)
     assert (root.get("width"), root.tag.rpartition("}")[2]) == ("1400", "svg")
-    words = [str(one.text) for one in root.iter() if one.text and one.tag.endswith("text")]
+    words = texts(text)
     assert made.title in words and "packet sent" in words
     assert any(word.startswith("time since the beginning (") for word in words)
     for axis in ("sent (", "in flight (", "round trip ("):
@@ -120,7 +213,7 @@ def test_points_on_one_pixel_are_drawn_once() -> None:
 def test_a_line_keeps_the_least_the_most_and_the_last_of_a_pixel() -> None:
     points = [(0.0, 5.0), (0.5, 1.0), (0.50001, 9.0), (0.50002, 2.0), (0.50003, 9.0), (1.0, 3.0)]
     panel = svg.Panel(0, 100, 1.0, "x", "bytes", [svg.Series("one", points, "red", "steps")])
-    (path,) = [part for part in panel.parts(with_time=False) if "stroke-width='1.8'" in part]
+    (path,) = [part for part in panel.parts() if "stroke-width='1.8'" in part]
     heights = {value: f"{round(panel._y(value), 1)}" for value in (1.0, 2.0, 3.0, 5.0, 9.0)}
     middle = round(panel._x(0.5))
     assert f"H{middle}V{heights[1.0]}V{heights[9.0]}V{heights[1.0]}V{heights[9.0]}H" in path

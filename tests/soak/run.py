@@ -536,6 +536,7 @@ class Run:
         )
         summary["unopened"] = sum(self._never_opened(end) for end in self.ends) // 2
         summary["virtual_ms"] = self.network.elapsed_ns // limits.MS_NS
+        summary["policies"] = sum(watch.session.policy.sent for watch in self.watches)
         for name in ("peak_ranges", "peak_early", "peak_flight"):
             summary[name] = max(getattr(watch, name) for watch in self.watches)
 

@@ -173,9 +173,27 @@ def generate(seed: int, scale: int = 1) -> Scenario:
     ending = dice.pick(ENDINGS)
     at = dice.between(heal // 2, heal + heal // 4)
     moves = _moves(Dice(seed, "moves"), client_count, heal)
+    fast = Dice(seed, "fast")
+    if fast.chance(0.08):
+        links, clients, actions = _fast(fast, links, clients, actions, heal)
     roaming = {move[0] for move in moves}
     clients = tuple(_speaking(side) if i in roaming else side for i, side in enumerate(clients))
     return Scenario(seed, server, clients, tuple(connections), links, holes, widths, heal, actions, ending, at, moves)
+
+
+def _fast(
+    dice: Dice, links: tuple[tuple[LinkConfig, LinkConfig], ...], clients: tuple[Side, ...],
+    actions: tuple[Action, ...], heal: int,
+) -> tuple[tuple[tuple[LinkConfig, LinkConfig], ...], tuple[Side, ...], tuple[Action, ...]]:  # fmt: skip
+    """The first client sends so many packets a second that it asks for fewer acks, and the way back may lose them."""
+    there = LinkConfig(delay_ns=dice.pick((2, 5, 10)) * MS, loss=dice.pick((0.0, 0.0, 0.002)))
+    back = LinkConfig(delay_ns=there.delay_ns, loss=dice.pick((0.0, 0.02, 0.3)))
+    config = replace(clients[0].config, congestion=dice.pick(("none", "cubic")), mtu=1200, mtu_max=1200)
+    at = dice.between(0, heal // 2)
+    bulk = tuple(Action("send", at, 0, 0, UNORDERED, dice.between(50 * KIB, MESSAGE_MAX)) for _ in range(40))
+    return ((there, back), *links[1:]), (Side(config), *clients[1:]), tuple(
+        sorted((*actions, *bulk), key=lambda action: action.at_ns)
+    )  # fmt: skip
 
 
 def _moves(dice: Dice, clients: int, heal: int) -> tuple[tuple[int, int, bool, int], ...]:

@@ -51,6 +51,11 @@ class Watch:
                 raise SoakFailure(f"{count} ack ranges")
         if ring.next - ring.oldest > limits.RUDP_RING_MAX:
             raise SoakFailure(f"{ring.next - ring.oldest} packets in the ring")
+        if not (
+            1 <= session.acks.threshold <= limits.RUDP_ACK_THRESHOLD_MAX
+            and session.policy.threshold <= limits.RUDP_ACK_THRESHOLD_MAX
+        ):
+            raise SoakFailure(f"acks after {session.acks.threshold}, {session.policy.threshold} asked for")
         if len(session._riders) > limits.RUDP_RIDERS_MAX:
             raise SoakFailure(f"{len(session._riders)} riders")
         if session.queued_bytes < 0 or session.blocked_bytes < 0:
@@ -121,6 +126,8 @@ def settled(sender: Any, receiver: Any) -> str:
         wrong.append(f"sent {out.total} against credit, received {into.received}")
     if into.consumed != into.received:
         wrong.append(f"consumed {into.consumed} of {into.received}")
+    if receiver.acks.threshold != sender.policy.threshold:
+        wrong.append(f"acks after {receiver.acks.threshold}, {sender.policy.threshold} asked for")
     if out.queued or out.blocked or sender.queued_bytes or sender.blocked_bytes:
         wrong.append(f"queued {out.queued} ({sender.queued_bytes}), blocked {out.blocked} ({sender.blocked_bytes})")
     for state in sender._channels:

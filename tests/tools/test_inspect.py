@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.rudp.test_trace import Kept
 from tests.sight import captures as made
 from tests.sight.talk import UNSEEN, rich
 from tests.tools.running import Running, finished
-from transport import cli
+from transport import cli, limits
 from transport.rudp import dissect
 from transport.sight import raw
 from transport.tools import inspect as command
@@ -183,6 +184,50 @@ def test_damage_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert [part["checksum"] for part in damaged] == ["wrong"]
 
 
+START = made.section()
+NG = START + made.interface(made.ETHERNET)
+GIB = (1 << 30).to_bytes(4, "little")
+LARGE = made.on_link(made.ETHERNET, made.ipv4(made.udp_with(b"\x43" + bytes(64_999))))
+HOSTILE = {
+    "a block of 1 GiB": (NG + (6).to_bytes(4, "little") + GIB + bytes(100), 1, "a block of 1073741824 bytes"),
+    "a block of 0 bytes": (NG + (6).to_bytes(4, "little") + bytes(100), 1, "a block of 0 bytes"),
+    "two lengths": (NG + made.enhanced(1, bytes(40))[:-4] + GIB, 1, "a block whose two lengths differ"),
+    "the middle of a block": (NG + made.enhanced(1, bytes(40))[:-9], 1, "it ends in the middle of a packet"),
+    "the middle of a head": (NG[:10], 1, "it ends in the middle of a packet"),
+    "more than its block": (
+        NG + made.block("<", 6, bytes(12) + GIB + GIB + bytes(40)), 1, "a packet that is larger than its block",
+    ),
+    "no interface": (made.section() + made.enhanced(1, bytes(40)), 1, "a packet of an interface that was not named"),
+    "a link type": (made.section() + made.interface(147) + made.enhanced(1, bytes(60)), 0, "of link type 147"),
+    "a link type of pcap": (made.pcap([(1, bytes(60))], link=9999), 0, "of link type 9999, which is not known here"),
+    "a packet of 1 GiB": (made.pcap([]) + bytes(8) + GIB + GIB + bytes(99), 1, "a packet of 1073741824 bytes"),
+    "times of 10**-127 s": (START + made.interface(1, resolution=127) + made.enhanced(1 << 63, b""), 0, "1 packet"),
+    "times of 2**-127 s": (START + made.interface(1, resolution=255) + made.enhanced(1 << 63, b""), 0, "1 packet"),
+    "times in whole seconds": (
+        made.section() + made.interface(1, resolution=0, offset=(1 << 63) - 1) + made.enhanced((1 << 64) - 1, b""), 0,
+        "1 packet",
+    ),
+    "65,000 bytes of nothing": (made.pcap([(1, LARGE)]), 0, "1 left out: not reliable UDP"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_is_in_a_file_it_is_told_in_a_line(name: str, tmp_path: Path, capsys: Any) -> None:
+    """Nothing is set aside for a length that is only claimed, and no exception is seen."""
+    data, status, said = HOSTILE[name]
+    path = tmp_path / "x.pcap"
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        text = shown(capsys, str(path), status=status)
+        assert tracemalloc.get_traced_memory()[1] < 8 * limits.MIB
+    finally:
+        tracemalloc.stop()
+    assert said in text
+    assert cli.main(["inspect", str(path), "--timeline", str(tmp_path / "x.svg")]) == 2
+    assert "there is no connection to draw" in capsys.readouterr().err
+
+
 def test_bodies_are_read_by_the_codec_that_was_asked_for(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, str(capture), "--codec", "raw", "--bodies", "3", "--frame", "MSG")
     assert r"      bytes     b'\xa5he'..." in text
@@ -204,9 +249,10 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_trace(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, str(trace))
     for line in (
-        "#4  0.000 ms  packet_sent  initial HELLO, 1200 bytes\n", "  packet_lost  1RTT 0, 38 bytes\n",
-        "connection_closed  owner local, connection_code 7, reason enough\n", "  packets_acked  packet_numbers [2]\n",
-        "154 events in 1050.000 ms, 154 shown; reliable UDP, ", "\n  47  transport:packet_sent\n",
+        "#6  0.000 ms  packet_sent  initial HELLO, 1200 bytes\n", "  packet_lost  1RTT 0, 38 bytes\n",
+        "connection_closed  owner local, connection_code 7, reason enough, trigger application\n",
+        "  packets_acked  packet_numbers [2]\n",
+        "156 events in 1050.000 ms, 156 shown; reliable UDP, ", "\n  47  transport:packet_sent\n",
     ):  # fmt: skip
         assert line in text, line
     assert re.search(

@@ -72,15 +72,51 @@ def test_the_table() -> None:
     assert lines[1].startswith("  sent 55/s  received 3/s 12 B/s  rtt 1.23/20/20 ms  1 connection with losses, 1.23% ")
     assert lines[1].endswith("queued 1.5 kB  blocked 0 B  unread 0 B")
     assert lines[2].split() == ["peer", "sent/s", "recv/s", "rtt", "ms", "lost", "queued", "B/s", "out", "B/s", "in",
-                                "flight", "window", "blocked", "unread"]  # fmt: skip
+                                "flight", "window", "blocked", "unread", "mtu", "marked", "moves", "state"]  # fmt: skip
     assert lines[3].split()[:5] == ["[2001:db8:aaaa:bbbb:...", "50", "2", "1.23", "1.23%"]
     assert lines[4].split()[:6] == ["10.0.0.1:7", "5", "1", "20", "0%", "1.5k"]
     assert len({len(line) for line in lines[2:5]}) == 1, "columns stand below their titles"
     narrow = top.lines([view], "rtt", 60, 40)
-    assert max(len(line) for line in narrow[2:]) <= 60 and narrow[3].split()[0] == "10.0.0.1:7"
+    assert max(len(line) for line in narrow) <= 60 and narrow[-2].split()[0] == "10.0.0.1:7"
     short = top.lines([View({**view.told, "left_out": 7}, rows * 10)], "age", 200, 10)
     assert short[-1] == "  and 22 more" and len(short) == 9
     assert "no server answers" in top.lines([], "out", 80, 24)[0]
+
+
+def test_congestion_control_and_the_path() -> None:
+    """What holds of the path, and what congestion control is about, by its figures; its name stands above."""
+    source = Source("x")
+    loss_based = {"packets_sent": 100, "ecn_congested": 2, "mtu": 1472, "path_changes": 1, "congestion_window": 9000,
+                  "congestion_slow_start_threshold": 0}  # fmt: skip
+    (first,) = source._seen(told(one(1, **loss_based)), 1.0).rows
+    assert (first.mtu, first.marked, first.moves, first.state) == (1472, None, 1, "slow start")
+    cut = {**loss_based, "packets_sent": 200, "ecn_congested": 7, "congestion_slow_start_threshold": 9000}
+    view = source._seen(told(one(2, **cut)), 2.0)
+    assert (view.rows[0].marked, view.rows[0].state) == (0.05, "avoidance")
+    assert "  9 accepted  cubic" in top.lines([view], "out", 140, 40)[0]
+    assert top.lines([view], "out", 140, 40)[-1].split()[-4:] == ["1472", "5%", "1", "avoidance"]
+    for state, name in top.PHASES.items():
+        (row_of,) = source._seen(told(one(3, congestion_state=int(state))), 3.0).rows
+        assert row_of.state == name and len(name) < 11
+    assert source._seen(told(one(4, congestion_state=99)), 4.0).rows[0].state == "99"
+    named = View({**told({}), "congestion": "newreno"}, [row(state="avoidance")])
+    assert "accepted  newreno" in top.lines([named], "out", 140, 40)[0]
+    assert "accepted  " not in top.lines([View(told({}), [row()])], "out", 140, 40)[0], "a connection over tcp"
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_no_column_runs_into_another(width: int) -> None:
+    """However large or small the figures: there is a space between two, and the line fits."""
+    wide = row(
+        "10.0.0.1:40000", sent=999_499.0, received=123_456.0, rtt_ms=123_456.0, lost=0.000012345, queued=99_999_999,
+        bytes_sent=123_456_789.0, bytes_received=999.4, in_flight=123_456, window=2**28, blocked=99_950, unread=99_949,
+        mtu=65_000, marked=0.0012345, moves=1234, state="slow start",
+    )  # fmt: skip
+    head, line = top.lines([View(told({}), [wide])], "out", width, 40)[-2:]
+    assert len(head) == len(line) <= width
+    titles = {80: 7, 100: 10, 140: 15}[width]
+    assert len(line.split()) == 1 + titles + (width == 140), "one word each, but for the state's two"
+    assert "<0.01%" in line
 
 
 @pytest.mark.parametrize(("by", "first"), [
@@ -209,7 +245,9 @@ def test_a_server_as_a_process(tmp_path: Path) -> None:
             assert ping.stdout is not None and ping.stdout.readline()
             shown = finished("top", str(tmp_path), "-c", "3", "--every", "200ms")
     assert shown.returncode == 0 and not shown.stderr
-    assert re.search(rf"^{re.escape(url)}  pid {server.pid}  up \d+ s  1 connection  1 accepted$", shown.stdout, re.M)
+    assert re.search(
+        rf"^{re.escape(url)}  pid {server.pid}  up \d+ s  1 connection  1 accepted  cubic$", shown.stdout, re.M
+    )
     assert re.search(r"^  127\.0\.0\.1:\d+ +[1-9]\d* +[1-9]\d* +\d", shown.stdout, re.M)
 
 

@@ -3,6 +3,7 @@ from transport.rudp cimport pen
 from transport.rudp.ranges cimport AckRanges
 
 cdef int THRESHOLD, RIDE_THRESHOLD, ACK, ACK_ECN
+cdef long long THRESHOLD_MAX
 cdef long long DELAY_MIN_NS, DELAY_MAX_NS, RIDE_NS
 cdef Py_ssize_t SENT_RANGES
 
@@ -13,10 +14,14 @@ cdef class AckState:
     cdef public int eliciting
     cdef public bint is_due
     cdef public long long due_at, sent, ect0, ect1, ce, own_every
-    cdef long long _largest_at, _own_at
+    cdef readonly long long threshold, delay_most, reordering, policies
+    cdef long long _largest_at, _own_at, _policy, _told
 
-    @cython.locals(delay="long long", due="long long", threshold=int)
+    @cython.locals(due="long long", threshold="long long")
     cpdef came(self, long long number, bint is_eliciting, bint is_in_order, long long now, long long srtt)
+    @cython.locals(ranges=AckRanges, behind="long long", first="long long", i=Py_ssize_t, missing="long long")
+    cpdef bint _is_missing(self) except? -1
+    cpdef obey(self, long long number, long long threshold, long long delay_us, long long reordering)
     cpdef came_again(self)
     cpdef ask(self)
     cpdef marked(self, int ecn, bint is_eliciting)

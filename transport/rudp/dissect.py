@@ -24,6 +24,7 @@ PLAIN = {
     packet.PAD: ("PAD", ()), packet.PING: ("PING", ()), packet.CONNECTION_CREDIT: ("CONNECTION_CREDIT", ("limit",)),
     packet.CHANNEL_CREDIT: ("CHANNEL_CREDIT", ("channel", "limit")), packet.BLOCKED: ("BLOCKED", ("channel", "limit")),
     packet.RETIRE_CID: ("RETIRE_CID", ("number",)),
+    packet.ACK_POLICY: ("ACK_POLICY", ("number", "threshold", "delay_us", "reordering")),
 }  # fmt: skip
 """Frames that are a type and a few varints: name, and names of the fields."""
 OTHERS = {
@@ -245,6 +246,13 @@ def frames_of(data: bytes, numbers: Numbers, *, has_sum: bool) -> Dissection:
     return found
 
 
+def tries_size(found: Dissection, size: int) -> bool:
+    """Whether a packet of `size` bytes only tries whether the path carries it: PING and PADs, in more bytes than every
+    path carries.
+    """
+    return size > limits.RUDP_DATAGRAM_BYTES_MIN and sorted([frame.name for frame in found.frames]) == ["PAD", "PING"]
+
+
 def _verify(data: bytes, sum_kind: int | None, found: Dissection) -> int:
     """Where the frames end."""
     end = len(data) - packet.CHECKSUM_BYTES
@@ -306,6 +314,8 @@ def _control(cursor: Cursor, kind: int, frame: Frame, numbers: Numbers) -> None:
             fields[name] = cursor.varint()
         if kind == packet.BLOCKED:
             fields["channel"] -= 1
+        if kind == packet.ACK_POLICY and not fields["threshold"]:
+            raise Broken("malformed")
     elif kind in (packet.ACK, packet.ACK_ECN):
         _ack(cursor, kind, fields)
     elif kind == packet.SKIP:

@@ -10,7 +10,7 @@ from transport.session cimport Batch
 
 cdef Py_ssize_t COST, LOOSE_MAX, GAPS_MAX, SKIPS_MAX, REASON_MAX, HIDDEN_BYTES, FRAME_MAX, CHECKSUM_BYTES
 cdef long long LOOSE_UNFINISHED_BYTES
-cdef int PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED, CLOSE
+cdef int PAD, PING, ACK, ACK_ECN, ACK_POLICY, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED, CLOSE
 cdef int MSG, FRAGMENT, LENGTH, SUCCESSOR, STREAM_CHANNEL, OPEN, CLOSED
 cdef int NEW_CID, PATH_CHALLENGE, PATH_RESPONSE, RETIRE_CID
 
@@ -43,6 +43,8 @@ cdef class Incoming(Recovery):
     cpdef bint _parse(self, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
     @cython.locals(channel="long long", limit="long long", state=OutChannel)
     cpdef Py_ssize_t _on_channel_credit(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
+    @cython.locals(number="long long", threshold="long long", delay_us="long long", reordering="long long")
+    cpdef Py_ssize_t _on_policy(self, bytes data, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef Py_ssize_t on_path_frame(self, int kind, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1
     @cython.locals(code="long long", size="long long")
     cpdef Py_ssize_t _read_close(self, bytes data, Py_ssize_t pos, Py_ssize_t end, long long now) except -1

@@ -28,7 +28,7 @@ HIDDEN_BYTES = limits.RUDP_HIDDEN_BYTES
 LOOSE_UNFINISHED_BYTES = limits.RUDP_LOOSE_UNFINISHED_BYTES
 FRAME_MAX = limits.RUDP_STREAM_FRAME_BYTES_MAX
 CHECKSUM_BYTES = 4
-PAD, PING, ACK, ACK_ECN, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = 0, 1, 2, 3, 5, 6, 7, 8
+PAD, PING, ACK, ACK_ECN, ACK_POLICY, SKIP, CONNECTION_CREDIT, CHANNEL_CREDIT, BLOCKED = 0, 1, 2, 3, 4, 5, 6, 7, 8
 CLOSE = 0x0E
 MSG, FRAGMENT, LENGTH, SUCCESSOR = 0x80, 0x10, 0x08, 0x04
 
@@ -193,6 +193,8 @@ class Incoming(Recovery):
                 pos = self._on_blocked(data, pos, end)
             elif kind == NEW_CID or kind == RETIRE_CID:
                 pos = self.on_path_frame(kind, data, pos, end, now)
+            elif kind == ACK_POLICY:
+                pos = self._on_policy(data, pos, end)
             else:
                 raise RemoteProtocolError(f"unknown frame {kind:#x}")
         if has_credit:
@@ -207,6 +209,17 @@ class Incoming(Recovery):
         state = self._channel(channel)
         if limit > state.limit:
             state.limit = limit
+        return self._number_end
+
+    def _on_policy(self, data: bytes, pos: int, end: int) -> int:
+        """How often the peer wants acks."""
+        number = self._number(data, pos, end)
+        threshold = self._number(data, self._number_end, end)
+        delay_us = self._number(data, self._number_end, end)
+        reordering = self._number(data, self._number_end, end)
+        if not threshold:
+            raise RemoteProtocolError("malformed ack policy")
+        self.acks.obey(number, threshold, delay_us, reordering)
         return self._number_end
 
     def on_path_frame(self, kind: int, data: bytes, pos: int, end: int, now: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transport import limits
 
-SPAN, RIDER, CREDIT, SKIP, PING, BLOCKED, PROBE = 0, 1, 2, 3, 4, 5, 6
+SPAN, RIDER, CREDIT, SKIP, PING, BLOCKED, PROBE, POLICY = 0, 1, 2, 3, 4, 5, 6, 7
 """Kinds of what a packet carried, see `sent.Item`."""
 
 PATH_CHALLENGE, PATH_RESPONSE, NEW_CID, RETIRE_CID = 9, 10, 11, 12
@@ -15,8 +15,8 @@ PATH_CHALLENGE, PATH_RESPONSE, NEW_CID, RETIRE_CID = 9, 10, 11, 12
 
 PACKET_NAMES = ("HELLO", "RETRY", "ACCEPT", "REFUSE", "SHORT", "RESET")
 FRAME_NAMES = (
-    "PAD", "PING", "ACK", "ACK_ECN", "SKIP", "CONNECTION_CREDIT", "CHANNEL_CREDIT", "BLOCKED", "PATH_CHALLENGE",
-    "PATH_RESPONSE", "NEW_CID", "RETIRE_CID", "CLOSE", "MSG",
+    "PAD", "PING", "ACK", "ACK_ECN", "ACK_POLICY", "SKIP", "CONNECTION_CREDIT", "CHANNEL_CREDIT", "BLOCKED",
+    "PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID", "CLOSE", "MSG",
 )  # fmt: skip
 """As docs/protocol.md has them; here, so that a command line can name them without loading what reads them."""
 

@@ -108,6 +108,8 @@ class Located(Incoming):
         self.rtt.reset(limits.RUDP_INITIAL_RTT_NS)
         self.thresholds = LossThresholds()
         self.redundancy.start_low()
+        if self.policy.reset(self.packets_acked, now):
+            self.policy_due = True
         self._pace_at = 0
         self.test_marks(now)
         self.want()

@@ -10,8 +10,8 @@ from transport.rudp.ranges cimport Ranges
 from transport.rudp.rtt cimport RttEstimator
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 
-cdef long long PTO_MAX_NS, SPURIOUS_NS, ACK_DELAY_UNIT_NS, NEVER
-cdef int RANGES_MAX, PERSISTENT, BLOCKED, CREDIT, NEW_CID, PING, PROBE, RETIRE_CID, RIDER, SKIP, SPAN
+cdef long long CROWDED, PTO_MAX_NS, SPURIOUS_NS, ACK_DELAY_UNIT_NS, NEVER
+cdef int RANGES_MAX, PERSISTENT, BLOCKED, CREDIT, NEW_CID, PING, POLICY, PROBE, RETIRE_CID, RIDER, SKIP, SPAN
 cdef int ACKED, FREE, LOST, OPEN, QUIET, SENT, SKIPPED
 cdef Py_ssize_t BASE
 

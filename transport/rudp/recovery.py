@@ -12,7 +12,7 @@ from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
-from transport.rudp.kinds import BLOCKED, CREDIT, NEW_CID, PING, PROBE, RETIRE_CID, RIDER, SKIP, SPAN
+from transport.rudp.kinds import BLOCKED, CREDIT, NEW_CID, PING, POLICY, PROBE, RETIRE_CID, RIDER, SKIP, SPAN
 from transport.rudp.loss import LossThresholds
 from transport.rudp.outlane import OutLane
 from transport.rudp.probing import Probing
@@ -24,6 +24,7 @@ from transport.rudp.turns import Exchange
 PTO_MAX_NS = limits.RUDP_PTO_MAX_NS
 RANGES_MAX = limits.RUDP_ACK_RANGES_SENT
 SPURIOUS_NS = limits.RUDP_SPURIOUS_NS
+CROWDED = limits.RUDP_RING_MAX // 2  # records from which on none is kept for a packet that is lost
 BASE = limits.RUDP_DATAGRAM_BYTES_MIN
 PERSISTENT = 3  # probe time-outs that a run of losses has to span (RFC 9002 section 7.6.1)
 ACK_DELAY_UNIT_NS = 8000
@@ -273,6 +274,8 @@ class Recovery(Probing):
         if self._largest_acked >= self._round_end:
             self._round_end = self.ring.next
             self.thresholds.on_round()
+            if self.policy.review(self.packets_acked, rtt.smoothed, now):
+                self.policy_due = True
             self.on_round(now)
         self._advance(now)
         if self._known.first_start() < self.ring.oldest:
@@ -296,7 +299,9 @@ class Recovery(Probing):
         while ring.oldest < ring.next:
             packet = ring.get(ring.oldest)
             state = packet.state
-            if state == SENT or (state == LOST and now < packet.lost_at + SPURIOUS_NS and not ring.is_full()):
+            if state == SENT:
+                return
+            if state == LOST and now < packet.lost_at + SPURIOUS_NS and ring.next - ring.oldest < CROWDED:
                 return
             if (state in (QUIET, SKIPPED)) and ring.oldest > self._largest_acked:
                 return
@@ -463,6 +468,8 @@ class Recovery(Probing):
             self._pings.append(item.start)
         elif kind == BLOCKED:
             self._blocked_lost(item.start)
+        elif kind == POLICY:
+            self.policy_due = self.policy_due or item.start == self.policy.number
         elif kind == NEW_CID or kind == RETIRE_CID:
             self.id_settled(item, True)
 

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 from transport cimport lists
 from transport.rudp cimport pen
 from transport.rudp.accepting cimport Accepting
+from transport.rudp.ackpolicy cimport AckPolicy
 from transport.rudp.acks cimport AckState
 from transport.rudp.congestion.base cimport Controller
 from transport.rudp.congestion.rates cimport RateSampler
@@ -18,7 +19,8 @@ from transport.rudp.schedule cimport Schedule
 from transport.rudp.sent cimport Item, Rider, SentPacket, SentRing, SkipRecord
 from transport.rudp.turns cimport Exchange
 
-cdef int BLOCKED, OPEN, CREDIT, PING, QUIET, SENT, SKIPPED
+cdef int BLOCKED, OPEN, CREDIT, PING, POLICY, QUIET, SENT, SKIPPED
+cdef Py_ssize_t FRAME_BYTES
 cdef Py_ssize_t CHECKSUM_BYTES, TRAIN_BYTES, CONTROL_BYTES, PAD_MAX, RIDER_BYTES, RIDERS_MAX
 cdef Py_ssize_t BASE, THIN_ROOM
 cdef int FIXED_BIT, COPIES_BIT, PING_FRAME, SKIP_FRAME, CONNECTION_CREDIT_FRAME, CHANNEL_CREDIT_FRAME, BLOCKED_FRAME
@@ -26,7 +28,7 @@ cdef Py_ssize_t TINY_BYTES
 cdef int RIDES_MAX, TINY_RIDES, SEGMENTS_MAX, ACK_ONLY_MAX
 cdef long long SKIP_EVERY, LATE_FLIGHTS
 cdef Py_ssize_t SKIPS_PER_FRAME
-cdef int BURST_PACKETS, QUANTA_PER_S
+cdef int ACK_THRESHOLD, BURST_PACKETS, QUANTA_PER_S
 
 
 cdef class Sending(Accepting):
@@ -37,7 +39,8 @@ cdef class Sending(Accepting):
     cdef public EcnValidator ecn
     cdef public int mark
     cdef public long long in_flight, copied
-    cdef public bint is_app_limited, has_probes, ids_due
+    cdef public bint is_app_limited, has_probes, ids_due, policy_due
+    cdef public AckPolicy policy
     cdef public int checksum_kind
     cdef public RttEstimator rtt
     cdef public Controller controller
@@ -62,6 +65,7 @@ cdef class Sending(Accepting):
                    total=Py_ssize_t, count=int, made=Py_ssize_t, samples=RateSampler)
     cpdef Py_ssize_t fill_packets(self, room, long long now) except? -1
     cpdef int64_t _burst(self, long long rate) except? -1
+    @cython.locals(quantum="long long")
     cpdef int64_t _quantum(self, long long rate, Py_ssize_t mtu) except? -1
     @cython.locals(flow=Outflow)
     cpdef _look_dry(self, RateSampler samples)

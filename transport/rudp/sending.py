@@ -12,19 +12,14 @@ from transport import limits, lists
 from transport.machine import Path
 from transport.rudp import pen
 from transport.rudp.accepting import Accepting
+from transport.rudp.ackpolicy import FRAME_BYTES, AckPolicy
 from transport.rudp.acks import AckState
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.congestion.rates import RateSampler
 from transport.rudp.ecn import EcnValidator
 from transport.rudp.inlane import InChannel, InFlow
-from transport.rudp.kinds import (
-    BLOCKED,
-    COPIES_BIT,
-    CREDIT,
-    FIXED_BIT,
-    PING,
-)
+from transport.rudp.kinds import BLOCKED, COPIES_BIT, CREDIT, FIXED_BIT, PING, POLICY
 from transport.rudp.mtu import MtuSearch
 from transport.rudp.outlane import OutLane
 from transport.rudp.pacer import Pacer
@@ -52,6 +47,7 @@ SKIPS_PER_FRAME = limits.RUDP_SKIPS_PER_FRAME
 LATE_FLIGHTS = limits.RUDP_LATE_FLIGHTS
 BURST_PACKETS = 10  # RFC 9002 section 7.7
 QUANTA_PER_S = 1000  # wake-ups of the pacer
+ACK_THRESHOLD = 2  # packets after which a peer acknowledges that was not asked otherwise
 
 
 class Sending(Accepting):
@@ -61,6 +57,7 @@ class Sending(Accepting):
         peer_cid, own_cid: connection ids: what the peer receives is addressed to `peer_cid`.
         addressed: which of our ids the packet at hand was for; nearly always `own_cid`.
         ids_due: frames about connection ids wait.
+        policy: how often the peer shall acknowledge; policy_due: it has to hear of it.
         rtt, controller, pacer, redundancy, acks, ring: the parts.
         in_flight: bytes sent and neither acknowledged nor lost.
         copied: those of them that are copies of small messages.
@@ -84,6 +81,8 @@ class Sending(Accepting):
         self.own_cid = own_cid
         self.addressed = own_cid
         self.ids_due = False
+        self.policy = AckPolicy()
+        self.policy_due = False
         self.peer_cid = 0
         self.mtu = config.mtu
         self.search = MtuSearch(config.mtu, config.mtu_max)
@@ -171,8 +170,15 @@ class Sending(Accepting):
         return max(BURST_PACKETS * self.mtu, min(rate // QUANTA_PER_S, TRAIN_BYTES))
 
     def _quantum(self, rate: int, mtu: int) -> int:
-        """Bytes worth a wake-up: what a millisecond carries, or all that waits; a packet at least, a train at most."""
-        return max(mtu, min(rate // QUANTA_PER_S, TRAIN_BYTES, self.schedule.waiting()))
+        """Bytes worth a wake-up: what a millisecond carries, or all that waits; a packet at least, a train at most.
+
+        A quarter of it where the peer was asked for few acks, each of which would have been a wake-up: a small message
+        would wait longer for its turn.
+        """
+        quantum = rate // QUANTA_PER_S
+        if self.policy.threshold > ACK_THRESHOLD:
+            quantum >>= 2
+        return max(mtu, min(quantum, TRAIN_BYTES, self.schedule.waiting()))
 
     def _look_dry(self, samples: RateSampler) -> None:
         """Nothing waits. Unless it is the window, or the peer, that holds more back, rates say nothing of the path."""
@@ -198,7 +204,7 @@ class Sending(Accepting):
         acks = self.acks
         has_control = (
             len(self._pings) > 0 or len(self._credit_due) > 0 or self._in_flow.is_due or self.ids_due
-            or self._tells_blocked()
+            or self.policy_due or self._tells_blocked()
         )  # fmt: skip
         if not has_data and not is_probe and not has_control and not self._is_ping_due and not acks.must_send(now):
             return 0
@@ -323,6 +329,10 @@ class Sending(Accepting):
             for token in self._pings:
                 packet.add(Item(PING, None, token, now))
             self._pings.clear()
+        if self.policy_due and pos + FRAME_BYTES <= end:
+            self.policy_due = False
+            pos = self.policy.write(room, pos)
+            packet.add(Item(POLICY, None, self.policy.number, 0))
         in_flow = self._in_flow
         if in_flow.is_due and pos + 9 <= end:
             in_flow.is_due = False
@@ -557,6 +567,7 @@ class Sending(Accepting):
             or self.life != OPEN
             or self.has_probes
             or self.ids_due
+            or self.policy_due
         )
 
     def wants_output(self) -> bool:

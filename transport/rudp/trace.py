@@ -14,11 +14,12 @@ from typing import Any
 
 from transport import limits
 from transport._build import VERSION
+from transport.errors import APPLICATION_CODE_MAX, CloseCode
 from transport.machine import Path
 from transport.rudp import dissect, packet
 from transport.rudp.dissect import DELIVERIES, Frame, Numbers
 from transport.rudp.handshake import announce
-from transport.rudp.states import CLOSED, GONE, Life
+from transport.rudp.states import CLOSED, COMPLETE, GONE, OFF, Ecn, Life, Probe
 
 EVENTS_MAX = limits.QLOG_EVENTS_MAX
 BYTES_MAX = limits.QLOG_BYTES_MAX
@@ -30,11 +31,19 @@ SCHEMA = "0.3"
 ONE_RTT = "1RTT"
 LONG_TYPES = {"HELLO": "initial", "RETRY": "retry", "ACCEPT": "handshake", "REFUSE": "handshake"}
 STATES = {
-    Life.NEW: "attempted", Life.OPENING: "attempted", Life.HALF_OPEN: "handshake", Life.OPEN: "active",
-    Life.FLUSHING: "closing", Life.CLOSING: "closing", Life.CLOSED: "draining", Life.LINGERING: "draining",
-    Life.GONE: "closed",
+    Life.NEW: "attempted", Life.OPENING: "attempted", Life.HALF_OPEN: "handshake_started",
+    Life.OPEN: "handshake_confirmed", Life.FLUSHING: "closing", Life.CLOSING: "closing", Life.CLOSED: "draining",
+    Life.LINGERING: "draining", Life.GONE: "closed",
 }  # fmt: skip
-FRAME_TYPES = {"NEW_CID": "new_connection_id", "RETIRE_CID": "retire_connection_id"}  # that have QUIC's fields as well
+BBR_STATES = {
+    Probe.STARTUP: "startup", Probe.DRAIN: "drain", Probe.DOWN: "probe_bw_down", Probe.CRUISE: "probe_bw_cruise",
+    Probe.REFILL: "probe_bw_refill", Probe.UP: "probe_bw_up", Probe.PROBE_RTT: "probe_rtt",
+}  # fmt: skip
+ECN_STATES = {Ecn.TESTING: "testing", Ecn.UNKNOWN: "unknown", Ecn.CAPABLE: "capable", Ecn.FAILED: "failed"}
+ENDS = {
+    CloseCode.NORMAL: "clean", CloseCode.GOING_AWAY: "clean", CloseCode.HANDSHAKE_TIMEOUT: "handshake_timeout",
+    CloseCode.IDLE_TIMEOUT: "idle_timeout",
+}  # fmt: skip
 DROPS = {"checksum": "invalid", "header": "invalid", "duplicate": "duplicate", "no_room": "rejected"}
 _SENT, _CAME = "transport:packet_sent", "transport:packet_received"
 
@@ -69,23 +78,31 @@ class Trace:
         self._acked: list[int] = []
         self._spurious: list[int] = []
         self._metrics: dict[str, float] = {}
-        self._congestion = "slow_start"
-        self._cuts = 0
+        self._controller: Any = None
+        self._congestion = ""
+        self._cuts = self._collapses = 0
+        self._marked = 0  # of our packets, by queues, when congestion control was last looked at
+        self._mtu = session.mtu
+        self._is_searched = False
+        self._ecn: int = OFF
+        self._tries: set[int] = set()  # packets that only try whether the path carries their size
+        self._peer_cid = ""
         self._copies = (0, 0)
         path = session.path
-        ends = {**_end("src", path.local), **_end("dst", path.remote)}
+        ends = {"src_ip": "unknown", "dst_ip": "unknown", **_end("src", path.local), **_end("dst", path.remote)}
         self._add(now, "connectivity:connection_started", {**ends, "src_cid": _cid(session.own_cid)})
         self._add(now, "transport:parameters_set", {"owner": "local", **_parameters(announce(session.config))})
+        self._tell_congestion(now)
 
     # What a session tells
 
     def opened(self, peer: packet.Parameters, now: int) -> None:
         """The handshake is done; `peer` is what the other side announced."""
         session = self._session
-        cids = {"src_cid": _cid(session.own_cid), "dst_cid": _cid(session.peer_cid)}
         agreed = dissect.SUMS.get(session.checksum_kind, "")
         self._add(now, "transport:parameters_set", {"owner": "remote", **_parameters(peer), "agreed_checksum": agreed})
-        self._add(now, "connectivity:connection_id_updated", cids)
+        self.now = now
+        self.renamed(session.peer_cid)
 
     def moved(self, path: Path, now: int) -> None:
         """The connection goes on over another path."""
@@ -93,7 +110,11 @@ class Trace:
 
     def renamed(self, peer_cid: int) -> None:
         """The peer is spoken to by another connection id."""
-        self._add(self.now, "connectivity:connection_id_updated", {"dst_cid": _cid(peer_cid)})
+        ids = {"old": self._peer_cid, "new": _cid(peer_cid)}
+        self._peer_cid = ids["new"]
+        if not ids["old"]:
+            del ids["old"]
+        self._add(self.now, "connectivity:connection_id_updated", {"owner": "remote", **ids})
 
     def stepped(self, life: int) -> None:
         """The connection's life goes on."""
@@ -110,9 +131,8 @@ class Trace:
     def closed(self, code: int, reason: str, by_peer: bool) -> None:
         """Why it is over."""
         owner = "remote" if by_peer else "local"
-        self._add(
-            self.now, "connectivity:connection_closed", {"owner": owner, "connection_code": code, "reason": reason}
-        )
+        end = {"owner": owner, "connection_code": code, "reason": reason, "trigger": _trigger(code)}
+        self._add(self.now, "connectivity:connection_closed", end)
 
     def long_sent(self, data: bytes, now: int) -> None:
         """A packet of the handshake leaves."""
@@ -124,8 +144,11 @@ class Trace:
 
     def packet_sent(self, data: bytes, number: int, now: int) -> None:
         """An ordinary packet leaves."""
-        self._add_packet(now, _SENT, data)
         session = self._session
+        self._tell_path(now)
+        if session.search.number == number:
+            self._tries.add(number)
+        self._add_packet(now, _SENT, data)
         copies = (session.copies_sent, session.copy_bytes)
         if copies != self._copies:
             count, size = copies[0] - self._copies[0], copies[1] - self._copies[1]
@@ -144,6 +167,7 @@ class Trace:
     def packet_acked(self, number: int, was_lost: bool) -> None:
         """A packet of ours was acknowledged for the first time."""
         self._acked.append(number)
+        self._tries.discard(number)
         if was_lost:
             self._spurious.append(number)
 
@@ -151,7 +175,11 @@ class Trace:
         """A packet of ours is believed lost."""
         self._tell_acked(now)
         header = {"packet_type": ONE_RTT, "packet_number": number}
-        self._add(now, "recovery:packet_lost", {"header": header, "raw": {"length": size}})
+        data: dict[str, Any] = {"header": header, "raw": {"length": size}}
+        if number in self._tries:
+            self._tries.discard(number)
+            data["is_mtu_probe_packet"] = True
+        self._add(now, "recovery:packet_lost", data)
 
     def probed(self, count: int, now: int) -> None:
         """Nothing was heard for so long that a probe leaves; `count` in a row."""
@@ -163,25 +191,55 @@ class Trace:
     def updated(self, now: int) -> None:
         """Acks, or their absence, have changed what is known of the path."""
         self._tell_acked(now)
+        self._tell_path(now)
         self._tell_congestion(now)
-        changed = {name: value for name, value in self._measure().items() if self._metrics.get(name) != value}
+        session = self._session
+        if session is None:
+            return
+        changed = {name: value for name, value in _measure(session).items() if self._metrics.get(name) != value}
         if changed:
             self._metrics |= changed
             self._add(now, "recovery:metrics_updated", changed)
 
     def _tell_congestion(self, now: int) -> None:
-        """What congestion control does, where it says so: grows fast, grows carefully, or has just been cut."""
-        told = self._session.controller.statistics()
-        threshold = told.get("slow_start_threshold")
-        if threshold is None:
+        """What congestion control is about, where it says so; it is another one on another path."""
+        session = self._session
+        if session is None:  # what was just written found no room
             return
-        state = "slow_start" if not threshold or told["window"] < threshold else "congestion_avoidance"
-        before, self._cuts = self._cuts, told.get("cuts", 0)  # which begin anew on another path
-        if self._cuts > before:
-            state = "recovery"
-        if state != self._congestion:
-            self._add(now, "recovery:congestion_state_updated", {"old": self._congestion, "new": state})
+        controller = session.controller
+        told = controller.statistics()
+        if controller is not self._controller:
+            self._controller = controller
+            self._congestion, self._cuts, self._collapses = "", 0, 0
+            self._add(now, "recovery:parameters_set", _recovery_parameters(session))
+        state = _congestion_state(told)
+        marked, trigger = session.ecn.ce, ""
+        if told.get("cuts", 0) > self._cuts:
+            self._cuts = told["cuts"]
+            state, trigger = "recovery", "ECN" if marked > self._marked else ""
+        if told.get("collapses", 0) > self._collapses:
+            self._collapses = told["collapses"]
+            trigger = "persistent_congestion"
+        self._marked = marked
+        if state and (state != self._congestion or trigger):
+            parts = {"old": self._congestion, "new": state, "trigger": trigger}
             self._congestion = state
+            self._add(now, "recovery:congestion_state_updated", {name: text for name, text in parts.items() if text})
+
+    def _tell_path(self, now: int) -> None:
+        """What was found out about the path: how large packets may be, and whether it keeps marks."""
+        session = self._session
+        if session is None:
+            return
+        mtu, is_searched, ecn = session.mtu, session.search.phase == COMPLETE, session.ecn.state
+        if mtu != self._mtu or (is_searched and not self._is_searched):
+            self._add(now, "connectivity:mtu_updated", {"old": self._mtu, "new": mtu, "done": is_searched})
+            self._mtu = mtu
+        self._is_searched = is_searched
+        if ecn != self._ecn:
+            old = {"old": ECN_STATES[Ecn(self._ecn)]} if self._ecn else {}
+            self._add(now, "recovery:ecn_state_updated", {**old, "new": ECN_STATES[Ecn(ecn)]})
+            self._ecn = ecn
 
     def _tell_acked(self, now: int) -> None:
         if self._acked:
@@ -200,24 +258,6 @@ class Trace:
         self._add(self.now, "rudp:message_received", _message(channel, delivery, size))
 
     # The buffer
-
-    def _measure(self) -> dict[str, float]:
-        session = self._session
-        rtt, controller = session.rtt, session.controller
-        found: dict[str, float] = {
-            "congestion_window": controller.window,
-            "bytes_in_flight": session.in_flight,
-            "smoothed_rtt": rtt.smoothed / MS,
-        }
-        if rtt.latest:
-            found |= {"latest_rtt": rtt.latest / MS, "min_rtt": rtt.minimum / MS, "rtt_variance": rtt.variance / MS}
-        threshold = controller.statistics().get("slow_start_threshold")
-        if threshold:
-            found["ssthresh"] = threshold
-        rate = controller.rate(rtt.smoothed)
-        if rate:
-            found["pacing_rate"] = rate * 8
-        return found
 
     def _add_packet(self, now: int, name: str, data: bytes) -> None:
         self._held += len(data)
@@ -307,7 +347,10 @@ class Trace:
         header = {"packet_type": ONE_RTT, "packet_number": made.fields["number"]}
         if made.fields["copies"]:
             header["copies"] = True
-        return {"header": header, "raw": raw, "frames": [_frame(frame) for frame in made.frames]}
+        found: dict[str, Any] = {"header": header, "raw": raw, "frames": [_frame(frame) for frame in made.frames]}
+        if dissect.tries_size(made, len(data)):
+            found["is_mtu_probe_packet"] = True
+        return found
 
 
 def _record(record: dict[str, Any]) -> bytes:
@@ -322,7 +365,8 @@ def _frame(frame: Frame) -> dict[str, Any]:
     if "ranges" in fields:
         marks: dict[str, Any] = {mark: fields[mark] for mark in ("ect0", "ect1", "ce") if mark in fields}
         delay_ms = fields["delay_us"] / 1000
-        return {"frame_type": "ack", "ack_delay": delay_ms, "acked_ranges": fields["ranges"][::-1], **marks}
+        ranges = [[low] if low == high else [low, high] for low, high in fields["ranges"][::-1]]
+        return {"frame_type": "ack", "ack_delay": delay_ms, "acked_ranges": ranges, **marks}
     if name == "CONNECTION_CREDIT":
         return {"frame_type": "max_data", "maximum": fields["limit"]}
     if name == "CHANNEL_CREDIT":
@@ -331,8 +375,19 @@ def _frame(frame: Frame) -> dict[str, Any]:
         if fields["channel"] < 0:
             return {"frame_type": "data_blocked", "limit": fields["limit"]}
         return {"frame_type": "stream_data_blocked", "stream_id": fields["channel"], "limit": fields["limit"]}
-    if name in FRAME_TYPES:
-        return {"frame_type": FRAME_TYPES[name], **{field: fields[field] for field in fields if field != "reset_token"}}
+    if name == "NEW_CID":  # without its token, by which anybody could end the connection
+        ids = {"sequence_number": fields["number"], "retire_prior_to": fields["floor"], "connection_id": fields["cid"]}
+        return {"frame_type": "new_connection_id", **ids}
+    if name == "RETIRE_CID":
+        return {"frame_type": "retire_connection_id", "sequence_number": fields["number"]}
+    if name in ("PATH_CHALLENGE", "PATH_RESPONSE"):
+        return {"frame_type": name.lower(), "data": fields["token"]}
+    if name == "ACK_POLICY":  # QUIC counts the packets that may come before the one that has to be acknowledged
+        return {
+            "frame_type": "ack_frequency", "sequence_number": fields["number"],
+            "ack_eliciting_threshold": fields["threshold"] - 1, "request_max_ack_delay": fields["delay_us"],
+            "reordering_threshold": fields["reordering"],
+        }  # fmt: skip
     if name == "CLOSE":
         return {
             "frame_type": "connection_close", "error_space": "application", "error_code": fields["code"],
@@ -352,7 +407,7 @@ def _message(channel: int, delivery: int, size: int) -> dict[str, Any]:
 
 def _parameters(one: packet.Parameters) -> dict[str, Any]:
     return {
-        "max_ack_delay": one.max_ack_delay_us / 1000,
+        "max_ack_delay": round(one.max_ack_delay_us / 1000),
         "max_idle_timeout": one.idle_ms,
         "max_udp_payload_size": one.max_datagram,
         "initial_max_data": one.connection_window,
@@ -362,6 +417,55 @@ def _parameters(one: packet.Parameters) -> dict[str, Any]:
         "checksums": one.checksums,
         "codec": one.codec,
     }
+
+
+def _trigger(code: int) -> str:
+    """Why a connection ended, in qlog's words, by its close code."""
+    if 0 < code <= APPLICATION_CODE_MAX:
+        return "application"
+    return ENDS.get(CloseCode(code), "error") if code in list(CloseCode) else "error"
+
+
+def _congestion_state(told: dict[str, int]) -> str:
+    """What a controller is about by its figures; "" for one that has no states."""
+    if "state" in told:
+        return BBR_STATES[Probe(told["state"])]
+    threshold = told.get("slow_start_threshold")
+    if threshold is None:
+        return ""
+    return "slow_start" if not threshold or told["window"] < threshold else "congestion_avoidance"
+
+
+def _recovery_parameters(session: Any) -> dict[str, Any]:
+    return {
+        "congestion_control": session.controller.name,
+        "reordering_threshold": session.thresholds.packets,
+        "time_threshold": session.thresholds.eighths / 8,
+        "timer_granularity": round(limits.RUDP_GRANULARITY_NS / MS),
+        "initial_rtt": limits.RUDP_INITIAL_RTT_NS / MS,
+        "max_datagram_size": session.mtu,
+        "initial_congestion_window": session.controller.window,
+    }
+
+
+def _measure(session: Any) -> dict[str, float]:
+    rtt, controller = session.rtt, session.controller
+    found: dict[str, float] = {
+        "congestion_window": controller.window,
+        "bytes_in_flight": session.in_flight,
+        "smoothed_rtt": rtt.smoothed / MS,
+    }
+    if rtt.latest:
+        found |= {"latest_rtt": rtt.latest / MS, "min_rtt": rtt.minimum / MS, "rtt_variance": rtt.variance / MS}
+    threshold = controller.statistics().get("slow_start_threshold")
+    if threshold:
+        found["ssthresh"] = threshold
+    rate = controller.rate(rtt.smoothed)
+    if rate:
+        found["pacing_rate"] = rate * 8
+    if session.ecn.ce:
+        found["ecn_ce"] = session.ecn.ce
+    return found
 
 
 def _strings(fields: dict[str, Any]) -> dict[str, Any]:

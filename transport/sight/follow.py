@@ -16,7 +16,7 @@ from transport.rudp import dissect, packet
 from transport.rudp.dissect import Dissection, Numbers
 from transport.rudp.handshake import agreed_checksum
 from transport.rudp.ranges import AckRanges
-from transport.sight.headers import End, Segment
+from transport.sight.headers import CE, End, Segment
 
 CONNECTIONS_MAX = limits.SIGHT_CONNECTIONS_MAX
 FURTHER_MAX = limits.SIGHT_CIDS_MAX
@@ -26,6 +26,7 @@ AGAIN = "this number has come before: the network doubled it, or it was captured
 CUT = "the capture has only a part of it"
 UNSURE = "no checksum that is known fits: damaged, or without one; the handshake, which would tell, was not seen"
 MOVED = "it comes from another address than those before"
+TRIES = "it tries whether the path carries so much"
 NOT_OURS = "not reliable UDP"
 RESET_MIN = packet.RESET_RANDOM_MIN + packet.TOKEN_BYTES
 
@@ -192,7 +193,7 @@ class Follower:
         if is_cut:
             found.notes.append(CUT)
         if found.connection is not None:
-            self._count(found, segment.at)
+            self._count(found, segment)
         return found
 
     # The handshake
@@ -259,6 +260,8 @@ class Follower:
         if not made.problem:
             self._take_ids(found)
             self._take_place(found, segment)
+            if dissect.tries_size(made, size):
+                found.notes.append(TRIES)
         self._anchor(found)
         return found
 
@@ -376,10 +379,10 @@ class Follower:
     def _direction(self, connection: Connection, way: str) -> Direction:
         return connection.to_server if way == TO_SERVER else connection.to_client
 
-    def _count(self, found: Found, at: int) -> None:
+    def _count(self, found: Found, segment: Segment) -> None:
         connection, made = found.connection, found.dissection
         assert connection is not None
-        connection.last = at
+        connection.last = segment.at
         self.connections[connection.number] = self.connections.pop(connection.number)  # the newest stands last
         counts = (connection.to_server if found.way == TO_SERVER else connection.to_client).counts
         counts["packets"] += 1
@@ -387,7 +390,10 @@ class Follower:
         counts["damaged"] += made.checksum == dissect.WRONG
         counts["malformed"] += made.checksum != dissect.WRONG and bool(made.problem)
         counts["again"] += AGAIN in found.notes
+        counts["marked"] += segment.ecn == CE
         if made.checksum == dissect.WRONG:
             return
         counts["copies"] += bool(made.fields.get("copies"))
+        counts["tries"] += TRIES in found.notes
+        counts["moves"] += MOVED in found.notes
         counts["message_frames"] += sum(1 for frame in made.frames if frame.name == "MSG")

@@ -32,6 +32,7 @@ _LINKS = {
 _WAYS = ("to us", "broadcast", "multicast", "passing by", "from us")  # of Linux cooked captures
 _FAMILIES = {2: IPV4, 10: IPV6, 24: IPV6, 28: IPV6, 30: IPV6}  # AF_INET, and AF_INET6 of each system
 ECN = ("not ECT", "ECT(1)", "ECT(0)", "CE")  # RFC 3168
+CE = 3
 
 NOT_IP, FRAGMENT, MALFORMED, CUT = "not IP", "fragments", "malformed", "cut off before the end of their headers"
 OTHER = "neither UDP nor TCP"
@@ -54,6 +55,7 @@ class Segment:
         size: bytes of payload, as sent.
         sequence, flags: of TCP.
         start: where the payload begins in the captured bytes.
+        ecn: the mark of its IP packet, see `ECN`.
     """
 
     at: int
@@ -64,6 +66,7 @@ class Segment:
     sequence: int = 0
     flags: int = 0
     start: int = 0
+    ecn: int = 0
 
 
 @dataclass(slots=True)
@@ -266,9 +269,9 @@ def _transport(when: int, ip: Ip, data: bytes, at: int, left: int) -> Segment:
         size = struct.unpack_from(">H", data, at + 4)[0] or left  # 0 of an offload, likewise
         if not 8 <= size <= left:
             raise Skipped(MALFORMED)
-        return Segment(when, UDP, here, there, size - 8, start=at + 8)
+        return Segment(when, UDP, here, there, size - 8, start=at + 8, ecn=ip.ecn)
     sequence, _, offset, flags = struct.unpack_from(">IIBB", data, at + 4)
     head = (offset >> 4) * 4
     if not 20 <= head <= left:
         raise Skipped(MALFORMED)
-    return Segment(when, TCP, here, there, left - head, sequence, flags, at + head)
+    return Segment(when, TCP, here, there, left - head, sequence, flags, at + head, ip.ecn)

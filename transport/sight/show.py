@@ -24,6 +24,11 @@ WIDTH = 9  # of the names of layers
 _ETHERTYPES = {0x0800: "IPv4", 0x86DD: "IPv6", 0x0806: "ARP"}
 _PROTOCOLS = {UDP: "UDP", TCP: "TCP", 1: "ICMP", 58: "ICMPv6"}
 _TEXT_BYTES = frozenset({9, 10, 13, *range(32, 127)})
+COUNTED = {
+    "copies": "with copies", "tries": "that try a larger size", "marked": "marked by a queue (CE)", "moves": "moves",
+    "again": "again", "damaged": "damaged", "malformed": "malformed",
+}  # fmt: skip
+"""What is counted of a direction, for people."""
 
 
 @dataclass(slots=True)
@@ -368,7 +373,7 @@ def direction_text(direction: Direction) -> str:
     parts = [f"{counts['packets']} packets", _bytes(counts["bytes"]), f"{counts['message_frames']} message frames"]
     if direction.missing:
         parts.append(f"{direction.missing} numbers not seen")
-    parts += [f"{counts[name]} {name}" for name in ("copies", "again", "damaged", "malformed") if counts[name]]
+    parts += [f"{counts[name]} {text}" for name, text in COUNTED.items() if counts[name]]
     return ", ".join(parts)
 
 

@@ -18,12 +18,13 @@ SEPARATOR = b"\x1e"
 SUFFIX = ".sqlog"
 RECORD_MAX = limits.SQLOG_RECORD_BYTES_MAX
 READ_BYTES = 64 * limits.KIB
+NUMBER_MAX = 1 << 62  # of times (ms) and sizes: nothing larger is true
 FRAME_TYPES = {
     "PAD": ("padding",), "PING": ("ping",), "ACK": ("ack",), "ACK_ECN": ("ack",), "SKIP": ("skip",),
     "CONNECTION_CREDIT": ("max_data",), "CHANNEL_CREDIT": ("max_stream_data",),
     "BLOCKED": ("data_blocked", "stream_data_blocked"), "CLOSE": ("connection_close",), "MSG": ("message",),
     "PATH_CHALLENGE": ("path_challenge",), "PATH_RESPONSE": ("path_response",), "NEW_CID": ("new_connection_id",),
-    "RETIRE_CID": ("retire_connection_id",),
+    "RETIRE_CID": ("retire_connection_id",), "ACK_POLICY": ("ack_frequency",),
 }  # fmt: skip
 """What our frames are called in a trace."""
 
@@ -63,13 +64,15 @@ class Event:
         """The bytes of that packet, 0 where that is not said."""
         raw = self.data.get("raw")
         size = raw.get("length") if isinstance(raw, dict) else None
-        return size if isinstance(size, int) else 0
+        return size if isinstance(size, int) and plain(size) is not None else 0
 
     @property
     def frames(self) -> list[dict[str, Any]]:
         """The frames of that packet."""
         frames = self.data.get("frames")
-        return [frame for frame in frames if isinstance(frame, dict)] if isinstance(frames, list) else []
+        if not isinstance(frames, list):
+            return []
+        return [frame for frame in frames if isinstance(frame, dict) and isinstance(frame.get("frame_type"), str)]
 
 
 def is_trace(path: Path) -> bool:
@@ -134,8 +137,8 @@ class TraceFile:
     def _event(self, record: Any) -> Event | None:
         if not isinstance(record, dict):
             return None
-        at, name, data = record.get("time"), record.get("name"), record.get("data")
-        if isinstance(at, bool) or not isinstance(at, int | float) or not isinstance(name, str):
+        at, name, data = plain(record.get("time")), record.get("name"), record.get("data")
+        if at is None or not isinstance(name, str):
             return None
         if self._began is None:  # absolute times count from the first
             self._began = at if self.common.get("time_format") == "absolute" else 0.0
@@ -160,9 +163,20 @@ class TraceFile:
 
 def _value(record: bytes) -> Any:
     try:
-        return json.loads(record)
+        return json.loads(record, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return None
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def plain(value: Any) -> float | None:
+    """A number that can be drawn: finite, not negative, at most `NUMBER_MAX`; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value <= NUMBER_MAX else None
 
 
 def summary(event: Event) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transport import limits
+from transport.rudp.config import CONGESTION
+from transport.rudp.states import Probe
 from transport.status import SUFFIX, VARIABLE
 from transport.tools.life import Stop, fail
 from transport.tools.live import Output, Screen, amount, counted, share
@@ -42,6 +44,10 @@ class Row(NamedTuple):
     window: int | None
     blocked: int | None
     unread: int | None
+    mtu: int | None
+    marked: float | None
+    moves: int | None
+    state: str
 
 
 class Column(NamedTuple):
@@ -52,27 +58,51 @@ class Column(NamedTuple):
     show: Callable[[Row], str]
 
 
-def _rate(value: float | None) -> str:
-    return "-" if value is None else amount(value)
-
-
 def _size(value: float | None) -> str:
     return "-" if value is None else amount(value)
 
 
+def _share(value: float | None) -> str:
+    """A percentage of three digits at most."""
+    if value is None:
+        return "-"
+    percent = 100 * value
+    if percent >= 99.5 or not percent:
+        return f"{percent:.0f}%"
+    if percent < 0.01:
+        return "<0.01%"
+    return f"{percent:.3g}%" if percent >= 1 else f"{percent:.2g}%"
+
+
+def _trip(ms: float) -> str:
+    """A time in ms, three digits of it."""
+    return f"{ms:.0f}" if ms >= 99.95 else f"{ms:.3g}"
+
+
 COLUMNS = (
-    Column("sent/s", 8, lambda row: _rate(row.sent)),
-    Column("recv/s", 8, lambda row: _rate(row.received)),
-    Column("rtt ms", 8, lambda row: "-" if row.rtt_ms is None else f"{row.rtt_ms:.3g}"),
-    Column("lost", 7, lambda row: "-" if row.lost is None else f"{100 * row.lost:.3g}%"),
-    Column("queued", 8, lambda row: _size(row.queued)),
-    Column("B/s out", 9, lambda row: _rate(row.bytes_sent)),
-    Column("B/s in", 9, lambda row: _rate(row.bytes_received)),
-    Column("flight", 8, lambda row: _size(row.in_flight)),
-    Column("window", 8, lambda row: _size(row.window)),
+    Column("sent/s", 7, lambda row: _size(row.sent)),
+    Column("recv/s", 7, lambda row: _size(row.received)),
+    Column("rtt ms", 7, lambda row: "-" if row.rtt_ms is None else _trip(row.rtt_ms)),
+    Column("lost", 7, lambda row: _share(row.lost)),
+    Column("queued", 7, lambda row: _size(row.queued)),
+    Column("B/s out", 8, lambda row: _size(row.bytes_sent)),
+    Column("B/s in", 8, lambda row: _size(row.bytes_received)),
+    Column("flight", 7, lambda row: _size(row.in_flight)),
+    Column("window", 7, lambda row: _size(row.window)),
     Column("blocked", 8, lambda row: _size(row.blocked)),
-    Column("unread", 8, lambda row: _size(row.unread)),
+    Column("unread", 7, lambda row: _size(row.unread)),
+    Column("mtu", 7, lambda row: "-" if row.mtu is None else str(row.mtu)),
+    Column("marked", 7, lambda row: _share(row.marked)),
+    Column("moves", 6, lambda row: "-" if row.moves is None else str(row.moves)),
+    Column("state", 12, lambda row: row.state or "-"),
 )
+
+LOSS_BASED = ("slow start", "avoidance")
+PHASES = {
+    Probe.STARTUP: "startup", Probe.DRAIN: "drain", Probe.DOWN: "down", Probe.CRUISE: "cruise",
+    Probe.REFILL: "refill", Probe.UP: "up", Probe.PROBE_RTT: "probe rtt",
+}  # fmt: skip
+"""What BBR is about, in few letters."""
 
 
 @dataclass(slots=True)
@@ -146,14 +176,33 @@ def _row(one: dict[str, Any], before: dict[str, Any] | None, seconds: float) -> 
         change: float = present[name] - earlier[name]
         return max(0.0, change / seconds)
 
-    sent, lost = rate("packets_sent"), rate("packets_lost")
+    sent = rate("packets_sent")
+
+    def share(name: str) -> float | None:
+        change = rate(name)
+        return None if sent is None or change is None else change / sent if sent else 0.0
+
     rtt = counters["rtt_ns"] / 1e6 if "rtt_ns" in counters else one["rtt"] * 1e3 if one.get("rtt") else None
     return Row(
         remote=str(one.get("remote", "-")), sent=rate("messages_sent"), received=rate("messages_received"), rtt_ms=rtt,
-        lost=None if sent is None or lost is None else lost / sent if sent else 0.0, queued=one.get("queued_bytes"),
+        lost=share("packets_lost"), queued=one.get("queued_bytes"),
         bytes_sent=rate("bytes_sent"), bytes_received=rate("bytes_received"), in_flight=counters.get("in_flight"),
         window=counters.get("congestion_window"), blocked=one.get("blocked_bytes"), unread=one.get("inbox_bytes"),
+        mtu=counters.get("mtu"), marked=share("ecn_congested"), moves=counters.get("path_changes"),
+        state=_state(counters),
     )  # fmt: skip
+
+
+def _state(counters: dict[str, Any]) -> str:
+    """What congestion control is about."""
+    if "congestion_state" in counters:
+        state = counters["congestion_state"]
+        return PHASES[Probe(state)] if state in list(Probe) else str(state)
+    threshold = counters.get("congestion_slow_start_threshold")
+    if threshold is None:
+        return "-"
+    is_slow = not threshold or counters.get("congestion_window", 0) < threshold
+    return LOSS_BASED[0] if is_slow else LOSS_BASED[1]
 
 
 def sort(rows: list[Row], by: str) -> list[Row]:
@@ -170,24 +219,45 @@ def lines(views: list[View], by: str, width: int, height: int) -> list[str]:
     if not views:
         return ["no server answers (a server does where it has status=FOLDER, or TRANSPORT_STATUS in its environment)"]
     found: list[str] = []
-    room = max(1, (height - 5 * len(views)) // len(views))
-    for view in views:
-        found += [*_heading(view), *_table(sort(view.rows, by), width, room, view.told.get("left_out", 0)), ""]
+    heads = [list(_heading(view, width)) for view in views]
+    room = max(1, (height - sum([len(head) + 3 for head in heads])) // len(views))
+    for view, head in zip(views, heads, strict=True):
+        found += [*head, *_table(sort(view.rows, by), width, room, view.told.get("left_out", 0)), ""]
     return found[:-1]
 
 
-def _heading(view: View) -> Iterator[str]:
+def _heading(view: View, width: int) -> Iterator[str]:
+    """What stands above a server's table, in lines of at most `width` where its parts allow."""
     told, server = view.told, view.told.get("server", {})
     uptime = duration(float(told.get("uptime", 0)))
     counts = {**server.get("counters", {}), **server}
     names = ("refused", "failed_handlers", "half_open", "malformed", "strays")
     problems = [f"{counts[name]} {name.replace('_', ' ')}" for name in names if counts.get(name)]
-    yield (
-        f"{told.get('url', '?')}  pid {told.get('pid', '?')}  up {uptime}  "
-        f"{counted(server.get('connections', 0), 'connection')}  {server.get('accepted', 0)} accepted"
-        f"{''.join([f'  {one}' for one in problems])}"
-    )
-    yield "  " + "  ".join(_sums(view.rows))
+    control = _control(view)
+    parts = [str(told.get("url", "?")), f"pid {told.get('pid', '?')}", f"up {uptime}"]
+    parts += [counted(server.get("connections", 0), "connection"), f"{server.get('accepted', 0)} accepted"]
+    yield from _wrapped([*parts, *([control] if control else []), *problems], width, first="")
+    yield from _wrapped(list(_sums(view.rows)), width, first="  ")
+
+
+def _wrapped(parts: list[str], width: int, first: str) -> Iterator[str]:
+    """Parts in as many lines as they take, the first begins with `first`, the others with four spaces."""
+    line = first + parts[0]
+    for part in parts[1:]:
+        if len(line) + 2 + len(part) > width:
+            yield line
+            line = f"    {part}"
+        else:
+            line += f"  {part}"
+    yield line
+
+
+def _control(view: View) -> str:
+    """The server's congestion control, as far as its connections tell; "" where they have none."""
+    told = view.told.get("congestion")
+    if told or not view.rows:
+        return str(told or "")
+    return CONGESTION[0] if view.rows[0].state in LOSS_BASED else ""
 
 
 def _sums(rows: list[Row]) -> Iterator[str]:
@@ -199,12 +269,13 @@ def _sums(rows: list[Row]) -> Iterator[str]:
         yield f"{name} {amount(total(count))}/s" + (f" {amount(total(size), 'B/s')}" if is_known else "")
     trips = sorted([row.rtt_ms for row in rows if row.rtt_ms is not None])
     if trips:
-        yield f"rtt {trips[0]:.3g}/{trips[len(trips) // 2]:.3g}/{trips[-1]:.3g} ms"
+        yield f"rtt {_trip(trips[0])}/{_trip(trips[len(trips) // 2])}/{_trip(trips[-1])} ms"
     losing = [row.lost for row in rows if row.lost]
     if losing:
         most = share(round(max(losing) * 1e6), 10**6)
         yield f"{counted(len(losing), 'connection')} with losses, {most} at most"
-    yield "  ".join([f"{name} {amount(total(name), 'B')}" for name in ("queued", "blocked", "unread")])
+    for name in ("queued", "blocked", "unread"):
+        yield f"{name} {amount(total(name), 'B')}"
 
 
 def _table(rows: list[Row], width: int, room: int, left_out: int) -> Iterator[str]:

@@ -2,7 +2,7 @@
 /**
  * What a connection in Node does with frames that a test makes: a line is the frames of one packet after the other, in
  * hexadecimal; the answer is the code that it closed with, or null, and what it delivered. An object with `packets`
- * is for a client: the answer has what it sends.
+ * is for a client: the answer has what it sends, and of the packets `each` whether it sent something at once.
  */
 
 const readline = require('node:readline');
@@ -47,9 +47,9 @@ function act(list) {
 
 /**
  * What a client does: beside the code, each datagram that it sends then, and its probe after `later` came.
- * @param {{packets: string[], later?: string[]}} line
+ * @param {{packets: string[], each?: string[], later?: string[]}} line
  */
-function actAsClient({ packets: list, later }) {
+function actAsClient({ packets: list, each = [], later }) {
   const { connection, end, come } = begin(list, true);
   const sent = [];
   const take = (now) => {
@@ -59,13 +59,19 @@ function actAsClient({ packets: list, later }) {
     }
   };
   take(1);
+  const answered = each.map((frames) => {
+    const before = sent.length;
+    come(frames);
+    take(1);
+    return sent.length > before;
+  });
   if (later) {
     later.forEach((frames) => come(frames));
     const { probeAt } = connection.recovery;
     if (probeAt !== null) connection.expire(probeAt);
     take(probeAt ?? 1);
   }
-  return { code: end.code, sent, reset_token: connection.resetToken };
+  return { code: end.code, sent, answered, reset_token: connection.resetToken };
 }
 
 readline.createInterface({ input: process.stdin }).on('line', (line) => {
