@@ -69,7 +69,6 @@ QUICK_THROUGHPUT = (
     "unix",
     "udp",
     "rudp",
-    "ws",
     "memory",
 )
 QUICK_BUDGET_S = 175.0  # a test sees to it that all rounds fit, with time to spare
