@@ -51,6 +51,7 @@ QUICK_LATENCY = (
     "udp",
     "rudp",
     "tls",
+    "ws",
     "memory",
 )
 QUICK_THROUGHPUT = (

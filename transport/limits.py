@@ -131,6 +131,31 @@ TLS_SHUTDOWN_S = 2.0  # for the peer's close_notify
 ALPN_NAMES_MAX = 32
 ALPN_NAME_BYTES_MAX = 255  # RFC 7301 section 3.1
 
+# WebSocket (RFC 6455, RFC 7692) and the HTTP that it begins with (RFC 9110, RFC 9112)
+WS_REASON_BYTES_MAX = 123  # of a CLOSE: a control frame has 125 bytes at most, two are the status
+WS_CONTROL_BYTES_MAX = 125  # body of a control frame (RFC 6455 section 5.5)
+WS_CONTROL_QUEUE_BYTES = 64 * KIB  # pings and answers that wait for a peer that does not read
+WS_KEYS_BYTES = 256  # masking keys drawn at once
+WS_FRAGMENT_BYTES_MIN = 16  # what option fragment may be set to
+WS_SUBPROTOCOLS_MAX = 32  # offered, or known to a server
+WS_ORIGINS_MAX = 256  # that a server lists
+WS_EXTENSIONS_MAX = 16  # offers of one handshake that are looked at
+WS_EXTENSION_BYTES_MAX = 4 * KIB  # of their header lines together
+WS_COMPRESS_ABOVE_BYTES = 64  # shorter messages travel as they are
+WS_WINDOW_BITS = 12  # of a compressor, unless asked for otherwise: 32 KiB for each connection
+WS_FINAL_BLOCKS_MAX = 64  # of one compressed message; each costs a new decompressor
+HTTP_TARGET_BYTES_MAX = 8 * KIB  # path and query of a request
+HTTP_HEAD_BYTES_MAX = 16 * KIB  # request or status line, and header lines
+HTTP_HEADERS_MAX = 100
+HTTP_BODY_BYTES_MAX = 1 * MIB  # of a request, unless asked for otherwise
+HTTP_PIPELINED_BYTES = 64 * KIB  # behind a request that is being answered; reading pauses above
+HTTP_REQUESTS_MAX = 1000  # on one connection
+HTTP_CONNECTIONS_MAX = 1024  # of one listener that are no WebSockets; the one idle for longest makes room
+HTTP_IDLE_S = 15.0  # between two requests, or for an answer to move on
+HTTP_HANDLER_S = 60.0  # for a route to answer
+HTTP_DRAIN_S = 1.0  # for answers under way when a server closes
+HTTP_ROUTES_MAX = 256
+
 # Connections that come back
 BACKOFF_S_MAX = 86_400.0
 RECONNECT_UNREAD_MAX = 8  # lost connections whose messages still wait for their reader, oldest dropped

@@ -14,7 +14,8 @@ FLOORS = {
     "errors": 0, "delivery": 0, "limits": 0, "lists": 0, "machine": 0, "options": 0, "session": 0, "states": 0,
     "url": 0,
     "codec": 1,
-    "stream": 2, "datagram": 2, "websocket": 2,
+    "stream": 2, "datagram": 2,
+    "websocket": 2.5,  # stands on the outbox of stream/
     "rudp": 2.5,  # stands on the base classes of datagram/ and the stream bodies of stream/
     "net": 3, "sim": 3,
     "drive": 3.5,
