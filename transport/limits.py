@@ -174,6 +174,16 @@ WORKER_MESSAGE_BYTES = 4 * MIB  # on the line between parent and worker
 # Commands that run for a while
 TOOL_COLUMNS, TOOL_LINES = 80, 24  # of a terminal that does not say
 TOOL_SAMPLES_MAX = 262_144  # measured times that percentiles are of; an even sample beyond
+EVENTS_SHOWN_CHARS = 200  # of an event's data for people, unless asked for more
+EVENTS_TAIL = 10  # newest events of a stream, unless asked for more
+EVENTS_TAIL_MAX = 1_000_000
+EVENTS_TAIL_STREAMS_MAX = 64  # looked at at once
+EVENTS_TAIL_LOOK_S = 1.0  # between two looks for streams that begin
+EVENTS_LAG_STREAMS = 100  # listed, unless asked for more
+EVENTS_LAG_STREAMS_MAX = 10_000
+EVENTS_LAG_SESSIONS = 10  # of each stream, unless asked for more
+EVENTS_LAG_SESSIONS_MAX = 1000
+EVENTS_LAG_CURSORS_MAX = 64  # files
 PING_INTERVAL_S_MIN = 0.001
 PING_BYTES_MIN = 16  # of a message to be echoed: which run and which ping
 PING_WAITING_MAX = 65_536  # messages that wait for their echo

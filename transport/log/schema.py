@@ -168,7 +168,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
         raise translated(error, str(path)) from error
     try:
         connection.execute("PRAGMA query_only = 1")
-        check_version(connection, path)
+        if not check_version(connection, path):
+            raise LogFailed(f"{path}: there is no log in it yet")
     except sqlite3.Error as error:
         connection.close()
         raise translated(error, str(path)) from error

@@ -203,6 +203,85 @@ def top(parser: argparse.ArgumentParser) -> None:
     output(parser)
 
 
+def events(parser: argparse.ArgumentParser) -> None:
+    """`transport events`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, text, fill in (
+        ("tail", "the newest events of streams, and those that are appended", _events_tail),
+        ("replay", "the events of one stream from a place on", _events_replay),
+        ("lag", "where streams are, and how far behind clients are", _events_lag),
+    ):
+        made = actions.add_parser(name, help=text, description=f"`transport events {name}`: {text}.")
+        made.add_argument("file", metavar="FILE", help="that an SQLiteLog writes, or wrote; it is only read")
+        made.add_argument("namespace", metavar="NAMESPACE", nargs="?", help="such as /chat")
+        made.add_argument("room", metavar="ROOM", nargs="?", help="such as room:7")
+        made.add_argument("--session", metavar="ID", help="in place of a room: what is sent to this session alone")
+        fill(made)
+        output(made, every=False)
+
+
+def _events_tail(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-n", "--last", type=units.typed(options.integer(0, limits.EVENTS_TAIL_MAX)), default=limits.EVENTS_TAIL,
+        metavar="N", help=f"newest events of each stream (default {limits.EVENTS_TAIL})",
+    )  # fmt: skip
+    parser.add_argument("-f", "--follow", action="store_true", help="goes on with what is appended, until Ctrl-C")
+    parser.add_argument("--all", action="store_true", help="what is sent to one session alone, too")
+    _events_shown(parser)
+
+
+def _events_replay(parser: argparse.ArgumentParser) -> None:
+    offset = units.typed(options.integer(1, 2**63 - 1))
+    parser.add_argument("--from", dest="first", type=offset, metavar="OFFSET", help="the first (default: the oldest)")
+    parser.add_argument("--to", dest="last", type=offset, metavar="OFFSET", help="the last (default: the newest)")
+    parser.add_argument("--cursor", metavar="CURSOR", help="what a client with this cursor file has not had")
+    parser.add_argument(
+        "--since", type=units.typed(options.duration(0, limits.TIME_S_MAX)), metavar="TIME",
+        help="only what was appended within so long before now (10min)",
+    )  # fmt: skip
+    _events_shown(parser)
+
+
+def _events_shown(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--count", type=units.typed(options.integer(1, 10**12)), metavar="N", help="ends after N events"
+    )
+    parser.add_argument("--event", action="append", metavar="NAME", help="only events of a name, may be repeated")
+    parser.add_argument(
+        "--bodies", type=units.typed(options.size(0, limits.LOG_PAYLOAD_BYTES_MAX)), metavar="BYTES",
+        help=f"of each event's data (default {limits.EVENTS_SHOWN_CHARS} characters, with --json all of it)",
+    )  # fmt: skip
+
+
+def _events_lag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cursor", action=_Cursors, metavar="CURSOR",
+        help="a client's cursor file: how far behind it is, and whether it could get everything; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "-c", "--count", type=units.typed(options.integer(1, limits.EVENTS_LAG_STREAMS_MAX)), metavar="N",
+        help=f"streams that are listed (default {limits.EVENTS_LAG_STREAMS})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rows", type=units.typed(options.integer(0, limits.EVENTS_LAG_SESSIONS_MAX)), metavar="N",
+        default=limits.EVENTS_LAG_SESSIONS,
+        help=f"sessions of each, those first that may be furthest behind (default {limits.EVENTS_LAG_SESSIONS})",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="streams of one session alone, too")
+
+
+class _Cursors(argparse.Action):
+    """Files, up to a number of them."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        found = [*(getattr(namespace, self.dest) or ()), values]
+        if len(found) > limits.EVENTS_LAG_CURSORS_MAX:
+            raise argparse.ArgumentError(self, f"{limits.EVENTS_LAG_CURSORS_MAX} at most")
+        setattr(namespace, self.dest, found)
+
+
 def _ports(text: str) -> frozenset[int]:
     parse = units.typed(options.integer(1, limits.PORT_MAX))
     return frozenset([parse(part) for part in text.split(",")])
@@ -229,6 +308,7 @@ def add_commands(commands: Any) -> None:
         ("proxy", "passes on to a server, with loss, delay and whatever else a network does", proxy),
         ("top", "shows live how servers are doing that were asked to tell it", top),
         ("inspect", "shows the packets of a capture, or of an interface, layer by layer", inspect),
+        ("events", "shows what is in the log of an events server, also while that runs", events),
     ):
         fill(commands.add_parser(name, help=text, description=f"`transport {name}`: {text}."))
 
