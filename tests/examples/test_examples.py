@@ -17,6 +17,10 @@ FOLDER = tree.ROOT / "examples"
 NEEDS = {"redis_client": "redis-server"}  # the example: the program that it needs
 
 SAYS = {
+    "browser_page": [
+        "HTTP/1.1 200 OK True",
+        "ann reads hello\nbob reads hello\nnobody asked: True\nlate reads ['hello']",
+    ],
     "chat": [
         "ada sees {'joined': 'ada', 'here': ['ada']}",
         "cyd heard ['hello from ada', 'hello from bob', 'hello from cyd']",
