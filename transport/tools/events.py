@@ -451,24 +451,24 @@ def _show_session(out: Output, reader: Reader, head: Head) -> None:
 
 async def _lag_of_cursors(log: SQLiteLog, given: Any, out: Output) -> int:
     gaps = behind = 0
+    gap: str | None
+    ends: tuple[int | None, int | None]
     for path in given.cursor:
         for reader in read_cursor(path):
-            head = None
             try:
                 head = await log.head(reader.stream, create=False)
             except UnknownStream:
-                pass
-            gap = EPOCH if head is None else reader.gap(head)
-            missing = 0 if head is None else reader.behind(head)
+                gap, missing, ends, text = EPOCH, 0, (None, None), "the log has no such stream"
+            else:
+                gap, missing, ends = reader.gap(head), reader.behind(head), (head.first, head.top)
+                text = f"at {reader.offset} of {head.top}, {missing} behind"
+                if gap is not None:
+                    text = f"at {reader.offset}: {GONE[gap]} ({head.first} to {head.top} kept)"
             gaps += gap is not None
             behind += missing
-            said = "the log has no such stream" if head is None else f"at {reader.offset} of {head.top}, {missing} behind"
-            if head is not None and gap is not None:
-                said = f"at {reader.offset}: {GONE[gap]} ({head.first} to {head.top} kept)"
             out.line(
-                "cursor", f"{path}  {reader.stream}  {said}", **stream_fields(reader.stream), file=path,
-                epoch=spelled(reader.epoch), offset=reader.offset, first=None if head is None else head.first,
-                top=None if head is None else head.top, behind=missing, gap=gap,
+                "cursor", f"{path}  {reader.stream}  {text}", **stream_fields(reader.stream), file=path,
+                epoch=spelled(reader.epoch), offset=reader.offset, first=ends[0], top=ends[1], behind=missing, gap=gap,
             )  # fmt: skip
     text = f"{behind} behind in all" + (f", {counted(gaps, 'gap')}" if gaps else "")
     out.always("summary", text, behind=behind, gaps=gaps)
