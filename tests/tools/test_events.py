@@ -259,7 +259,6 @@ def test_times_for_people() -> None:
     assert events.moment(1_700_000_000_007) == "2023-11-14T22:13:20.007Z"
 
 
-
 # lag
 
 
