@@ -16,8 +16,8 @@ import pytest
 from tests.log.files import edit
 from tests.tools.running import Running, finished, process, ran
 from transport import cli, limits
-from transport.events import Events, connect_events, envelope
-from transport.log import Append, History, LogCorrupt, Page, Position, Session, SQLiteLog, Stream
+from transport.events import Events, History, connect_events, envelope
+from transport.log import Append, LogCorrupt, Page, Position, Session, SQLiteLog, Stream
 from transport.tools import events
 from transport.tools.life import Stop
 from transport.tools.live import Output
