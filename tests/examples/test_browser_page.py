@@ -144,13 +144,14 @@ async def test_two_pages_and_a_server(tmp_path: Path) -> None:
             ticking = asyncio.create_task(wall.tick())
             await ann.until("Number(part('count').textContent) >= 3")
             ticking.cancel()
-            other = await browser.tab("data:text/html,another site")
-            opened = await other.evaluate(
-                f"new Promise(done => {{ const socket = new WebSocket('ws://127.0.0.1:{port}/ws');"
-                " socket.onopen = () => done('open'); socket.onerror = () => done('refused') })"
-            )
-            assert opened == "refused", "the page of another site"
-            assert server.statistics().counters["http_403"] == 1
+            async with example.serving("ws://127.0.0.1:0/ws", example.Wall()) as elsewhere:
+                other = await browser.tab(f"http://127.0.0.1:{elsewhere.url.port}/")  # another port is another site
+                opened = await other.evaluate(
+                    f"new Promise(done => {{ const socket = new WebSocket('ws://127.0.0.1:{port}/ws');"
+                    " socket.onopen = () => done('open'); socket.onerror = () => done('refused') })"
+                )
+                assert opened == "refused"
+                assert server.statistics().counters["http_403"] == 1
         await ann.until("part('state').textContent === 'lost'")
         again = example.Wall()
         again.lines.append("said while you were away")

@@ -355,7 +355,7 @@ def test_what_is_no_log(action: list[str], tmp_path: Path) -> None:
     connection.close()
     for file, why in (
         (tmp_path / "nowhere.db", "no such file"), (text, "file is not a database"),
-        (empty, "there is no log in it yet"), (other, "no log of this package"), (tmp_path, "unable to open"),
+        (empty, "there is no log in it yet"), (other, "no log of this package"), (tmp_path, "a folder"),
     ):  # fmt: skip
         ended = finished("events", action[0], str(file), *action[1:])
         assert (ended.returncode, ended.stdout) == (2, "")

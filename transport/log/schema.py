@@ -159,6 +159,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """
     if not path.exists():
         raise LogFailed(f"{path}: no such file")
+    if path.is_dir():  # SQLite would call it an error of the disk
+        raise LogFailed(f"{path}: a folder, and no file")
     try:
         connection = sqlite3.connect(
             uri(path, "ro"), uri=True, isolation_level=None, check_same_thread=False,
