@@ -318,6 +318,8 @@ async def replay(log: SQLiteLog, given: Any, out: Output, stop: Stop) -> int:
 
 # lag
 
+Listed = tuple[Stream, Head, StreamInfo | None]
+
 
 class Reader(NamedTuple):
     """A place in a stream: of a client's cursor, or where a session was let in."""
@@ -363,6 +365,7 @@ async def lag(log: SQLiteLog, given: Any, out: Output, stop: Stop) -> int:
         return await _lag_of_cursors(log, given, out)
     named = named_stream(given)
     most = limits.EVENTS_LAG_STREAMS if given.count is None else given.count
+    listed: list[Listed]
     if named is not None:
         listed = [(named, await log.head(named, create=False), None)]
     else:
@@ -381,9 +384,6 @@ async def lag(log: SQLiteLog, given: Any, out: Output, stop: Stop) -> int:
     text = counted(len(listed), "stream") + (", and there are more (-c)" if has_more else "")
     out.always("summary", text, streams=len(listed), more=has_more)
     return 0
-
-
-Listed = tuple[Stream, Head, StreamInfo | None]
 
 
 async def _listed(log: SQLiteLog, namespace: str | None, private: bool | None, most: int) -> list[Listed]:
