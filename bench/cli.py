@@ -25,7 +25,7 @@ from bench.comparing import command as comparing
 from bench.link.model import BadLink, Link
 from bench.peers import all_peers, select
 from bench.peers.base import OURS
-from bench.probes import connections, imports, slow_reader
+from bench.probes import connections, eventlog, imports, slow_reader
 from bench.progress import Progress
 from bench.scenarios import SCENARIOS, SEEDS
 from bench.trace.file import BadTrace
@@ -51,6 +51,7 @@ QUICK_LATENCY = (
     "udp",
     "rudp",
     "tls",
+    "ws",
     "memory",
 )
 QUICK_THROUGHPUT = (
@@ -136,6 +137,8 @@ def add_closed(command: cli_open.MakeCommand) -> None:
     memory = command("memory", "5,000 connections, and a reader slower than its sender", 1, 60.0, 0.0001)
     memory.add_argument("--connections", type=positive_int, default=connections.CONNECTIONS)
     command("import-time", "`import transport` on top of `import asyncio`", imports.RUNS, 1.0, 0.1)
+    log = command("log", "the log of events: durable appends, replay", eventlog.ROUNDS, eventlog.SECONDS, 0.1)
+    log.add_argument("--folder", type=Path, default=None, help="on the disk to be measured (default: temporary files)")
     scenarios = command("scenarios", "reliable UDP on simulated links, in virtual time, PASS or FAIL", 1, 1.0, 1.0)
     scenarios.add_argument("--only", default=None, metavar="NAMES", help=f"separated by commas: {', '.join(SCENARIOS)}")
     scenarios.add_argument(
@@ -353,12 +356,14 @@ def run_memory(options: argparse.Namespace) -> int:
 
 def run_import_time(options: argparse.Namespace) -> int:
     """`import-time`."""
-    return measure(
-        options,
-        request_of(options, []),
-        [],
-        [("import", options.rounds, lambda tick: imports.run(tick, options.rounds))],
-    )
+    run: Probe = lambda tick: imports.run(tick, options.rounds)  # noqa: E731
+    return measure(options, request_of(options, []), [], [("import", options.rounds, run)])
+
+
+def run_log(options: argparse.Namespace) -> int:
+    """`log`."""
+    run: Probe = lambda tick: eventlog.run(tick, options.rounds, options.seconds, options.folder)  # noqa: E731
+    return measure(options, request_of(options, []), [], [("log", options.rounds * len(eventlog.KINDS), run)])
 
 
 def run_scenarios(options: argparse.Namespace) -> int:
@@ -556,6 +561,7 @@ COMMANDS = {
     "codec": run_codec,
     "memory": run_memory,
     "import-time": run_import_time,
+    "log": run_log,
     "scenarios": run_scenarios,
     "virtual": run_virtual,
     "compare": run_compare,

@@ -136,7 +136,7 @@ _PEER = {
         "id": _TEXT,
         "title": _TEXT,
         "kind": {"enum": ["floor", "baseline", "library", "ours"]},
-        "scheme": {"enum": ["tcp", "unix", "udp", "rudp", "tls", "memory"]},
+        "scheme": {"enum": ["tcp", "unix", "udp", "rudp", "tls", "ws", "memory"]},
         "loop": _TEXT,
         "reliable": {"type": "boolean"},
         "ordered": {"type": "boolean"},

@@ -17,6 +17,7 @@ Result = dict[str, Any]
 FLOOR_OF = {
     "tcp": "blocking-tcp",
     "tls": "blocking-tcp",
+    "ws": "blocking-tcp",
     "unix": "blocking-unix",
     "udp": "blocking-udp",
     "rudp": "blocking-udp",

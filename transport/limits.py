@@ -131,6 +131,31 @@ TLS_SHUTDOWN_S = 2.0  # for the peer's close_notify
 ALPN_NAMES_MAX = 32
 ALPN_NAME_BYTES_MAX = 255  # RFC 7301 section 3.1
 
+# WebSocket (RFC 6455, RFC 7692) and the HTTP that it begins with (RFC 9110, RFC 9112)
+WS_REASON_BYTES_MAX = 123  # of a CLOSE: a control frame has 125 bytes at most, two are the status
+WS_CONTROL_BYTES_MAX = 125  # body of a control frame (RFC 6455 section 5.5)
+WS_CONTROL_QUEUE_BYTES = 64 * KIB  # pings and answers that wait for a peer that does not read
+WS_KEYS_BYTES = 256  # masking keys drawn at once
+WS_FRAGMENT_BYTES_MIN = 16  # what option fragment may be set to
+WS_SUBPROTOCOLS_MAX = 32  # offered, or known to a server
+WS_ORIGINS_MAX = 256  # that a server lists
+WS_EXTENSIONS_MAX = 16  # offers of one handshake that are looked at
+WS_EXTENSION_BYTES_MAX = 4 * KIB  # of their header lines together
+WS_COMPRESS_ABOVE_BYTES = 64  # shorter messages travel as they are
+WS_WINDOW_BITS = 12  # of a compressor, unless asked for otherwise: 32 KiB for each connection
+WS_FINAL_BLOCKS_MAX = 64  # of one compressed message; each costs a new decompressor
+HTTP_TARGET_BYTES_MAX = 8 * KIB  # path and query of a request
+HTTP_HEAD_BYTES_MAX = 16 * KIB  # request or status line, and header lines
+HTTP_HEADERS_MAX = 100
+HTTP_BODY_BYTES_MAX = 1 * MIB  # of a request, unless asked for otherwise
+HTTP_PIPELINED_BYTES = 64 * KIB  # behind a request that is being answered; reading pauses above
+HTTP_REQUESTS_MAX = 1000  # on one connection
+HTTP_CONNECTIONS_MAX = 1024  # of one listener that are no WebSockets; the one idle for longest makes room
+HTTP_IDLE_S = 15.0  # between two requests, or for an answer to move on
+HTTP_HANDLER_S = 60.0  # for a route to answer
+HTTP_DRAIN_S = 1.0  # for answers under way when a server closes
+HTTP_ROUTES_MAX = 256
+
 # Connections that come back
 BACKOFF_S_MAX = 86_400.0
 RECONNECT_UNREAD_MAX = 8  # lost connections whose messages still wait for their reader, oldest dropped
@@ -311,3 +336,99 @@ RUDP_CLOSED_MAX = 4096  # closed connections whose goodbye is repeated on demand
 RUDP_STREAM_CHANNEL = 256  # hidden, behind the last that users have
 RUDP_STREAM_FRAME_BYTES_MAX = 65 * KIB  # one message on it
 RUDP_HIDDEN_BYTES = 4 * MIB  # that came on it too early, or wait on it for a peer that opens streams and reads nothing
+
+# Events: names and tables
+EVENTS_NAME_BYTES_MAX = 255  # of an event, a room or a namespace, in UTF-8
+EVENTS_FRAME_COST_BYTES = 64  # of a message's size, left for the header of the frame it travels in
+EVENTS_ROOMS_MAX = 1024  # that one session is in
+EVENTS_SESSIONS_MAX = 100_000  # without a connection that a server keeps in memory; the log has the others
+EVENTS_HELLO_S = 10.0  # from a connection to its first frame
+EVENTS_AUTHORIZE_S = 10.0  # that `authorize` and `authorize_room` may take
+EVENTS_WAITING_HELLOS_MAX = 1024  # connections that are being let in at once
+EVENTS_MIDDLEWARE_MAX = 64
+EVENTS_HANDLERS_MAX = 4096  # of one namespace, or one client
+EVENTS_TEXT_CHARS_MAX = 200  # of an error's or a refusal's text
+
+# Events: from a client to its server
+EVENTS_WINDOW = 256  # numbered messages of a session that are not settled
+EVENTS_WINDOW_BYTES = 1 * MIB  # the same in bytes, unless it is one message alone
+EVENTS_INBOX_BYTES = 2 * MIB  # of messages that wait for a server's handlers; its client is not read above
+EVENTS_REPEATS_MAX = 512  # messages sent again whose stored replies wait for room
+EVENTS_SETTLING = 64  # messages of a session that were handled and are being stored
+EVENTS_SETTLING_BYTES = 256 * KIB  # of their replies
+EVENTS_HANDLER_S = 60.0  # that a handler may take
+EVENTS_CONCURRENCY_MAX = 256  # handlers of one session at once
+EVENTS_SESSION_S = 3600.0  # that a session is kept without a connection
+EVENTS_CALLS_MAX = 65_536  # of a server that wait for their answers
+EVENTS_CLIENT_CALLS_MAX = 256  # of a server that one client works on or has waiting
+
+# Events: from a server to its clients
+EVENTS_OUTBOUND_BYTES = 1 * MIB  # unsent to one client, above which it is a reader of the log
+EVENTS_OUTBOUND_LOW_BYTES = 256 * KIB
+EVENTS_PAGE_EVENTS = 256  # one read of the log for one client
+EVENTS_PAGE_BYTES = 64 * KIB
+EVENTS_FLUSH_BYTES = 256 * KIB  # of pages, after which they have to have left before the next is read
+EVENTS_READS_MAX = 16  # of the log at once, for all clients together
+EVENTS_HOLD_EVENTS = 256  # newest events of a stream that are held while somebody catches up with it
+EVENTS_HOLD_BYTES = 256 * KIB
+EVENTS_REPLAY_EVENTS = 10_000  # that one resume may bring
+EVENTS_REPLAY_BYTES = 16 * MIB
+EVENTS_CONFLATED_MAX = 256  # keys of volatile events whose latest value waits for room, of one client
+EVENTS_ADVANCE_S = 0.1  # until a client hears of events that it was not meant to see
+EVENTS_RESUMES_PER_S = 100.0  # connections that are let in
+EVENTS_RESUMES_BURST = 200
+EVENTS_RETRY_S = 2.0  # the middle of what others are told to wait for
+EVENTS_DRAIN_S = 10.0
+EVENTS_PRESENCE_S = 15.0  # without a connection, after which a client is no longer in a room for others
+
+# Events: in a client
+EVENTS_QUEUE_EVENTS = 1024  # of one stream that wait for the program; above, the server is asked to stop
+EVENTS_QUEUE_BYTES = 1 * MIB
+EVENTS_VOLATILE_MAX = 1024  # volatile events that wait for the program, oldest dropped
+EVENTS_REQUESTS_MAX = 1024  # joins and leaves that wait for their answers
+EVENTS_CURSOR_S = 0.2  # until a cursor that has moved is written to its file
+EVENTS_CURSOR_FILE_BYTES_MAX = 4 * MIB
+
+# Logs of events
+LOG_NAME_BYTES_MAX = 255  # a namespace, a room, the id of a session, a key: UTF-8
+LOG_PAYLOAD_BYTES_MAX = MESSAGE_BYTES_MAX
+LOG_SKIP_MAX = 256  # sessions that one event leaves out
+LOG_EVENT_COST_BYTES = 64  # that an event counts beside its payload and its skip list
+LOG_BATCH_EVENTS_MAX = 1024  # of one commit() call
+LOG_BATCH_BYTES_MAX = 32 * MIB  # the same, at their cost
+LOG_GROUP_EVENTS = 1024  # after which a group commit takes no further call in
+LOG_GROUP_BYTES = 8 * MIB  # the same
+LOG_QUEUE_EVENTS = 16_384  # on their way to a commit, above which calls wait; a call counts as one at least
+LOG_QUEUE_BYTES = 32 * MIB  # the same; one call alone may be over it
+LOG_STREAMS_MAX = 1_048_576
+LOG_SESSIONS_MAX = 1_048_576
+LOG_SESSION_STREAMS_MAX = 1024  # that one session has joined
+LOG_SESSION_BYTES_MAX = 64 * KIB  # its identity
+LOG_PROOF_BYTES_MAX = 64
+LOG_BEYOND_MAX = 1024  # numbers of handled messages above the contiguous ones, and how far above one may be
+LOG_REPLY_BYTES_MAX = 1 * MIB
+LOG_REPLIES_MAX = 1024  # stored for one session, oldest forgotten
+LOG_REPLIES_BYTES_MAX = 4 * MIB  # the same
+LOG_CAUSES_MAX = 4096  # effects of one session's messages that have no receipt yet
+LOG_KEYS_MAX = 1_048_576  # of appends, oldest forgotten
+LOG_KEY_WINDOW_MS = 120_000  # for which a key is known
+LOG_SECRETS_MAX = 64
+LOG_NAMESPACES_MAX = 4096  # with bounds of their own
+LOG_PAGE_EVENTS_MAX = 1024  # one read
+LOG_PAGE_BYTES_MAX = 1 * MIB
+LOG_LIST_MAX = 1024  # streams or sessions in one answer
+LOG_WATCHES_MAX = 1_048_576
+LOG_RETAIN_EVENTS = 1024  # taken away in one step of retention; streams, sessions and keys looked at: an eighth
+LOG_RETAIN_S = 1.0  # between two looks at what has become too old
+LOG_FORGET_MS = 7 * 86_400_000  # after which a stream without events that nobody uses is forgotten
+LOG_MEMORY_BYTES = 64 * MIB  # of events in a MemoryLog, oldest forgotten
+LOG_FILE_BYTES = 8 * 1024 * MIB  # of a file, without its write-ahead log
+LOG_FILE_BYTES_MIN = 256 * KIB
+LOG_WAL_PAGES = 1000  # in the write-ahead log, above which it is carried over into the file
+LOG_WAL_BYTES = 64 * MIB  # above which readers are waited for, to begin it anew
+LOG_WAL_WAIT_MS = 200  # how long
+LOG_READERS = 2  # threads that read a file
+LOG_FOLLOW_S = 0.1  # between two looks of whoever follows a stream from outside
+LOG_READS_WAITING = 256  # reads handed to them; more wait
+LOG_CACHED = 16_384  # streams, and sessions, that a writer knows without looking
+LOG_OPEN_WAIT_MS = 5000  # for another program's hold on the file

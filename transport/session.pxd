@@ -53,6 +53,7 @@ cdef class ByteSession(MessageSession):
     cpdef bytearray transmit_run(self)
     cpdef recycle(self, bytearray run)
     cpdef bint pending(self) except? -1
+    cpdef listening(self, bint is_reading, long long now)
     cpdef int64_t due(self) except? -1
     @cython.locals(due=cython.longlong)
     cpdef deadline(self)

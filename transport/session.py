@@ -159,6 +159,10 @@ class MessageSession:
         """Counters of this session by name."""
         return {}
 
+    def info(self, name: str) -> Any:
+        """What `get_extra_info` can say of this session; None for what it does not know."""
+        return None
+
 
 class ByteSession(MessageSession):
     """A message session over an ordered byte pipe: the stream dialect of the verbs, typed for the stream driver."""
@@ -184,6 +188,9 @@ class ByteSession(MessageSession):
     def pending(self) -> bool:
         """Whether `transmit` would give anything: spares the driver the call that only finds out there is nothing."""
         raise NotImplementedError
+
+    def listening(self, is_reading: bool, now: int) -> None:
+        """From the driver: it has stopped to read, or reads again. Silence while it does not says nothing."""
 
     def due(self) -> int:
         """`deadline` as a plain number, -1 for none."""

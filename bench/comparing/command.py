@@ -22,7 +22,7 @@ from bench.comparing.blocks import FLOOR, NEW, OLD, Block, block_order, sides_of
 from bench.comparing.building import build
 from bench.comparing.trees import Workspace, resolve
 from bench.comparing.turns import Turns
-from bench.comparing.verdict import FASTER, SAME, SLOWER, UNCLEAR, Verdict, series_of, verdict
+from bench.comparing.verdict import EFFECT_MIN, FASTER, SAME, SLOWER, UNCLEAR, Verdict, series_of, verdict
 from bench.peers import all_peers, select
 from bench.peers.base import OURS, Peer
 from bench.progress import Progress, seconds_text
@@ -145,7 +145,7 @@ def blurred(settings: Settings, rounds: list[Result]) -> list[Cell]:
     """
     if not settings.sharp:
         return []
-    wanted = log(1 + settings.sharp)
+    wanted = log(1 + max(settings.sharp, EFFECT_MIN))  # less is never told
     found = verdicts(settings.cells, rounds)
     wide = [
         (one.case.id, one.peer.name)

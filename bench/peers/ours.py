@@ -22,7 +22,7 @@ from bench.peers.datagrams import HELLO
 
 DATAGRAMS = "udp"
 DELIVERIES = {"ordered": 0, "unordered": 1, "sequenced": 2, "unreliable": 3}  # transport.Delivery, in short
-SCHEMES = ("tcp", "unix", "udp", "rudp", "tls", "memory")
+SCHEMES = ("tcp", "unix", "udp", "rudp", "tls", "ws", "memory")
 
 
 def callbacks(**methods: Any) -> Any:

@@ -16,7 +16,7 @@ NAME_X = 296.0
 ROW = 22.0
 GAP = 12.0
 TOP = 34.0
-SCHEMES = ("tcp", "unix", "udp", "rudp", "tls", "memory")
+SCHEMES = ("tcp", "unix", "udp", "rudp", "tls", "ws", "memory")
 POINTS_MAX = 70  # of a drawn distribution
 SHAPES = ("circle", "square", "diamond", "triangle")
 

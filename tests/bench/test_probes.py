@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench import bars
-from bench.probes import connections, imports, slow_reader, where
+from bench.probes import connections, eventlog, imports, slow_reader, where
 
 
 def nothing(_what: str) -> None:
@@ -109,3 +109,13 @@ def test_a_tool_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(where.shutil, "which", lambda _: None)
     with pytest.raises(SystemExit, match="valgrind"):
         where.main(["instructions"])
+
+
+def test_log(tmp_path: Path) -> None:
+    found, seen = eventlog.run(nothing, rounds=1, seconds=0.05, place=tmp_path)
+    rows = by_id(found)
+    assert len(rows) == 1 + len(eventlog.KINDS) * len(eventlog.MEASURES)
+    assert {row["verdict"] for row in found} == {bars.INFORMATION}
+    assert all(row["value"] > 0 and row["n"] == 1 for row in found)
+    assert set(seen) == {"device"} | {name.removeprefix("log-") for name in rows}
+    assert not list(tmp_path.iterdir())

@@ -33,6 +33,9 @@ FAST = REAL[-1:]
 MATRIX: dict[str, tuple[str, ...]] = {
     "tcp": REAL + PORTABLE,
     "tls": REAL,
+    "ws": REAL + PORTABLE,
+    "ws-compressed": FAST,
+    "wss": REAL,
     "unix": REAL + PORTABLE[:1],
     "udp": REAL + PORTABLE,
     "rudp": REAL + PORTABLE,
@@ -44,6 +47,7 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "unix-length32": REAL[:1],
     "memory-length32": ("simulated",),
     "tcp-without-native": REAL,
+    "ws-without-native": FAST,
     "udp-without-native": REAL,
     "rudp-without-native": REAL,
 }
@@ -57,6 +61,8 @@ def _memory(query: str = "") -> Callable[[], str]:
 ARENAS: dict[str, Arena] = {
     "tcp": Arena(lambda: "tcp://127.0.0.1:0"),
     "tls": Arena(lambda: "tls://127.0.0.1:0"),
+    "ws": Arena(lambda: "ws://127.0.0.1:0", dialect=None),
+    "wss": Arena(lambda: "wss://127.0.0.1:0/path", dialect=None),
     "udp": Arena(lambda: "udp://127.0.0.1:0"),
     "rudp": Arena(lambda: "rudp://127.0.0.1:0", dialect=None),
     "unix": Arena(lambda: "unix:///"),
@@ -85,10 +91,12 @@ def arena(way: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     if scheme == "unix":
         folder: Path = request.getfixturevalue("tmp_path")
         found = replace(found, url_factory=lambda: f"unix://{folder}/{next(NUMBERS)}")
-    elif scheme == "tls":
+    elif scheme in ("tls", "wss"):
         authority, certificate = request.getfixturevalue("certificate")
         found = replace(found, server_options={"certfile": certificate}, client_options={"cafile": authority})
-    if variant == "length32":
+    if variant == "compressed":
+        found = replace(found, options={"compression": True, "fragment": 1000, "compress_above": 16_385})
+    elif variant == "length32":
         found = replace(found, options={"framing": "length32"})
     elif variant == "without-native":
         monkeypatch.setattr(datagram, "NativeDatagramSocket", None)

@@ -12,9 +12,10 @@ from tests.meta import tree
 from transport.rudp.states import BBR, ECN, HYSTART, LIFE, PACKET, SEARCH
 from transport.states import Machine
 from transport.stream.states import STREAM
+from transport.websocket.states import LIFE as WEBSOCKET
 
 MACHINES = {"bbr": BBR, "connection": LIFE, "ecn": ECN, "hystart": HYSTART, "mtu": SEARCH, "packet": PACKET,
-            "stream": STREAM}  # fmt: skip
+            "stream": STREAM, "websocket": WEBSOCKET}  # fmt: skip
 PAGES = [tree.ROOT / "docs" / "protocol.md", tree.ROOT / "docs" / "architecture.md"]
 _MARKED = re.compile(r"(<!-- states: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

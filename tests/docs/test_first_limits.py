@@ -31,7 +31,8 @@ def test_figures() -> None:
 def test_options_exist_and_have_that_default() -> None:
     registry = Registry.default()
     known: dict[str, set[str]] = {}
-    for options in (options_table.COMMON, *(registry.find(scheme).options for scheme in ("tcp", "tls", "udp", "rudp"))):
+    schemes = ("tcp", "tls", "udp", "rudp", "ws")
+    for options in (options_table.COMMON, *(registry.find(scheme).options for scheme in schemes)):
         for option in options.values():
             known.setdefault(option.name, set()).add(options_table.default(option))
     for what, figure, constant, name in ROWS:

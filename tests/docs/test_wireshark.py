@@ -241,6 +241,7 @@ def test_every_packet_and_every_field(checksums: int, tmp_path: Path) -> None:
 
 @needs_tshark
 @pytest.mark.slow
+@pytest.mark.timeout(60)  # tshark makes XML of packets of up to 65,000 bytes
 @pytest.mark.parametrize(("scene", "kinds", "names"), [
     (moving, {"HELLO", "ACCEPT", "SHORT"}, {"PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CID", "RETIRE_CID"}),
     (growing, {"HELLO", "ACCEPT", "SHORT"}, {"ACK_ECN", "PING", "PAD", "MSG"}),

@@ -14,8 +14,8 @@ from tests.meta import tree
 
 EXPORTS: list[str] = list(getattr(transport, "__all__", []))
 HEAVY = {
-    "argparse", "email", "http", "json", "logging.handlers", "msgpack", "msgspec", "multiprocessing", "pdb", "sqlite3",
-    "ssl", "unittest", "urllib.request", "uvloop", "xml",
+    "argparse", "email", "h11", "http", "json", "logging.handlers", "msgpack", "msgspec", "multiprocessing", "pdb",
+    "sqlite3", "ssl", "unittest", "urllib.request", "uvloop", "xml", "zlib",
 }  # fmt: skip
 IMPORT = """
 import asyncio, sys

@@ -84,7 +84,6 @@ async def test_a_nat_that_gives_another_host_again_and_again() -> None:
         assert relay.rebinds >= 3
         assert peer.statistics().counters["path_changes"] >= 2
         assert peer.get_extra_info("peername")[0] in HOSTS
-        assert peer.statistics().counters["mtu"] == 1200
 
 
 async def test_a_client_that_changes_its_own_port() -> None:

@@ -22,6 +22,8 @@ cdef class Inbound(Outbound):
     cdef object _held
     cdef bint _may_hold
     cdef Py_ssize_t _held_loose
+    cdef Py_ssize_t _held_bytes
+    cdef bint _reads_on
     cdef Inbox _inbox
     cdef dict _lanes
 

@@ -60,6 +60,8 @@ class Inbound(Outbound):
         self._held: deque[tuple[Batch, int]] = deque()
         self._may_hold = False  # false only while that is empty
         self._held_loose = 0  # what unreliable messages in it cost
+        self._held_bytes = 0  # what all of them do
+        self._reads_on = traits.ping and not session.uses_credit  # while delivery is held: pings come by the same pipe
         self._inbox = Inbox(limits.UDP_INBOX_BYTES)
         self._lanes: dict[int, Channel] = {}
 
@@ -95,7 +97,9 @@ class Inbound(Outbound):
                     self._established()
         if session.lone is not None and self._protocol is not None and not self._hold and not self._may_hold:
             self._deliver_lone(session)
-        elif (session.lone is not None or session.batches) and (session.uses_credit or not self._hold):
+        elif (session.lone is not None or session.batches) and (
+            session.uses_credit or self._reads_on or not self._hold
+        ):
             self._take(session)
         if events:
             self._on_events(events)
@@ -116,7 +120,12 @@ class Inbound(Outbound):
                 self._lanes[batch.channel].inbox.push(batch)
             else:
                 self._inbox.push(batch)
-        if not session.uses_credit and self._protocol is None and self._unread() > self._inbox_high:
+        if session.uses_credit:
+            return
+        if self._protocol is not None:
+            if self._held_bytes > self._inbox_high:
+                self._pause_pipe()
+        elif self._unread() > self._inbox_high:
             self._pause_pipe()
             self._hold = True
 
@@ -126,6 +135,7 @@ class Inbound(Outbound):
     def _hold_back(self, batch: Batch) -> None:
         """Keeps a batch until delivery goes on; above their bound the oldest unreliable ones go, as in an inbox."""
         self._held.append((batch, 0))
+        self._held_bytes += batch.size + limits.MESSAGE_COST_BYTES * len(batch.payloads)
         self._may_hold = True
         if batch.delivery < 2:
             return
@@ -137,6 +147,7 @@ class Inbound(Outbound):
         for old, index in self._held:
             if old.delivery >= 2 and self._held_loose > limits.UDP_INBOX_BYTES * 7 // 8:
                 self._held_loose -= old.size + limits.MESSAGE_COST_BYTES * len(old.payloads)
+                self._held_bytes -= old.size + limits.MESSAGE_COST_BYTES * len(old.payloads)
                 self._inbox.dropped += len(old.payloads) - index
             else:
                 kept.append((old, index))
@@ -146,6 +157,7 @@ class Inbound(Outbound):
     def _deliver_next(self) -> None:
         """Gives the batch that was held back longest to the protocol."""
         batch, index = self._held.popleft()
+        self._held_bytes -= batch.size + limits.MESSAGE_COST_BYTES * len(batch.payloads)
         if batch.delivery >= 2:
             self._held_loose -= batch.size + limits.MESSAGE_COST_BYTES * len(batch.payloads)
         self._deliver_batch(batch, index)
@@ -218,6 +230,7 @@ class Inbound(Outbound):
         self._delivering = False
         if index < count and self._closed is None and not self._leaving:
             self._held.appendleft((batch, index))
+            self._held_bytes += batch.size + limits.MESSAGE_COST_BYTES * count
             self._may_hold = True
             if batch.delivery >= 2:
                 self._held_loose += batch.size + limits.MESSAGE_COST_BYTES * count
@@ -226,7 +239,7 @@ class Inbound(Outbound):
 
     def _hold_delivery(self) -> None:
         self._hold = True
-        if not self._session.uses_credit:
+        if not self._session.uses_credit and not self._reads_on:
             self._pause_pipe()
 
     def _pause_pipe(self) -> None:

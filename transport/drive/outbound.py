@@ -455,8 +455,13 @@ class Outbound(Source):
         return self.end_error() if self._closed is not None else None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What asyncio calls "socket", "sockname", "peername", and on tls "ssl_object", "peercert", "cipher"."""
+        """What asyncio calls "socket", "sockname", "peername", and on tls "ssl_object", "peercert", "cipher".
+
+        On ws also "path", "query", "request", "subprotocol", "compression".
+        """
         value = self._driver.info(self, name)
+        if value is None:
+            value = self._session.info(name)
         return default if value is None else value
 
     def _harmless(self, error: BaseException) -> bool:

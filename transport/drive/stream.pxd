@@ -42,6 +42,7 @@ cdef class StreamDriver(Driver):
     cpdef bint _write_run(self, bytearray run) except? -1
     cpdef writable(self)
     cpdef timer_fired(self, now)
+    cpdef hand_over(self, Owner owner)
     cpdef discard(self)
     cpdef _stop_reading(self)
     cpdef end(self, error)

@@ -243,13 +243,22 @@ class StreamDriver(Driver):
     def _stop_reading(self) -> None:
         if self._reading:
             self._reading = False
+            if self._session is not None:
+                self._session.listening(False, self.now())
             self._read_off()
 
     def resume_reading(self, owner: Owner) -> None:
         """Takes input again."""
         if not self._reading and not self._eof_in and not self._ended:
             self._reading = True
+            if self._session is not None:
+                self._session.listening(True, self.now())
+                self.wake()  # its next deadline is another one
             self._read_on()
+
+    def hand_over(self, owner: Owner) -> None:
+        """Another owner takes the machine over; the old one hears nothing more."""
+        self.owner = owner
 
     def discard(self) -> None:
         """Closes a pipe that was never started: its owner did not want it."""

@@ -19,6 +19,8 @@ OWN = {
     "unix": "transport.transports.unix",
     "udp": "transport.transports.udp",
     "rudp": "transport.transports.rudp",
+    "ws": "transport.transports.ws",
+    "wss": "transport.transports.wss",
     "memory": "transport.transports.memory",
 }
 

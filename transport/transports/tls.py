@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transport import limits
@@ -41,31 +41,39 @@ class TlsTransport:
             ConnectFailed: also when the server's certificate is refused; the text says why.
             LocalProtocolError: a file of the options is of no use.
         """
-        contexts = certificates.client_contexts(request.options)
-        context = await asyncio.get_running_loop().run_in_executor(None, contexts.current)
+        arguments = await client_arguments(request)
         sock = await tcp.open_socket(request)
-        arguments = {
-            "ssl": context,
-            "server_hostname": request.options.get("server_name") or _name(request.url.host),
-            **_times(request),
-        }
         return await pipe.start(request, self.traits(request), sock, arguments, explain)  # type: ignore[no-any-return]
 
     async def listen(self, request: Request) -> Listener:
         """Binds every address of the host. Raises OSError, or LocalProtocolError for what is wrong with a file."""
-        contexts = certificates.Contexts(request.options, server=True)
-        contexts.current()
-        times = _times(request)
+        secure = server_arguments(request)
         socks = await tcp.open_listeners(request)
-        return PipeListener(
-            request, self.traits(request), socks, tcp.real_url(request.url, socks),
-            secure=lambda: {"ssl": contexts.current(), **times},
-        )  # fmt: skip
+        return PipeListener(request, self.traits(request), socks, tcp.real_url(request.url, socks), secure=secure)
 
     async def share(self, request: Request, count: int) -> Shared:
         """Listening sockets for `count` processes; see `tcp.share`."""
-        certificates.Contexts(request.options, server=True).current()  # a mistake shows here, not in every process
+        server_arguments(request)  # a mistake shows here, not in every process
         return await tcp.share(request, count)
+
+
+async def client_arguments(request: Request) -> dict[str, Any]:
+    """The loop's arguments for a client's handshake. Raises LocalProtocolError for a file of no use."""
+    contexts = certificates.client_contexts(request.options)
+    context = await asyncio.get_running_loop().run_in_executor(None, contexts.current)
+    return {
+        "ssl": context,
+        "server_hostname": request.options.get("server_name") or _name(request.url.host),
+        **_times(request),
+    }
+
+
+def server_arguments(request: Request) -> Callable[[], Mapping[str, Any]]:
+    """What gives the loop's arguments for a server's handshakes. Raises LocalProtocolError for a file of no use."""
+    contexts = certificates.Contexts(request.options, server=True)
+    contexts.current()
+    times = _times(request)
+    return lambda: {"ssl": contexts.current(), **times}
 
 
 def _times(request: Request) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""A log of each kind, with a wall clock that only the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transport.log import Log, MemoryLog, SQLiteLog
+
+
+class Clock:
+    """Milliseconds since 1970, as the test says."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+KINDS = ("memory", "os", "disk")
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[..., Log]:
+    """Makes a log, and again one of the same content."""
+    kept: list[MemoryLog] = []
+
+    def build(**options: Any) -> Log:
+        if request.param != "memory":
+            return SQLiteLog(tmp_path / "events.db", durability=request.param, clock=clock, **options)
+        if not kept:
+            kept.append(MemoryLog(clock=clock, **options))
+        return kept[0]
+
+    return build

@@ -1,0 +1,213 @@
+"""Who owns a server's new connection until it becomes a WebSocket: it runs the routes of plain HTTP.
+
+A `Gate` owns one pipe; `Gates` are those of one listener, and bounded. It must never run two routes of one connection
+at once, nor let clients that hold connections open keep others out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from transport import limits
+from transport.drive.base import Owner
+from transport.errors import LocalProtocolError
+from transport.machine import Closed
+from transport.websocket.http import Asked, HttpResponse, UpgradeAsked, plain
+
+log = logging.getLogger("transport")
+
+
+def response_of(answer: Any) -> HttpResponse:
+    """What a route gave, as an answer. Raises LocalProtocolError for what is none."""
+    if isinstance(answer, HttpResponse):
+        return answer
+    if isinstance(answer, bytes | str):
+        return HttpResponse(answer)
+    raise LocalProtocolError(f"a route gives an HttpResponse, text or bytes, not {type(answer).__name__}")
+
+
+class Gate(Owner):
+    """One connection that speaks HTTP."""
+
+    def __init__(self, gates: Gates, session: Any, driver: Any, info: Any) -> None:
+        self._gates = gates
+        self._session = session
+        self._driver = driver
+        self._info = info
+        self._task: asyncio.Task[None] | None = None
+        self._paused = False
+        self._unsent = 0
+        self._drained: asyncio.Future[None] | None = None
+        self._is_gone = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a route is at work."""
+        return self._task is not None
+
+    def deliver(self) -> None:
+        """From the driver, and after every answer."""
+        for event in self._session.events():
+            if isinstance(event, Asked):
+                event.request.remote_address = self._info.remote
+                self._task = self._driver.loop.create_task(self._answer(event.request, event.route))
+            elif isinstance(event, UpgradeAsked):
+                event.request.remote_address = self._info.remote
+                self._upgrade()
+                return
+            elif isinstance(event, Closed):
+                self._driver.finish(self)
+        http = self._session.http
+        crowded = http is not None and http.held_bytes > limits.HTTP_PIPELINED_BYTES
+        if crowded and not self._paused:
+            self._paused = True
+            self._driver.pause_reading(self)
+        elif self._paused and not crowded:
+            self._paused = False
+            self._driver.resume_reading(self)
+
+    def _upgrade(self) -> None:
+        """Gives the connection to the server, if that wants it."""
+        try:
+            owner = self._gates.owner(self._session, self._driver, self._info)
+        except ConnectionRefusedError as error:
+            self._session.refuse(503, str(error), self._driver.now())
+            self.deliver()
+            return
+        self._gates.leave(self)
+        if self._paused:
+            self._driver.resume_reading(self)
+        self._driver.hand_over(owner)
+        self._session.accept(self._driver.now())
+        owner.deliver()
+
+    async def _answer(self, request: Any, route: Any) -> None:
+        """Runs one route. What it raises is the server's own fault, and its client is told no more than that."""
+        if not await self._has_room():
+            return
+        try:
+            if isinstance(route, HttpResponse):
+                response = route
+            else:
+                async with asyncio.timeout(limits.HTTP_HANDLER_S):
+                    response = response_of(await route(request))
+        except TimeoutError:
+            log.warning("the route %s did not answer within %g s", request.path, limits.HTTP_HANDLER_S)
+            response = plain(503)
+        except (Exception, asyncio.CancelledError):
+            if self._is_gone:
+                raise
+            log.exception("the route %s failed", request.path)
+            response = plain(500)
+        self._task = None
+        self._session.respond(response, self._driver.now())
+        self.deliver()
+        self._driver.wake()
+
+    async def _has_room(self) -> bool:
+        """Waits until earlier answers have left; False if the client takes nothing of them, and is cut off."""
+        while (before := self._driver.unsent_bytes) > limits.HTTP_PIPELINED_BYTES:
+            self._drained = self._driver.loop.create_future()
+            try:
+                async with asyncio.timeout(limits.HTTP_IDLE_S):
+                    await self._drained
+            except TimeoutError:
+                if self._driver.unsent_bytes >= before:
+                    self.cut()
+                    return False
+        return True
+
+    def flushed(self) -> None:
+        """From the driver: some of an answer may have left."""
+        unsent = self._driver.unsent_bytes
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._session.moved(self._driver.now())
+            if self._drained is not None and not self._drained.done() and unsent <= limits.HTTP_PIPELINED_BYTES:
+                self._drained.set_result(None)
+
+    def lost(self, error: BaseException | None) -> None:
+        """From the driver: the pipe is gone."""
+        self._is_gone = True
+        self._gates.leave(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    def drain(self) -> None:
+        """The server is closing: the answer under way is the last."""
+        self._session.drain()
+        self.deliver()
+        self._driver.wake()
+
+    def cut(self) -> None:
+        """Ends it now."""
+        self._driver.cut(self, None)
+
+
+class Gates:
+    """The connections of one listener that are no WebSockets (yet).
+
+    Args:
+        owner: makes the owner of a WebSocket, or raises ConnectionRefusedError.
+        counts: of the listener; "http_dropped" counts those that made room.
+    """
+
+    def __init__(self, owner: Callable[[Any, Any, Any], Owner], counts: dict[str, int]) -> None:
+        self.owner = owner
+        self._counts = counts
+        self._gates: dict[Gate, None] = {}  # the oldest first
+        self._empty: asyncio.Future[None] | None = None
+        self._is_closing = False
+
+    def __len__(self) -> int:
+        return len(self._gates)
+
+    def own(self, session: Any, driver: Any, info: Any) -> Gate:
+        """The gate for a new pipe. Raises ConnectionRefusedError when the server is closing."""
+        if self._is_closing:
+            raise ConnectionRefusedError("the server is closing")
+        if len(self._gates) >= limits.HTTP_CONNECTIONS_MAX:
+            self._make_room()
+        gate = Gate(self, session, driver, info)
+        self._gates[gate] = None
+        return gate
+
+    def _make_room(self) -> None:
+        """Cuts the oldest connection that no route is at work for. Raises ConnectionRefusedError if there is none."""
+        self._counts["http_dropped"] = self._counts.get("http_dropped", 0) + 1
+        for gate in self._gates:
+            if not gate.is_busy:
+                self.leave(gate)
+                gate.cut()
+                return
+        raise ConnectionRefusedError("every connection waits for its answer")
+
+    def leave(self, gate: Gate) -> None:
+        """A connection is a WebSocket now, or gone."""
+        self._gates.pop(gate, None)
+        if not self._gates and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
+
+    def stop(self) -> None:
+        """No new ones; answers that are under way are the last."""
+        self._is_closing = True
+        for gate in list(self._gates):
+            gate.drain()
+
+    async def close(self) -> None:
+        """Returns when all are gone, after a little patience for answers under way."""
+        self.stop()
+        if self._gates:
+            self._empty = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._empty], timeout=limits.HTTP_DRAIN_S)
+        for gate in list(self._gates):
+            gate.cut()
+        tasks = [gate._task for gate in self._gates if gate._task is not None]
+        if self._gates:
+            self._empty = asyncio.get_running_loop().create_future()
+            await self._empty
+        if tasks:
+            await asyncio.wait(tasks, timeout=limits.CANCELLED_HANDLER_S)

@@ -1,0 +1,217 @@
+"""Where a client keeps what it has to know to come back after it was started again: a file, or the program's database.
+
+Kept are the session, the secret that proves it, and for each stream the cursor with the server's signature. Whoever has
+the file can be that client: it is made readable for its owner only. A write must never leave half a file behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from transport import limits
+from transport.errors import CodecError, LocalProtocolError
+from transport.events import envelope
+from transport.events.client import Client, Stream
+
+if TYPE_CHECKING:
+    from transport.events.messages import Message
+
+FORMAT = 1
+
+
+class Cursor(Protocol):
+    """What `connect_events(cursor=)` takes. Both methods are called on the event loop and must be short."""
+
+    def load(self) -> bytes | None:
+        """What was saved last, or None."""
+
+    def save(self, state: bytes) -> None:
+        """Keeps it in place of what was there."""
+
+
+class FileCursor:
+    """A cursor in a file, replaced as a whole by each write.
+
+    Args:
+        path: of the file.
+        fsync: whether each write waits for the disk, so that it survives a loss of power.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, fsync: bool = False) -> None:
+        self.path = Path(path)
+        self._fsync = fsync
+
+    def load(self) -> bytes | None:
+        """What is in the file; None where there is none.
+
+        Raises:
+            LocalProtocolError: it is no cursor file.
+        """
+        try:
+            with self.path.open("rb") as file:
+                state = file.read(limits.EVENTS_CURSOR_FILE_BYTES_MAX + 1)
+        except FileNotFoundError:
+            return None
+        if len(state) > limits.EVENTS_CURSOR_FILE_BYTES_MAX:
+            raise LocalProtocolError(f"{self.path} is no cursor file: it is too large")
+        return state or None
+
+    def save(self, state: bytes) -> None:
+        """Writes a file beside, then puts it in place. Raises OSError."""
+        handle, beside = tempfile.mkstemp(prefix=self.path.name, suffix=".new", dir=self.path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(state)
+                if self._fsync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(beside, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            raise
+        if self._fsync:
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+class SQLiteCursor:
+    """A cursor in the program's own SQLite database, beside the effects that `m.once(db)` commits with it.
+
+    Args:
+        db: an open `sqlite3.Connection`, the one given to `once`.
+        consumer: tells several clients apart that share a database.
+    """
+
+    def __init__(self, db: Any, consumer: str = "") -> None:
+        self._db = db
+        self._consumer = consumer
+        make_tables(db)
+
+    def load(self) -> bytes | None:
+        """The saved state, with the cursors that effects were committed with, where those are further."""
+        row = self._db.execute(
+            "SELECT state FROM transport_sessions WHERE consumer = ?", (self._consumer,)
+        ).fetchone()  # fmt: skip
+        if row is None:
+            return None
+        body = unpack(row[0])
+        done = {
+            room: (epoch, offset) for room, epoch, offset in self._db.execute(
+                "SELECT room, epoch, offset FROM transport_cursors WHERE consumer = ?", (self._consumer,)
+            )
+        }  # fmt: skip
+        for stream in body["streams"]:
+            epoch, offset = done.get(stream[0], ("", 0))
+            if epoch == str(stream[1]) and offset > stream[2]:
+                stream[2] = offset
+        return envelope.encode_body(body)
+
+    def save(self, state: bytes) -> None:
+        """Keeps it; while a transaction is open it becomes a part of that."""
+        had = self._db.in_transaction
+        self._db.execute("INSERT OR REPLACE INTO transport_sessions VALUES (?, ?)", (self._consumer, state))
+        if not had and self._db.in_transaction:
+            self._db.commit()
+
+
+def make_tables(db: Any) -> None:
+    """The two tables, if they are not there."""
+    db.execute("CREATE TABLE IF NOT EXISTS transport_sessions (consumer TEXT PRIMARY KEY, state BLOB NOT NULL)")
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS transport_cursors (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
+        " offset INTEGER NOT NULL, PRIMARY KEY (consumer, room))"
+    )
+
+
+class Once:
+    """`async with m.once(db) as fresh`: an effect and the cursor in one transaction of the program's database.
+
+    `fresh` is False for an event whose effect was committed before: then there is nothing to do. An exception rolls
+    back, and the event stays unfinished. The calls to SQLite are made on the event loop.
+    """
+
+    def __init__(self, message: Message, db: Any, consumer: str) -> None:
+        self._message = message
+        self._db = db
+        self._consumer = consumer
+
+    async def __aenter__(self) -> bool:
+        message, db = self._message, self._db
+        if db.in_transaction:
+            raise LocalProtocolError("once: a transaction is open already; its end would be the event's")
+        make_tables(db)
+        db.execute("BEGIN IMMEDIATE")
+        row = db.execute(
+            "SELECT epoch, offset FROM transport_cursors WHERE consumer = ? AND room = ?",
+            (self._consumer, message.room),
+        ).fetchone()
+        fresh = row is None or row[0] != str(message.epoch) or message.offset > row[1]
+        if fresh:
+            db.execute(
+                "INSERT OR REPLACE INTO transport_cursors VALUES (?, ?, ?, ?)",
+                (self._consumer, message.room, str(message.epoch), message.offset),
+            )
+        return fresh
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._db.commit()
+            self._message.done()
+        else:
+            self._db.rollback()
+            self._message.failed = True
+
+
+def pack(client: Client) -> bytes:
+    """What has to be kept of a client."""
+    streams = [
+        [stream.room, stream.epoch, stream.tracker.cursor, stream.since, stream.by_client, stream.ticket]
+        for stream in client.streams.values() if stream.ticket
+    ]  # fmt: skip
+    body = {
+        "format": FORMAT, "namespace": client.namespace, "session": client.session, "secret": client.secret,
+        "generation": client.generation, "streams": streams,
+    }  # fmt: skip
+    return envelope.encode_body(body)
+
+
+def unpack(state: bytes) -> dict[str, Any]:
+    """The same as a map. Raises LocalProtocolError for what is no such thing."""
+    try:
+        body = envelope._codec.decode(state)
+        if body["format"] != FORMAT:
+            raise LocalProtocolError(f"a cursor of format {body['format']!r}, {FORMAT} is known")
+        for room, epoch, offset, since, by_client, ticket in body["streams"]:
+            checked = (str, int, int, int, bool, bytes)
+            values = (room, epoch, offset, since, by_client, ticket)
+            if not all(isinstance(value, kind) for value, kind in zip(values, checked, strict=True)):
+                raise LocalProtocolError("a cursor has a stream that is none")
+        if not isinstance(body["session"], str) or not isinstance(body["secret"], bytes):
+            raise LocalProtocolError("a cursor has no session")
+        int(body["generation"])
+    except (CodecError, KeyError, TypeError, ValueError) as error:
+        raise LocalProtocolError(f"no cursor of a client: {error!r}") from None
+    return dict(body)
+
+
+def restore(client: Client, state: bytes) -> None:
+    """Puts a client where it was. Raises LocalProtocolError; of another namespace's it takes nothing."""
+    body = unpack(state)
+    if body["namespace"] != client.namespace:
+        raise LocalProtocolError(f"the cursor is of namespace {body['namespace']!r}, not {client.namespace!r}")
+    client.session, client.secret, client.generation = body["session"], body["secret"], body["generation"]
+    for room, epoch, offset, since, by_client, ticket in body["streams"]:
+        stream = Stream(room, epoch, offset)
+        stream.since, stream.by_client, stream.ticket = since, by_client, ticket
+        client.streams[room] = stream

@@ -1,0 +1,237 @@
+"""Messages of clients to the handlers of a namespace: in order for each client, and settled in the log when done.
+
+A message is settled when its receipt is stored; only then it is acknowledged, or its reply sent. Events that a handler
+emits carry the message as their cause, so that a handler that runs again after a crash causes nothing twice. It must
+never let one client's handlers hold up another's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from transport import limits
+from transport.errors import CodecError
+from transport.events import envelope, handlers
+from transport.events.errors import CallFailed, Refused
+from transport.events.session import Session
+from transport.log.errors import Fenced, LogError, LogFailed, LogLimit
+from transport.log.records import Cause, Committed, Receipt
+
+if TYPE_CHECKING:
+    from transport.events.app import Events
+    from transport.events.link import Link
+
+log = logging.getLogger("transport.events")
+
+
+class Turn:
+    """A message that is being handled: what its handler appends has it as its cause."""
+
+    __slots__ = ("number", "open", "session", "step")
+
+    def __init__(self, session: Session, number: int) -> None:
+        self.session = session
+        self.number = number
+        self.step = 0
+        self.open = True
+
+    def cause(self) -> Cause:
+        """Of the next append."""
+        self.step += 1
+        return Cause(self.session.id, self.session.generation, self.number, self.step - 1)
+
+
+turn_now: ContextVar[Turn | None] = ContextVar("turn_now", default=None)
+
+
+def cause_now() -> Cause | None:
+    """The cause of an append that is made now; None outside of handlers, and once they have returned."""
+    turn = turn_now.get()
+    return turn.cause() if turn is not None and turn.open else None
+
+
+class Inbox:
+    """Messages of one session on their way to their handlers.
+
+    Attributes:
+        tasks: that run handlers.
+    """
+
+    def __init__(self, app: Events, session: Session, concurrency: int) -> None:
+        self._app = app
+        self._session = session
+        self._concurrency = concurrency
+        self._queue: deque[tuple[envelope.Message, int]] = deque()  # bounded by the window
+        self._queued_bytes = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._busy = 0
+        self._settling = 0  # handled, and not stored yet
+        self._settling_bytes = 0  # of their replies
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def put(self, message: envelope.Message, size: int) -> None:
+        """One more; above the bound its client is not read."""
+        self._queue.append((message, size))
+        self._queued_bytes += size
+        if self._queued_bytes > limits.EVENTS_INBOX_BYTES and self._session.member is not None:
+            self._session.member.hold_reading()
+        self.start()
+
+    def start(self) -> None:
+        """Has as many handlers at work as may be; not before the client is let in."""
+        member = self._session.member
+        while self._queue and self._busy < self._concurrency:
+            if member is not None and not member.is_open:
+                return
+            self._busy += 1
+            task = self._app.loop.create_task(self._run())
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    @property
+    def busy(self) -> int:
+        """Handlers at work."""
+        return self._busy
+
+    def cancel(self) -> None:
+        """Ends them all."""
+        for task in self.tasks:
+            task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self._busy -= 1  # here, not when the task is seen to be done: what is put in between would wait for ever
+
+    async def _work(self) -> None:
+        while self._queue:
+            message, size = self._queue.popleft()
+            self._queued_bytes -= size
+            member = self._session.member
+            if member is not None and self._queued_bytes <= limits.EVENTS_INBOX_BYTES // 2:
+                member.go_on_reading()
+            if member is not None and member.paused:
+                await member.room_to_write()  # a client that does not read gets no more replies made
+            reply = await self._handle(message)
+            await self._settle(message.number, reply if message.wants_reply else None)
+
+    async def _settle(self, number: int, reply: bytes | None) -> None:
+        """Has it stored while the next message is handled, unless too much is on its way there."""
+        size = 0 if reply is None else len(reply)
+        self._settling += 1
+        self._settling_bytes += size
+        task = self._app.task(store(self._app, self._session, number, reply))
+        task.add_done_callback(lambda _: self._settled(size))
+        while self._settling >= limits.EVENTS_SETTLING or self._settling_bytes >= limits.EVENTS_SETTLING_BYTES:
+            waiter: asyncio.Future[None] = self._app.loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def _settled(self, size: int) -> None:
+        self._settling -= 1
+        self._settling_bytes -= size
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _handle(self, message: envelope.Message) -> bytes:
+        app, session = self._app, self._session
+        app.hub.counters["messages"] += 1
+        turn = Turn(session, message.number)
+        token = turn_now.set(turn)
+        limit = asyncio.timeout(app.handler_timeout)
+        try:
+            async with limit:
+                value = await session.namespace.handle(session.context, message.name, message.data)
+            return envelope.result(True, handlers.plain(value))
+        except TimeoutError:
+            if limit.expired():
+                return self._failed(message, "timeout", f"the handler took over {app.handler_timeout:g} s")
+            log.exception("the handler of %r failed", message.name)
+            return self._failed(message, "failed", "internal error")
+        except handlers.Invalid as error:
+            return self._failed(message, "invalid", str(error))
+        except CallFailed as error:
+            return self._failed(message, error.code, error.text)
+        except Refused as error:
+            return self._failed(message, error.reason, error.text)
+        except LogFailed as error:
+            log.warning("a handler of %r could not write to the log: %s", message.name, error)
+            return self._failed(message, "log_full", "the log can't be written")
+        except CodecError:
+            log.exception("what the handler of %r returned can't be sent", message.name)
+            return self._failed(message, "failed", "internal error")
+        except Exception:
+            log.exception("the handler of %r failed", message.name)
+            return self._failed(message, "failed", "internal error")
+        finally:
+            turn.open = False
+            turn_now.reset(token)
+
+    def _failed(self, message: envelope.Message, code: str, text: str) -> bytes:
+        self._app.hub.counters[f"failed_{code}" if code in KNOWN else "failed_by_program"] += 1
+        return envelope.failure(code, text)
+
+
+KNOWN = frozenset({"unknown_event", "invalid", "failed", "timeout", "denied", "busy", "log_full"})
+
+
+async def store(app: Events, session: Session, number: int, reply: bytes | None) -> None:
+    """Stores that a message was handled, then tells the client. What can't be stored now is kept for another try."""
+    done: Committed | None = None
+    while done is None:
+        held = session.generation
+        receipt = Receipt(session.id, held, number, reply, confirmed=session.floor - 1)
+        try:
+            done = await app.hub.log.commit((), receipt)
+        except Fenced:
+            if session.generation == held:  # it lives on in another process, or is forgotten
+                session.running.discard(number)
+                if session.member is not None:
+                    session.member.fence(0)
+                return
+        except LogLimit as error:
+            if reply is None or error.what != "reply":
+                session.running.discard(number)
+                log.warning("a receipt of session %s is refused: %s", session.id, error)
+                return
+            reply = envelope.failure("failed", f"the reply is too large: {error.size} bytes")
+        except LogError as error:
+            session.unstored[number] = reply if reply is not None else b""
+            if session.member is not None:
+                session.member.log_failed(error)
+            return
+    if done.repeated and done.reply is not None:
+        reply = done.reply
+    further = session.handled(number)
+    member = session.member
+    if member is not None and not member.over:
+        if reply is not None:
+            answer(member, number, reply)
+        if further:
+            member.acknowledge()
+
+
+def answer(member: Any, number: int, reply: bytes) -> None:
+    """Sends a reply, or says that it is too large for this client."""
+    if not member.write(envelope.reply(number, reply)):
+        member.write(envelope.reply(number, envelope.failure("failed", f"the reply is too large: {len(reply)} bytes")))
+
+
+async def repeat(session: Session, link: Link, message: envelope.Message) -> None:
+    """Answers a message that was handled before with the reply that is stored."""
+    try:
+        stored = await link.hub.log.reply(session.id, message.number)
+    except LogError as error:
+        link.log_failed(error)
+        return
+    if not link.over:
+        if message.wants_reply:
+            answer(link, message.number, stored or envelope.failure("lost", "the reply is forgotten"))
+        link.acknowledge()

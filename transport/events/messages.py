@@ -1,0 +1,173 @@
+"""What a client's program gets: messages, and the rooms that it reads one by one.
+
+It must never count an event as done that the program has not come back from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from transport import limits
+from transport.events.client import Stream
+from transport.events.cursors import Once
+from transport.events.errors import Denied
+
+if TYPE_CHECKING:
+    from transport.events.connect import EventsClient
+
+
+class Gap(NamedTuple):
+    """Events that this client can't have.
+
+    Attributes:
+        reason: "epoch": the stream began anew. "trimmed": they are no longer kept. "limit": they are more than one
+            resume may bring. "denied": the stream is not for this client any more. "too_large": one was too large.
+        first_available: the oldest event that could be read, 0 where that is not told.
+        top: the newest one.
+        policy: how it goes on: "now", "oldest", "snapshot".
+        lost: how many are missing, None where nobody knows.
+        snapshot: the state of the room, under that policy.
+    """
+
+    reason: str
+    first_available: int
+    top: int
+    policy: str
+    lost: int | None
+    snapshot: Any
+
+
+class Message:
+    """One event, or one gap.
+
+    Attributes:
+        name: of the event; empty for a gap.
+        event: its data.
+        room: where it was sent to, empty for this client alone.
+        epoch, offset: its place in the stream; 0 for a volatile one.
+        replay: it was missed, and came from the log.
+        volatile: it is in no stream.
+        gap: None, or what is missing before the next message.
+        failed: its effect was rolled back: it does not count as done.
+    """
+
+    __slots__ = (
+        "_client",
+        "_stream",
+        "epoch",
+        "event",
+        "failed",
+        "gap",
+        "name",
+        "offset",
+        "replay",
+        "room",
+        "volatile",
+    )
+
+    def __init__(self, client: EventsClient, stream: Stream | None, room: str, epoch: int, offset: int, name: str,
+                 event: Any, *, replay: bool = False, volatile: bool = False,
+                 gap: Gap | None = None) -> None:  # fmt: skip
+        self._client = client
+        self._stream = stream
+        self.room = room
+        self.epoch = epoch
+        self.offset = offset
+        self.name = name
+        self.event = event
+        self.replay = replay
+        self.volatile = volatile
+        self.gap = gap
+        self.failed = False
+
+    def done(self) -> None:
+        """Counts it as done, so that the cursor may move over it. Iteration and handlers do that by themselves."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._client.finished(stream, self.epoch, self.offset)
+
+    def once(self, db: Any, consumer: str = "") -> Once:
+        """For `async with`: commits the cursor in the transaction of the effect; see `Once`."""
+        return Once(self, db, consumer)
+
+    def __repr__(self) -> str:
+        what = f"gap {self.gap.reason}" if self.gap is not None else repr(self.name)
+        return f"<Message {what} room={self.room!r} offset={self.offset}>"
+
+
+class Subscription:
+    """The events of one room, in order: `async for m in client.subscribe(room)`.
+
+    An event counts as done when the next one is asked for. Leaving the loop does not leave the room: what comes waits
+    for the next `subscribe`, in the log for the most part.
+    """
+
+    def __init__(self, client: EventsClient, room: str, since: str) -> None:
+        self.room = room
+        self._client = client
+        self._since = since
+        self._queue: deque[Message] = deque()  # bounded by the stream's tracker
+        self._last: Message | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._begun = False
+        self._loose = 0
+        self._end: BaseException | None = None
+
+    def put(self, message: Message) -> None:
+        """From the client."""
+        self._queue.append(message)
+        self._wake()
+
+    def put_loose(self, message: Message) -> None:
+        """A volatile event; one too many is dropped."""
+        if self._loose < limits.EVENTS_VOLATILE_MAX:
+            self._loose += 1
+            self.put(message)
+
+    def end(self, error: BaseException | None) -> None:
+        """From the client: nothing more will come."""
+        if self._end is None:
+            self._end = StopAsyncIteration() if error is None else error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def begin(self) -> None:
+        """Enters the room, if that has not been done; the first `__anext__` does it otherwise."""
+        if not self._begun:
+            self._begun = True
+            await self._client.read_room(self)
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> Message:
+        last, self._last = self._last, None
+        if last is not None and not last.failed:
+            last.done()
+        await self.begin()
+        while not self._queue:
+            if self._end is not None:
+                raise self._end
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        message = self._queue.popleft()
+        if message.volatile:
+            self._loose -= 1
+            return message
+        self._last = message
+        if message.gap is not None and message.gap.reason == "denied" and self._end is None:
+            self._end = Denied(f"room {self.room!r} is not for this client any more")
+        return message
+
+    @property
+    def since(self) -> str:
+        """Where it begins: "now", "oldest" or "cursor"."""
+        return self._since

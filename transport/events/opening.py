@@ -1,0 +1,356 @@
+"""How a client is let in: who it is, whether the session is its own, which rooms it may still be in, what it missed.
+
+The order is what keeps it safe: identity first, then the proof, then the log's compare-and-set of the generation, which
+fences whoever held the session, and only then a word of what was missed. It must never tell a client that was denied
+anything about a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from transport import CloseCode, limits
+from transport.errors import CodecError
+from transport.events import envelope
+from transport.events.envelope import Claim, Policy, Why
+from transport.events.errors import Busy, Denied, Refused, Superseded
+from transport.events.namespace import Context, Hello, Namespace
+from transport.events.session import Room, Session
+from transport.events.streams import Budget, Stream, Subscription
+from transport.log.errors import Fenced, LogError
+from transport.log.records import Receipt
+from transport.log.records import Session as Record
+from transport.log.records import Stream as Name
+
+if TYPE_CHECKING:
+    from transport.events.app import Events
+    from transport.events.link import Link
+
+log = logging.getLogger("transport.events")
+
+
+async def let_in(app: Events, link: Link, hello: envelope.Hello) -> None:
+    """Answers a HELLO: with a WELCOME and one answer for each stream, or with a REFUSED and the end."""
+    try:
+        namespace = app.may_enter(hello)
+        identity = await _identify(namespace, link, hello)
+        session, generation, resumed = await _session(app, namespace, hello, identity)
+        if link.over:
+            return
+        _attach(app, link, session, generation, resumed)
+        await _restore(app, link, session, hello.claims)
+        if namespace.on_connected is not None and not link.over:
+            await _within(app.handler_timeout, namespace.on_connected(session.context))
+    except Busy as error:
+        code = CloseCode.GOING_AWAY if error.reason == "going_away" else CloseCode.OVERLOADED
+        link.refuse(error.reason, error.text, code, app.retry_ms())
+    except Refused as error:
+        link.refuse(error.reason, error.text, CloseCode.POLICY, -1, error.generation)
+    except Fenced:
+        link.fence(0)
+    except LogError as error:
+        link.log_failed(error)
+    except Exception:
+        log.exception("a client of %r could not be let in", hello.namespace)
+        link.refuse("failed", "internal error", CloseCode.INTERNAL_ERROR, app.retry_ms())
+    else:
+        link.opened()
+        if not link.over:
+            session.inbox.start()
+
+
+async def _within(seconds: float, result: Any) -> Any:
+    """What a program's function gives, which may be a coroutine, within so many seconds."""
+    if not hasattr(result, "__await__"):
+        return result
+    async with asyncio.timeout(seconds):
+        return await result
+
+
+async def _identify(namespace: Namespace, link: Link, hello: envelope.Hello) -> Any:
+    if namespace.authorizer is None:
+        return None
+    asked = Hello(hello.auth, namespace.name, bool(hello.session), link.conn.remote_address)
+    return await _within(limits.EVENTS_AUTHORIZE_S, namespace.authorizer(asked))
+
+
+async def _session(
+    app: Events, namespace: Namespace, hello: envelope.Hello, identity: Any
+) -> tuple[Session, int, bool]:
+    """The client's session, taken over from whoever had it; its generation; and whether what it had sent is known."""
+    hub, tokens = app.hub, app.hub.tokens
+    try:
+        encoded = envelope.encode_body(identity)
+    except CodecError as error:
+        raise TypeError(f"authorize must give what msgpack carries: {error}") from None
+    expires = app.expires_ms()
+    if not hello.session:
+        session = Session(tokens.new_session(), namespace, 1, identity)
+        proof = tokens.proof(tokens.secret(session.id, namespace.name, encoded))
+        await hub.log.put_session(Record(session.id, proof, 1, encoded, expires), None)
+        return _remember(app, session), 1, False
+    if not tokens.owns(hello.session, namespace.name, encoded, hello.secret):
+        raise Denied("the session is not this client's")
+    record = await hub.log.get_session(hello.session)
+    held = None if record is None else record.generation
+    if held is not None and hello.generation <= held:
+        raise Superseded("the session is at a newer generation", held)
+    taken = Record(
+        hello.session, tokens.proof(hello.secret), max(hello.generation, 1), encoded, expires,
+        {} if record is None else record.streams,
+    )  # fmt: skip
+    try:
+        await hub.log.put_session(taken, held)
+    except Fenced as error:
+        raise Superseded("the session was resumed at the same time", error.generation or 0) from None
+    known = hub.sessions.get(hello.session)
+    if known is None:
+        known = Session(hello.session, namespace, 0, identity)
+        if record is not None:
+            received = await hub.log.received(known.id)
+            known.restore(received.contiguous, received.beyond, received.lowest)
+            for stream, position in record.streams.items():
+                if not stream.private:
+                    known.rooms[stream.room] = Room(False, position.epoch, position.offset)
+        known = hub.sessions.get(hello.session) or known
+    if known.generation >= taken.generation:
+        raise Superseded("the session was resumed at the same time", known.generation)
+    known.generation, known.identity = taken.generation, identity
+    if known.member is not None:
+        hub.counters["fenced"] += 1
+        known.member.fence(known.generation)
+    _remember(app, known)
+    if not hello.floor:
+        await _abandon(app, known)
+    return known, taken.generation, record is not None
+
+
+def _remember(app: Events, session: Session) -> Session:
+    if session.context is None:
+        session.context = Context(session, session.namespace)
+        session.inbox = app.inbox_of(session)
+    app.hub.sessions[session.id] = session
+    return session
+
+
+async def _abandon(app: Events, session: Session) -> None:
+    """The client forgot what it had sent: numbers that never came, or came in vain, will not come again."""
+    for number in session.abandoned():
+        receipt = Receipt(session.id, session.generation, number)
+        await app.hub.log.commit((), receipt)
+        session.handled(number)
+
+
+def _attach(app: Events, link: Link, session: Session, generation: int, resumed: bool) -> None:
+    """From here on the session has this connection. Before any event the client is told that it is in."""
+    if session.generation != generation:
+        raise Superseded("the session was resumed at the same time", session.generation)
+    if session.member is not None:
+        session.member.fence(generation)
+    session.member, link.session, link.id = link, session, session.id
+    link.budget = Budget()
+    app.hub.counters["resumed" if resumed else "opened"] += 1
+    tokens = app.hub.tokens
+    secret = tokens.secret(session.id, session.namespace.name, envelope.encode_body(session.identity))
+    link.write(
+        envelope.welcome(
+            envelope.Welcome(
+                session.id, secret, session.generation, resumed, session.contiguous, sorted(session.beyond),
+                session.seen, limits.EVENTS_WINDOW,
+            )
+        )
+    )  # fmt: skip
+
+
+# Streams
+
+
+def stream_name(session: Session, room: str) -> Name:
+    """Of a room, or of the session's private stream."""
+    if room:
+        return Name(session.namespace.name, room)
+    return Name(session.namespace.name, session.id, True)
+
+
+async def _restore(app: Events, link: Link, session: Session, claims: list[Claim]) -> None:
+    """Enters the streams that the client says it was in, and those that the server knows it was in."""
+    claimed = {claim.room: claim for claim in claims}
+    await restore(app, link, session, "", claimed.pop("", None))
+    for room in [*claimed, *[room for room in session.rooms if room not in claimed]]:
+        if link.over:
+            return
+        await restore(app, link, session, room, claimed.get(room))
+
+
+async def restore(
+    app: Events, link: Link, session: Session, room: str, claim: Claim | None, request: int = 0,
+    by_client: bool = False, *, ask: bool = True,
+) -> None:  # fmt: skip
+    """One stream of a client that comes back: entered and answered, or denied.
+
+    Args:
+        app, link, session: whose.
+        room: its name, "" for the private stream.
+        claim: what the client says; None where only the server knows that it was in there.
+        request: the client asks to join with an old position.
+        by_client: the same.
+        ask: whether the program is asked if the client may be there.
+    """
+    known = session.rooms.get(room)
+    if claim is not None and not _believable(app, session, claim, known):
+        await deny(app, link, session, room, request, "the cursor is not this session's")
+        return
+    if claim is None and known is None and room:
+        return  # it left the room meanwhile
+    if claim is None and known is None:
+        known = Room(True, 0, 0)  # a private stream that nothing was had of
+    if claim is None:
+        assert known is not None
+        claim = Claim(room, known.epoch, known.since, known.since, known.by_client, b"")
+    own = by_client or claim.by_client or not room
+    if room and ask and not await may_be_in(session, room, own):
+        await deny(app, link, session, room, request, "not allowed in that room")
+        return
+    name = stream_name(session, room)
+    stream = await app.hub.enter(name)
+    fresh = claim.epoch == 0 and not room
+    same = claim.epoch == stream.epoch
+    since = claim.since if same else 0
+    if room and (known is None or known.epoch != stream.epoch or room not in session.rooms):
+        await _record(app, session, name, room, Room(own, stream.epoch, since), stream)
+    offset = claim.offset if same else 0 if fresh else -1
+    place(app, link, session, stream, room, Room(own, stream.epoch, since), offset, request, answer=not fresh)
+
+
+async def _record(app: Events, session: Session, name: Name, room: str, entry: Room, stream: Stream) -> None:
+    """Keeps, in the log too, that a session is in a room."""
+    try:
+        await app.hub.log.update_session(session.id, session.generation, join=[(name, entry.since)])
+    except BaseException as error:
+        app.hub.leave(stream)
+        if isinstance(error, Fenced):
+            raise Superseded("the session was resumed elsewhere", error.generation or 0) from None
+        raise
+    session.rooms[room] = entry
+
+
+def _believable(app: Events, session: Session, claim: Claim, known: Room | None) -> bool:
+    """Whether a client was where it says: by the server's signature, or by what the server remembers itself."""
+    if app.hub.tokens.admits(session.id, session.namespace.name, claim):
+        return True
+    return known is not None and claim.epoch == known.epoch and claim.offset >= known.since == claim.since
+
+
+async def may_be_in(session: Session, room: str, by_client: bool) -> bool:
+    """Whether a room is allowed. Without anybody to ask: what the client asked to join itself."""
+    authorizer = session.namespace.room_authorizer
+    if authorizer is None:
+        return by_client
+    try:
+        return bool(await _within(limits.EVENTS_AUTHORIZE_S, authorizer(session.context, room)))
+    except Denied:
+        return False
+    except Exception:
+        log.exception("authorize_room failed for %r", room)
+        return False
+
+
+async def deny(app: Events, link: Link, session: Session, room: str, request: int, text: str) -> None:
+    """Tells a client that a stream is not for it, and no more."""
+    app.hub.counters["denied"] += 1
+    if room in session.rooms:
+        del session.rooms[room]
+        await app.hub.log.update_session(session.id, session.generation, leave=[stream_name(session, room)])
+    if link.over:
+        return
+    if request:
+        link.write(envelope.left(request, room, f"denied: {text}"))
+    else:
+        link.write(envelope.gap(envelope.Gap(0, Why.DENIED, Policy.NOW, 0, room, 0, 0, -1, None)))
+
+
+def place(
+    app: Events, link: Link, session: Session, stream: Stream, room: str, entry: Room, offset: int, request: int,
+    *, answer: bool,
+) -> None:  # fmt: skip
+    """The last step, in which nothing waits: tells the client where it is, and puts it among those who get events.
+
+    Args:
+        offset: what the client has; -1 for a position of another epoch.
+        answer: whether the client is told, once, how its catching up went.
+    """
+    if link.over or session.member is not link or (room and room not in session.rooms):
+        app.hub.leave(stream)
+        return
+    before = link.rooms.get(room)
+    link.drop_room(room)
+    sub = Subscription(stream, link, room, entry.since, entry.by_client)
+    if before is not None and before.stream is stream:  # frames of before may be under way
+        sub.furthest = max(before.furthest, before.sent)
+    gap = offset < 0 or offset > stream.top
+    start = 0 if gap else offset
+    sub.sent = start
+    claim = sub.claim()
+    ticket = app.hub.tokens.ticket(session.id, session.namespace.name, claim)
+    link.write(
+        envelope.joined(
+            envelope.Joined(
+                request, stream.alias, answer, room, stream.epoch, stream.top, start, entry.since, entry.by_client,
+                ticket,
+            )
+        )
+    )  # fmt: skip
+    link.place(sub)
+    if gap:
+        sub.begin_with_gap(Why.EPOCH, link.budget)
+    elif answer:
+        sub.resume(start, link.budget)
+    elif start < stream.top:
+        sub.read_on()
+    if room:
+        app.entered(session, room)
+
+
+async def join(app: Events, link: Link | None, session: Session, room: str, since: str, by_client: bool,
+               request: int = 0) -> tuple[int, int]:  # fmt: skip
+    """A room that the client is in from now on; returns (epoch, offset) of where it begins there.
+
+    Without a connection (`link` is None) only the session is told. Raises LogError, Refused.
+    """
+    if room not in session.rooms and len(session.rooms) >= limits.EVENTS_ROOMS_MAX:
+        raise Refused("too_many_rooms", f"a session is in {limits.EVENTS_ROOMS_MAX} rooms at most")
+    known = session.rooms.get(room)
+    sub = None if link is None else link.rooms.get(room)
+    if sub is not None and since != "oldest" and link is not None and known is not None:
+        known.by_client = known.by_client or by_client
+        sub.by_client = known.by_client
+        _answer_again(app, link, session, sub, request)
+        return sub.stream.epoch, sub.sent
+    name = stream_name(session, room)
+    stream = await app.hub.enter(name)
+    oldest = since == "oldest" and session.namespace.history.joiners == "oldest"
+    start = 0 if oldest else stream.top
+    entry = Room(by_client or (known is not None and known.by_client), stream.epoch, start)
+    await _record(app, session, name, room, entry, stream)
+    if link is None:
+        app.hub.leave(stream)
+    else:
+        place(app, link, session, stream, room, entry, start, request, answer=oldest)
+    return stream.epoch, start
+
+
+def _answer_again(app: Events, link: Link, session: Session, sub: Subscription, request: int) -> None:
+    """The client is in that room already: it is told again where."""
+    sub.pay()
+    stream = sub.stream
+    ticket = app.hub.tokens.ticket(session.id, session.namespace.name, sub.claim())
+    link.write(
+        envelope.joined(
+            envelope.Joined(
+                request, stream.alias, sub.answer_due, sub.room, stream.epoch, stream.top, sub.sent, sub.since,
+                sub.by_client, ticket,
+            )
+        )
+    )  # fmt: skip

@@ -1,0 +1,137 @@
+"""An app on its URLs: the servers below it, and their end without a loss.
+
+`drain` is the graceful way: nobody new is let in, everybody is told when to come back and where not, what is being
+handled ends, what was said leaves. It must never close the log before the last server is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import transport
+from transport import CloseCode, limits
+from transport.errors import LocalProtocolError
+from transport.events import envelope
+from transport.events.link import Link
+
+if TYPE_CHECKING:
+    from transport.events.app import Events
+
+OPTIONS = {"high_water": limits.EVENTS_OUTBOUND_BYTES, "low_water": limits.EVENTS_OUTBOUND_LOW_BYTES}
+
+
+class Serving:
+    """An app that serves. Made by `Events.serve`.
+
+    Attributes:
+        servers: one for each URL.
+    """
+
+    def __init__(self, app: Events) -> None:
+        self.app = app
+        self.servers: list[Any] = []
+        self._closing = False
+
+    @property
+    def urls(self) -> list[Any]:
+        """What to connect to, with the real ports, in the order given."""
+        return [server.url for server in self.servers]
+
+    @property
+    def url(self) -> Any:
+        """The first of them."""
+        return self.servers[0].url
+
+    async def serve_forever(self) -> None:
+        """Returns when the servers are closed; cancelled, it closes them."""
+        try:
+            await asyncio.gather(*[server.serve_forever() for server in self.servers])
+        finally:
+            await self.close()
+
+    async def drain(
+        self, deadline: float = limits.EVENTS_DRAIN_S, *, retry_s: float = 0.5, jitter_s: float = 2.0
+    ) -> None:
+        """Ends without a loss, within `deadline` seconds: clients are told to come back after `retry_s` and a random
+        share of `jitter_s`; handlers that are at work end and are acknowledged.
+        """  # fmt: skip
+        app = self.app
+        app.draining = True
+        frame = envelope.goaway(int(retry_s * 1000), int(jitter_s * 1000))
+        links = list(app.links)
+        for link in links:
+            link.go_away(frame)
+        try:
+            async with asyncio.timeout(deadline):
+                while tasks := app.busy():
+                    await asyncio.wait(tasks)
+                await asyncio.gather(*[link.left() for link in links])
+        except TimeoutError:
+            pass
+        await self.close(grace=min(deadline, limits.CLOSE_GRACE_S))
+
+    async def close(self, grace: float = limits.CLOSE_GRACE_S) -> None:
+        """Closes the servers and every connection; what is being handled is cut off. Idempotent."""
+        if self._closing:
+            return
+        self._closing = True
+        if self.app.is_served_once:  # others may still serve it
+            for link in list(self.app.links):
+                link.cut(CloseCode.GOING_AWAY, "the server is closing")
+        try:
+            await asyncio.gather(*[server.close(grace) for server in self.servers])
+        finally:
+            await self.app.stop()
+
+    async def __aenter__(self) -> Serving:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class Starting:
+    """What `Events.serve` returns: await it, or use it with `async with`."""
+
+    def __init__(self, app: Events, urls: tuple[str, ...], options: dict[str, Any]) -> None:
+        self._app = app
+        self._urls = urls
+        self._options = options
+        self._serving: Serving | None = None
+
+    async def _start(self) -> Serving:
+        app = self._app
+        await app.start()
+        serving = Serving(app)
+        try:
+            for url in self._urls:
+                made = await transport.serve(url, protocol=functools.partial(Link, app), codec="raw", **self._options)
+                serving.servers.append(made)
+        except BaseException:
+            await serving.close(grace=0)
+            raise
+        return serving
+
+    def __await__(self) -> Generator[Any, None, Serving]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Serving:
+        self._serving = await self._start()
+        return self._serving
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._serving is not None:
+            await self._serving.close()
+
+
+def serve(app: Events, urls: tuple[str, ...], options: dict[str, Any]) -> Starting:
+    """See `Events.serve`. Raises LocalProtocolError for options that this layer sets itself."""
+    if not urls:
+        raise LocalProtocolError("serve needs a URL, such as 'tcp://127.0.0.1:0'")
+    taken = {"protocol", "handler", "machine", "codec", "framing", "workers"} & set(options)
+    if taken:
+        raise LocalProtocolError(f"events choose {', '.join(sorted(taken))} themselves")
+    return Starting(app, urls, {**OPTIONS, **options})
