@@ -183,7 +183,7 @@ def in_turns(sub: argparse.ArgumentParser, side_by_side: Callable[..., None], pa
     if pair:
         sub.add_argument("old", help="a commit, a folder with the package in it, or a result file")
         sub.add_argument("new")
-        sub.add_argument("--sharp", type=not_negative, default=comparing.SHARP, metavar="PERCENT",
+        sub.add_argument("--sharp", type=comparing.percent_from, default=comparing.SHARP, metavar="PERCENT",
                          help=f"a change that is to be told from nothing; 0: as many blocks as asked for, and no more "
                          f"(default {comparing.SHARP:g})")  # fmt: skip
         sub.add_argument("--rounds-max", type=positive_int, default=comparing.BLOCKS_MAX,
@@ -202,11 +202,6 @@ def link_options(commands: Any) -> None:
     link = commands.add_parser("link", help="is the emulated link what was asked for? Linux with root, PASS or FAIL")
     link.add_argument("--validate", action="store_true", required=True, help="run the suite (a minute)")
     link.add_argument("--link", default=None, metavar="TEXT", help="only what suits this one: rtt=50ms,loss=2%%")
-
-
-def not_negative(text: str) -> float:
-    """A finite number, or zero."""
-    return 0.0 if text.strip() == "0" else positive(text)
 
 
 def positive(text: str) -> float:

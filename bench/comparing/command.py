@@ -73,6 +73,14 @@ class Settings:
         return self.blocks * len(self.cells) * (START_S + 5 * self.turns * turn)
 
 
+def percent_from(text: str) -> float:
+    """0 to 1,000. Raises ValueError."""
+    value = float(text)
+    if not 0 <= value <= 1000:
+        raise ValueError(text)
+    return value
+
+
 def settings_of(options: Any) -> Settings:
     """From the command line. Raises KeyError for a peer that is unknown or not ours."""
     peers = select(options.peers.split(","))

@@ -133,7 +133,8 @@ def test_a_slower_folder_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[
     path = tmp_path / "result.json"
     before = sorted(str(file) for file in tmp_path.rglob("*"))
     status = cli.main(["compare", str(old), str(new), "--peers", "tcp", "--rounds", "6", "--turns", "2", "--seconds",
-                       "0.01", "--placement", "same", "--json", str(path), "--modes", "latency"])  # fmt: skip
+                       "0.01", "--placement", "same", "--json", str(path), "--modes", "latency", "--sharp",
+                       "0"])  # fmt: skip
     out = capsys.readouterr().out
     assert status == 1, out
     data = schema.load(path)

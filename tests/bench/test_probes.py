@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench import bars
-from bench.probes import connections, eventlog, imports, slow_reader
+from bench.probes import connections, eventlog, imports, slow_reader, where
 
 
 def nothing(_what: str) -> None:
@@ -66,6 +66,49 @@ def test_a_slow_reader_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> Non
     found, seen = slow_reader.run(nothing, seconds=1.0)
     assert {bar["verdict"] for bar in found} == {bars.NOT_MEASURED}
     assert seen == {}
+
+
+CALLGRIND = """\
+# callgrind format
+events: Ir
+ob=(1) /x/transport/rudp/sending.so
+fl=(1) sending.c
+fn=(1) build
+10 100
++2 5
+cob=(2) /lib/libc.so.6
+cfn=(2) memcpy
+calls=3 0
+* 70
++1 7
+ob=(2)
+fn=(2)
+1 70
+"""
+
+
+def test_instructions_are_counted_where_they_are_spent(tmp_path: Path) -> None:
+    file = tmp_path / "callgrind.out"
+    file.write_text(CALLGRIND)
+    assert where.profile(file) == {("/x/transport/rudp/sending.so", "build"): 112, ("/lib/libc.so.6", "memcpy"): 70}
+    assert where.part_of("/x/transport/rudp/sending.so") == "reliable UDP, compiled"
+    assert where.part_of("/lib/libc.so.6") == "C library"
+    assert where.part_of("/usr/lib/libpython3.11.so") == "Python"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "load"), [("rudp", "roundtrip"), ("rudp", "bulk"), ("tcp", "bulk"), ("bare", "bulk")]
+)
+def test_a_run_of_each_load(scheme: str, load: str) -> None:
+    found = where.child(scheme, load, 64, 50, {})
+    assert found["wall"] > 0 and found["user"] >= 0 and found["kernel"] >= 0
+    assert found["packets"] > 0 or scheme != "rudp"
+
+
+def test_a_tool_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(where.shutil, "which", lambda _: None)
+    with pytest.raises(SystemExit, match="valgrind"):
+        where.main(["instructions"])
 
 
 def test_log(tmp_path: Path) -> None:

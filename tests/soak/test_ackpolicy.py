@@ -97,4 +97,7 @@ def test_far_fewer_acks_and_nothing_else_changes(congestion: str) -> None:
     assert with_it.acks * 4 < without.acks
     assert abs(with_it.bytes - without.bytes) <= without.bytes // 100
     assert with_it.lost <= without.lost
-    assert with_it.percentile(99) <= without.percentile(99) + MS // 2  # acks wake the pacer, too
+    most = (
+        without.percentile(99) * 11 // 10 + MS // 2
+    )  # the queue that losses leave is another; acks wake the pacer, too
+    assert with_it.percentile(99) <= most

@@ -15,14 +15,12 @@ from transport.datagram.base cimport Endpoint
 from transport.machine cimport Path
 from transport.net cimport datagram_base
 from transport.net._native cimport *
+from transport.net._pool cimport BATCH, CONTROL, DIRECT, SLOT, Pool, get_body, take_body
 from transport.net._wire cimport (
     KEY, REMOTE, SO_TIMESTAMPNS, UDP_GRO, UDP_SEGMENT, Wire, address_at, path_key, put, wire_of)
 
 cdef long long SECOND = 1_000_000_000
 cdef enum:
-    BATCH = 64  # datagrams, or offloaded trains of them, in one system call
-    SLOT = 65664  # 65,536 and two cache lines, so that slots do not share their place in the cache
-    CONTROL = 256
     PATHS = 8192  # limits.PATHS_CACHED_MAX
     ERRORS_PER_CALL = 64  # limits.SOCKET_ERRORS_PER_CALL
     SEGMENTS = 64  # limits.GSO_SEGMENTS_MAX
@@ -31,19 +29,10 @@ cdef enum:
     READ_BYTES = 131072  # limits.RECEIVE_BEFORE_TRANSMIT_BYTES
     READ_DATAGRAMS = 1024  # limits.DATAGRAMS_PER_TICK
     SMALL = 4096  # after a single datagram up to this size there is seldom another
+    LARGE = 16384  # behind a datagram of this size others are received where they stay
     MANY = 8  # datagrams waiting at once, from which on receive offload is worth its price
     PROBE_FIRST = 8  # so often a socket that gets single datagrams is asked for more at first
     PROBE_LAST = 64  # and so seldom when it never has any
-
-# Rooms of a batch come from a free list for one call: all sockets share warm memory, and a second thread has its own.
-cdef struct Pool:
-    mmsghdr heads[BATCH]
-    iovec parts[BATCH]
-    sockaddr_storage names[BATCH]
-    char control[BATCH][CONTROL]
-    Py_ssize_t entries[BATCH]
-    char *slots
-    Pool *next
 
 cdef Pool *pools = NULL
 cdef list faults = []
@@ -88,7 +77,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
     cdef bint pktinfo
     cdef bint stamps
     cdef bint controls
-    cdef bint gro, probing
+    cdef bint gro, probing, direct
     cdef int want, singles, patience
     cdef Py_ssize_t room
     cdef dict paths
@@ -114,6 +103,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         self.room = room
         self.segment_max = SEGMENTED_BYTES if gso else 0
         self.want = 1
+        self.direct = False
         self.singles = 0
         self.patience = PROBE_FIRST
         self.paths = {}
@@ -148,7 +138,7 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
             return 0
         pool = take_pool()
         try:
-            got = self.fill_one(pool) if self.want == 1 and not self.controls else self.fill(pool)
+            got = self.fill_one(pool) if self.want == 1 and not self.controls else self.fill(pool, self.direct)
             if got == 1 and pool.heads[0].msg_hdr.msg_controllen == 0:
                 return self.unpack_one(pool, sink, now)
             return self.unpack(pool, got, sink, now) if got else 0
@@ -164,20 +154,21 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         size = recvfrom(self.fd, pool.slots, self.room, MSG_DONTWAIT | MSG_TRUNC, <sockaddr *> head.msg_name,
                         &head.msg_namelen)
         if size < 0:
-            return self.fill(pool) if self.settle(errno) else 0
+            return self.fill(pool, False) if self.settle(errno) else 0
+        pool.parts[0].iov_base = pool.slots
         head.msg_controllen = 0
         head.msg_flags = MSG_TRUNC if size > self.room else 0
         pool.heads[0].msg_len = <unsigned int> size
         return 1
 
-    cdef int fill(self, Pool *pool) except -1:
+    cdef int fill(self, Pool *pool, bint direct) except -1:
         """One system call's worth of datagrams; errors that ICMP left on the socket are taken off and reported."""
         cdef int got, i
         cdef msghdr *head
         for _ in range(ERRORS_PER_CALL):
             for i in range(self.want):
                 head = &pool.heads[i].msg_hdr
-                pool.parts[i].iov_base = pool.slots + i * SLOT
+                pool.parts[i].iov_base = get_body(pool, i) if direct and i < DIRECT else pool.slots + i * SLOT
                 pool.parts[i].iov_len = self.room
                 head.msg_name = NULL if self.path is not None else &pool.names[i]
                 head.msg_namelen = 0 if self.path is not None else sizeof(sockaddr_storage)
@@ -230,9 +221,9 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
                     sink.receive_many(payloads, last, last_ecn, now)
                 payloads = []
                 last, last_ecn, last_stamp = path, ecn, stamp
-            data = pool.slots + i * SLOT
+            data = <char *> pool.parts[i].iov_base
             if segment <= 0 or segment >= length:
-                payloads.append(PyBytes_FromStringAndSize(data, length))
+                payloads.append(self.payload_at(pool, i, length))
                 count += 1
                 continue
             for start in range(0, length, segment):
@@ -254,14 +245,22 @@ cdef class DatagramSocket(datagram_base.DatagramSocket):
         path = self.path if self.path is not None else self.intern(head.msg_name, 0, NULL)
         self.adapt(1, length, 1)
         sink.stamp = 0
-        sink.receive_one(PyBytes_FromStringAndSize(pool.slots, length), path, 0, now)
+        sink.receive_one(self.payload_at(pool, 0, length), path, 0, now)
         return 1
+
+    cdef bytes payload_at(self, Pool *pool, int i, Py_ssize_t length):
+        """Datagram `i`, which nothing was put together with. What is small would leave most of a body unused."""
+        cdef char *data = <char *> pool.parts[i].iov_base
+        if length >= LARGE and i < DIRECT and pool.bodies[i] != NULL and data == bytes_text(pool.bodies[i]):
+            return take_body(pool, i, length)
+        return PyBytes_FromStringAndSize(data, length)
 
     cdef int adapt(self, int got, Py_ssize_t total, Py_ssize_t count) except -1:
         """How much to ask for next: one datagram when they come one by one (the second read of a request and its
         answer finds nothing), else what keeps within the bounds of one turn."""
         cdef bint filled = got == self.want
         self.received_bytes = total
+        self.direct = total >= LARGE * got
         if filled and got == 1 and total <= SMALL and self.singles + 1 < self.patience:
             self.singles += 1  # what is most often so, in the fewest steps
             return 0

@@ -54,6 +54,8 @@ class Schedule:
             lane.is_active = False
             self.count -= 1
             self._unlink(lane)
+            if not self.count:
+                self._top = -1  # or `first` would look through every class below, after each lone message
 
     def _unlink(self, lane: OutLane) -> None:
         rank = lane.listed + RANK_0

@@ -447,7 +447,8 @@ class Sending(Accepting):
             if after > start:
                 packet.add_span(lane, start, after)
             return pos
-        while pos < end and lane.has_new():
+        before = -1
+        while before < 0 or (pos < end and lane.has_new()):  # the first time the caller has asked
             start = lane.mark()
             before = pos
             pos = lane.cut(room, pos, end, now, is_sole, 1)

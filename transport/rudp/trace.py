@@ -250,8 +250,8 @@ class Trace:
             self._spurious = []
 
     def message_queued(self, channel: int, delivery: int, size: int, now: int) -> None:
-        """The application has given a message."""
-        self._add(now, "rudp:message_sent", _message(channel, delivery, size))
+        """The application has given a message. Without a clock of its own (`now` is 0) it was after what came last."""
+        self._add(now or self.now, "rudp:message_sent", _message(channel, delivery, size))
 
     def message_delivered(self, channel: int, delivery: int, size: int) -> None:
         """A message is handed to the application."""

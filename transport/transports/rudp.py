@@ -41,7 +41,7 @@ from transport.transports import seats
 from transport.transports.base import Listener, Request
 from transport.transports.listen import Shared
 from transport.transports.seats import Seat
-from transport.transports.udp import UdpListener, UdpTransport, socket_options
+from transport.transports.udp import BUSY_POLL, UdpListener, UdpTransport, socket_options
 
 IS_COMPILED = not str(sending.__file__).endswith(".py")
 CHECKSUMS = {
@@ -58,9 +58,10 @@ SPARE_BYTES = 1 * limits.MIB  # of a window beside the largest message
 QLOG = Option("qlog", path_or_none, "folder for a trace of each connection, or none; else the environment's QLOGDIR",
               keyword_only=True)  # fmt: skip
 OPTIONS: Mapping[str, Option] = {
-    **{name: SOCKET[name] for name in ("rcvbuf", "sndbuf", "dscp", "busy_poll_us", "timestamps", "reuse_port",
+    **{name: SOCKET[name] for name in ("rcvbuf", "sndbuf", "dscp", "timestamps", "reuse_port",
                                        "ipv6_only")},
     **table(
+        BUSY_POLL,
         Option("ttl", integer(0, 255), "hops that datagrams may take"),
         Option("gso", boolean, "segmentation offload, where the kernel has it", default=True),
         Option("congestion", choice(*CONGESTION), f"congestion control: {', '.join(CONGESTION)}; fixed needs rate",

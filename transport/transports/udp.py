@@ -27,10 +27,16 @@ from transport.options import SOCKET, Option, boolean, duration, integer, table,
 from transport.transports.base import Listener, PipeInfo, Request
 from transport.url import Url
 
+BUSY_POLL = Option(
+    "busy_poll_us", integer(0, limits.BUSY_POLL_US_MAX),
+    "microseconds for which the driver looks for more before its loop sleeps, a millisecond at most; the kernel polls "
+    "the device as long",
+)  # fmt: skip
 OPTIONS: Mapping[str, Option] = {
-    **{name: SOCKET[name] for name in ("rcvbuf", "sndbuf", "dscp", "busy_poll_us", "timestamps", "reuse_port",
+    **{name: SOCKET[name] for name in ("rcvbuf", "sndbuf", "dscp", "timestamps", "reuse_port",
                                        "ipv6_only")},
     **table(
+        BUSY_POLL,
         Option("interface", text, "interface for multicast both ways, or that a socket is bound to"),
         Option("ttl", integer(0, 255), "hops that datagrams may take"),
         Option("loop", boolean, "multicast comes back to this host", default=True),
