@@ -18,6 +18,7 @@ from tests.tools.running import Running, finished, process, ran
 from transport import cli, limits
 from transport.events import Events, History, connect_events, envelope
 from transport.log import Append, LogCorrupt, Page, Position, Session, SQLiteLog, Stream
+from transport.log.schema import translated
 from transport.tools import events
 from transport.tools.life import Stop
 from transport.tools.live import Output
@@ -410,3 +411,12 @@ def test_a_process_beside_a_writer(number: int, tmp_path: Path) -> None:
             assert (await log.commit(said(3))).appended[0].offset == 3
 
     asyncio.run(main())
+
+
+def test_a_folder_that_may_not_be_written() -> None:
+    """Where nobody has the log open, SQLite makes an index beside it even to read; its own words speak of writing."""
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorcode, error.sqlite_errorname = 1544, "SQLITE_READONLY_DIRECTORY"
+    found = str(translated(error, "events.db"))
+    assert found.startswith("events.db: this user may not write in its folder")
+    assert found.endswith("(SQLITE_READONLY_DIRECTORY)")

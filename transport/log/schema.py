@@ -91,6 +91,8 @@ def translated(error: sqlite3.Error, what: str) -> LogError:
         kind = LogCorrupt
     elif code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         text = f"{what}: another program has locked the file ({name})"
+    elif code & 0xFF == sqlite3.SQLITE_READONLY:
+        text = f"{what}: this user may not write in its folder, which reading takes where no server runs ({name})"
     found = kind(text)
     found.__cause__ = error
     return found
