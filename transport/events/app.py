@@ -193,15 +193,19 @@ class Events:
             return
         for link in list(self.links):
             link.cut(CloseCode.GOING_AWAY, "the server is closing")
+        own = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not own]
         for session in self._hub.sessions.values():
             session.inbox.cancel()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+            tasks += [task for task in session.inbox.tasks if task is not own]
         if self._sweeper is not None:
             tasks.append(self._sweeper)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=limits.CANCELLED_HANDLER_S)
+        for namespace in self.namespaces.values():
+            namespace.present.clear()
         if self._owns_log:
             await self.log.close()
         self._hub = None
@@ -267,6 +271,8 @@ class Events:
         if session is None:
             return
         if isinstance(frame, Subscription):
+            if link.rooms.get(frame.room) is not frame:  # it was left meanwhile, or entered anew
+                return
             claim = frame.claim()
             ticket = self.hub.tokens.ticket(session.id, session.namespace.name, claim)
             link.drop_room(frame.room)

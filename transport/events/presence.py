@@ -25,8 +25,13 @@ PREFIX = "@presence/"
 QUESTION = "@presence"
 
 
+def is_watched(room: str) -> bool:
+    """Whether this is the stream beside a room, not a room of the program's."""
+    return room.startswith(PREFIX)
+
+
 def _wanted(session: Session, room: str) -> bool:
-    return bool(session.namespace.has_presence) and not room.startswith(PREFIX)
+    return bool(session.namespace.has_presence) and not is_watched(room)
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -38,8 +43,9 @@ def entered(app: Events, session: Session, room: str) -> None:
     """A client is in a room; told once until it leaves."""
     if _wanted(session, room):
         present = session.namespace.present.setdefault(room, {})
-        if session.id not in present:
-            present[session.id] = session
+        is_news = session.id not in present
+        present[session.id] = session
+        if is_news:
             app.task(_tell(app, session, room, "join"))
 
 
@@ -47,7 +53,8 @@ def left(app: Events, session: Session, room: str) -> None:
     """A client is no longer in a room."""
     if _wanted(session, room):
         present = session.namespace.present.get(room, {})
-        if present.pop(session.id, None) is not None:
+        if present.get(session.id) is session:
+            del present[session.id]
             if not present:
                 session.namespace.present.pop(room, None)
             app.task(_tell(app, session, room, "leave"))

@@ -44,7 +44,7 @@ class Tracker:
 
     def finish(self, offset: int) -> bool:
         """The program is done with it. Whether the cursor moved."""
-        if offset <= self.cursor:
+        if not self.cursor < offset <= self.received:
             return False
         self._finished.add(offset)
         moved = False
@@ -55,6 +55,11 @@ class Tracker:
             self.cursor = done
             moved = True
         return moved
+
+    @property
+    def oldest(self) -> int:
+        """The first event that is not finished, -1 if all are."""
+        return self._entries[0][0] if self._entries else -1
 
     def rebase(self, offset: int) -> None:
         """Another epoch, or a place further back: what was begun before counts no more."""
