@@ -306,6 +306,7 @@ class SQLiteLog(Log):
         await self._write(lambda store: store.set_history(scope, history, now_ms))
 
     async def trim(self, stream: Stream, before: int) -> int:
+        checks.number("before", before)
         now_ms = self._clock()
         count: int = await self._write(lambda store: store.trim(stream, before, now_ms))
         return count
@@ -338,8 +339,9 @@ class SQLiteLog(Log):
         identity: bytes | None = None,
         expires_ms: int | None = None,
     ) -> None:
-        checks.update(id, join, identity, expires_ms)
-        join, leave, now_ms = tuple(join), tuple(leave), self._clock()
+        join, leave = tuple(join), tuple(leave)
+        checks.update(id, join, leave, identity, expires_ms)
+        now_ms = self._clock()
         await self._write(lambda store: store.update_session(id, generation, join, leave, identity, expires_ms, now_ms))
 
     async def get_session(self, id: str) -> Session | None:  # noqa: A002
