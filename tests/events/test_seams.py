@@ -342,6 +342,31 @@ def test_once_that_failed_comes_again_whatever_was_done_after_it() -> None:
     db.close()
 
 
+def test_an_effect_that_failed_does_not_stop_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays undone, and what comes after it is not kept for its sake."""
+    monkeypatch.setattr(limits, "EVENTS_QUEUE_BYTES", 5000)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+        got: list[int] = []
+
+        def effect(m: Any) -> None:
+            got.append(m.offset)
+            m.failed = m.offset == 1
+
+        client.on("x", effect)
+        await client.join("r")
+        for _ in range(100):
+            await namespace.to("r").emit("x", b"x" * 500)
+            await kit.advance(0.01)
+        await kit.advance(5)
+        assert got == list(range(1, 101))
+        assert client.cursors["r"].offset == 0
+        assert len(client.machine.streams["r"].tracker._open) == 1
+
+    run(scenario)
+
+
 def test_once_out_of_order() -> None:
     """With several handlers at work the second event's effect must not stand for the first's."""
     db = sqlite3.connect(":memory:")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.log.conftest import Clock
 from transport import limits
-from transport.log import Append, History, MemoryLog, Session, Stream
+from transport.log import Append, History, MemoryLog, Receipt, Session, Stream
 
 pytestmark = pytest.mark.asyncio
 COST = 100 + limits.LOG_EVENT_COST_BYTES
@@ -82,7 +82,6 @@ async def test_pages_of_a_ring_that_has_moved(clock: Clock) -> None:
             assert [int(event.payload) + 1 for event in page.events] == list(range(head.first, head.top + 1))
 
 
-@pytest.mark.asyncio
 async def test_replies_of_all_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many clients that confirm nothing: the oldest replies go, whoever they belong to, and nothing else does."""
     monkeypatch.setattr(limits, "LOG_MEMORY_REPLY_BYTES", 10_000)
