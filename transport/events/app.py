@@ -25,7 +25,7 @@ from transport.events.session import Limiter, Session
 from transport.events.streams import Subscription
 from transport.events.tokens import Tokens
 from transport.log.base import Log
-from transport.log.errors import LogClosed, LogError, LogLimit
+from transport.log.errors import Fenced, LogClosed, LogError, LogLimit
 
 log = logging.getLogger("transport.events")
 SWEEP_S = 30.0
@@ -224,6 +224,8 @@ class Events:
                     link.refreshed_at = self.loop.time()
                     try:
                         await hub.log.update_session(session.id, session.generation, expires_ms=self.expires_ms())
+                    except Fenced as error:
+                        link.fenced(error)
                     except LogError as error:
                         log.warning("session %s can't be kept: %s", session.id, error)
 

@@ -156,10 +156,7 @@ class Link(transport.Protocol):
 
     def fenced(self, error: Fenced) -> None:
         """The log says that the session is at another generation, or that it knows no such session any more."""
-        session = self.session
-        if error.generation is None:  # its time is over, as by a clock that was set: it may begin anew
-            if session is not None and self.hub.sessions.get(session.id) is session:
-                del self.hub.sessions[session.id]
+        if error.generation is None:  # its time is over, as by a clock that was set: the client may begin anew
             self.refuse("log", "the session is forgotten", CloseCode.OVERLOADED, self.app.retry_ms())
         else:
             self.fence(error.generation)

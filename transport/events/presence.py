@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from transport import limits
+from transport.errors import CodecError
 from transport.events import envelope
 from transport.log.errors import LogError
 from transport.log.records import Stream as Name
@@ -76,7 +77,7 @@ async def _tell(app: Events, session: Session, room: str, what: str) -> None:
     try:
         body = envelope.payload(what, describe(session))
         await app.hub.log.append(Name(session.namespace.name, PREFIX + room), body)
-    except LogError as error:
+    except (LogError, CodecError) as error:
         log.warning("presence of %r is not kept: %s", room, error)
 
 
