@@ -211,7 +211,7 @@ def test_joined_again_while_it_comes_back() -> None:
 
 
 def test_a_log_that_has_gone_back() -> None:
-    """In the same epoch, as a file that was written over with an older copy of itself: told, and nothing after is lost."""
+    """In the same epoch, as a file that was written over with an older copy: told, and nothing after is lost."""
 
     async def scenario(kit: Kit, namespace: Any) -> None:
         client = await kit.client()

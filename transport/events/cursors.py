@@ -167,7 +167,8 @@ class Once:
         The cursor is the last event before the first that is not done; those done beyond it are kept one by one.
         """
         where, here = (self._consumer, message.room), (str(message.epoch), message.offset)
-        row = db.execute("SELECT epoch, offset FROM transport_cursors WHERE consumer = ? AND room = ?", where).fetchone()
+        cursor = "SELECT epoch, offset FROM transport_cursors WHERE consumer = ? AND room = ?"
+        row = db.execute(cursor, where).fetchone()
         if row is not None and row[0] == here[0] and message.offset <= row[1]:
             return False
         known = "SELECT 1 FROM transport_done WHERE consumer = ? AND room = ? AND epoch = ? AND offset = ?"

@@ -12,7 +12,14 @@ from typing import Any
 
 import transport
 from transport import CloseCode, Delivery, limits
-from transport.errors import ConnectFailed, ConnectionClosed, ConnectionLost, ConnectTimeout, MessageTooLarge, WouldBlock
+from transport.errors import (
+    ConnectFailed,
+    ConnectionClosed,
+    ConnectionLost,
+    ConnectTimeout,
+    MessageTooLarge,
+    WouldBlock,
+)
 from transport.events import cursors, envelope
 from transport.events.client import Client
 from transport.events.errors import Busy, Denied, Malformed, Refused, Superseded
