@@ -152,6 +152,32 @@ def test_put_out_while_a_stream_is_entered_anew() -> None:
     run(scenario)
 
 
+def test_put_out_while_its_record_is_read() -> None:
+    """What the program does between the reading and the writing of a session's record holds in the log too."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+        await client.join("r")
+        (ctx,) = namespace.contexts()
+        log = kit.app.log
+        original = log.get_session
+
+        async def get_session(id: str) -> Any:  # noqa: A002
+            record = await original(id)
+            await ctx.leave("r")
+            await ctx.join("s")
+            return record
+
+        log.get_session = get_session
+        kit.drop(client)
+        await kit.advance(5)
+        del log.get_session
+        record = await log.get_session(ctx.id)
+        assert [stream.room for stream in record.streams] == ["s"]
+
+    run(scenario)
+
+
 # What a client that is away does not miss
 
 

@@ -130,9 +130,22 @@ async def _session(
             hub.counters["fenced"] += 1
             had.member.fence(known.generation)
     _remember(app, known)
+    if known is before:
+        await _correct(app, known, taken)
     if not hello.floor:
         await _abandon(app, known)
     return known, taken.generation, record is not None
+
+
+async def _correct(app: Events, session: Session, taken: Record) -> None:
+    """The program may have put the client into a room, or out of one, between the reading of its record and the
+    writing: the log gets what holds.
+    """  # fmt: skip
+    stored = {stream.room: stream for stream in taken.streams if not stream.private}
+    join = [(stream_name(session, room), one.since) for room, one in session.rooms.items() if room not in stored]
+    leave = [stream for room, stream in stored.items() if room not in session.rooms]
+    if join or leave:
+        await app.hub.log.update_session(session.id, session.generation, join=join, leave=leave)
 
 
 def _remember(app: Events, session: Session) -> Session:
