@@ -158,6 +158,7 @@ def test_put_out_while_its_record_is_read() -> None:
     async def scenario(kit: Kit, namespace: Any) -> None:
         client = await kit.client()
         await client.join("r")
+        namespace.authorize_room(lambda ctx, room: room == "s")
         (ctx,) = namespace.contexts()
         log = kit.app.log
         original = log.get_session
