@@ -442,7 +442,7 @@ def test_a_wall_clock_that_is_set_forward() -> None:
         for number in range(limits.LOG_BEYOND_MAX + 50):
             await client.emit("x", number)
         await client.flush()
-        kit.app.log._clock = lambda: kit.wall_ms() + 10 * 3_600_000
+        kit.app.log._clock = kit.app._wall = lambda: kit.wall_ms() + 10 * 3_600_000
         await namespace.to("r").emit("y", 1)
         await client.emit("x", 1)
         await kit.advance(20)
