@@ -15,7 +15,6 @@ from transport.events import Denied, SQLiteCursor
 from transport.events.testing import Kit
 
 
-
 def test_another_subscription_goes_on_where_the_first_was_left() -> None:
     async def scenario(kit: Kit, namespace: Any) -> None:
         client = await kit.client()
