@@ -159,7 +159,7 @@ def test_bad_requests(data: bytes, status: int) -> None:
 
 @pytest.mark.parametrize(("version", "more"), [("1.1", ("Content-Length: 5",)), ("1.0", ())])
 def test_a_body_that_ends_where_a_proxy_may_not_see_it(version: str, more: tuple[str, ...]) -> None:
-    """RFC 9112 section 6.1: two lengths in one request, or chunks where there are none, are how requests are smuggled."""
+    """RFC 9112 section 6.1: two lengths in one request, or chunks in HTTP/1.0, are how requests are smuggled."""
     one = listening(routes=ROUTES)
     feed(one, get("/health", "Transfer-Encoding: chunked", *more, method="POST", version=version, body=b"0\r\n\r\n"))
     status, headers, _ = answer(one)
