@@ -432,6 +432,7 @@ LOG_RETAIN_EVENTS = 1024  # taken away in one step of retention; streams, sessio
 LOG_RETAIN_S = 1.0  # between two looks at what has become too old
 LOG_FORGET_MS = 7 * 86_400_000  # after which a stream without events that nobody uses is forgotten
 LOG_MEMORY_BYTES = 64 * MIB  # of events in a MemoryLog, oldest forgotten
+LOG_MEMORY_REPLY_BYTES = 64 * MIB  # of stored replies in a MemoryLog, oldest forgotten
 LOG_FILE_BYTES = 8 * 1024 * MIB  # of a file, without its write-ahead log
 LOG_FILE_BYTES_MIN = 256 * KIB
 LOG_WAL_PAGES = 1000  # in the write-ahead log, above which it is carried over into the file

@@ -255,3 +255,23 @@ def test_any_order(rng: random.Random) -> None:
         assert last == len(log.events)
     assert log.stream.reading == 0
     assert limits.EVENTS_HOLD_EVENTS > 0
+
+
+def test_what_is_read_after_gaps_counts_for_all_streams_of_a_resume() -> None:
+    budget = Budget(events=10)
+    members = []
+    for _ in range(3):
+        log = Log()
+        member = Member()
+        sub = log.join(member)
+        for _ in range(30):
+            log.append()
+        member.frames.clear()
+        sub.resume(0, budget)
+        members.append((log, member, sub))
+    for log, _, sub in members:
+        assert sub.missing is not None
+        sub.close_gap(1, Policy.OLDEST)
+        log.read(sub)
+    assert [len(member.offsets()) for _, member, _ in members] == [10, 0, 0]
+    assert all(sub.mode is Mode.LIVE for _, _, sub in members)

@@ -67,3 +67,15 @@ def test_any_order(rng: random.Random) -> None:
             expected = one
         assert tracker.cursor == expected
         assert len(tracker) == len(begun) - len(finished)
+
+
+def test_one_that_is_never_finished_holds_nothing_else() -> None:
+    tracker = Tracker()
+    tracker.begin(1, 7)
+    for offset in range(2, 1000):
+        tracker.begin(offset, 100)
+        assert not tracker.finish(offset)
+    assert (tracker.cursor, tracker.oldest, len(tracker), tracker.waiting_bytes) == (0, 1, 1, 7)
+    assert len(tracker._open) == 1
+    assert tracker.finish(1)
+    assert (tracker.cursor, tracker.oldest) == (999, -1)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.log.conftest import Clock
 from transport import limits
-from transport.log import Append, History, MemoryLog, Session, Stream
+from transport.log import Append, History, MemoryLog, Receipt, Session, Stream
 
 pytestmark = pytest.mark.asyncio
 COST = 100 + limits.LOG_EVENT_COST_BYTES
@@ -80,3 +80,25 @@ async def test_pages_of_a_ring_that_has_moved(clock: Clock) -> None:
             head = await log.head(stream)
             page = await log.read(stream, head.first - 1)
             assert [int(event.payload) + 1 for event in page.events] == list(range(head.first, head.top + 1))
+
+
+async def test_replies_of_all_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many clients that confirm nothing: the oldest replies go, whoever they belong to, and nothing else does."""
+    monkeypatch.setattr(limits, "LOG_MEMORY_REPLY_BYTES", 10_000)
+    async with MemoryLog() as log:
+        far = 10**15
+        for client in range(20):
+            await log.put_session(Session(f"s{client}", b"", 1, b"", far), None)
+            for number in range(1, 4):
+                await log.commit((), Receipt(f"s{client}", 1, number, b"x" * 1000))
+        assert log._replies.bytes == 10_000
+        assert log._replies.count == 10
+        assert await log.reply("s0", 1) is None
+        assert (await log.received("s0")).contiguous == 3
+        assert await log.reply("s19", 3) == b"x" * 1000
+        for number in range(4, 500):
+            await log.commit((), Receipt("s19", 1, number, b"y", confirmed=number - 1))
+        assert len(log._replies._order) < 100
+        for client in range(20):
+            await log.drop_session(f"s{client}", 1)
+        assert (log._replies.bytes, log._replies.count) == (0, 0)

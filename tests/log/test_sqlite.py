@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -293,3 +294,37 @@ async def test_other_bounds_at_the_next_open(tmp_path: Path) -> None:
         assert [(await log.head(stream)).first for stream in (ROOM, news)] == [34, 1]
     async with SQLiteLog(tmp_path / "log", read_only=True) as log:
         assert {info.stream: info.history.count for info in await log.streams()} == {ROOM: 7, news: 50}
+
+
+# Opening and closing that are cut off
+
+
+@pytest.mark.asyncio
+async def test_a_close_that_is_cancelled_goes_on(tmp_path: Path) -> None:
+    """Else the lock would stay, and what was begun would never be written."""
+    log = SQLiteLog(tmp_path / "log")
+    await log.open()
+    append = asyncio.ensure_future(log.append(ROOM, b"x"))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(log.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert (await asyncio.wait_for(append, 10)).offset == 1
+    await log.open()
+    assert (await log.head(ROOM)).top == 1
+    await asyncio.gather(log.close(), log.close())
+    async with SQLiteLog(tmp_path / "log"):
+        pass
+
+
+@pytest.mark.asyncio
+async def test_a_log_that_is_opened_twice_at_once(tmp_path: Path) -> None:
+    log = SQLiteLog(tmp_path / "log")
+    first, second = await asyncio.gather(log.open(), log.open(), return_exceptions=True)
+    assert first is None
+    assert isinstance(second, LogLocked)
+    await log.close()
+    async with SQLiteLog(tmp_path / "log"):  # nothing of it is held
+        pass

@@ -157,6 +157,15 @@ def test_bad_requests(data: bytes, status: int) -> None:
         assert ended(one).code == 0
 
 
+@pytest.mark.parametrize(("version", "more"), [("1.1", ("Content-Length: 5",)), ("1.0", ())])
+def test_a_body_that_ends_where_a_proxy_may_not_see_it(version: str, more: tuple[str, ...]) -> None:
+    """RFC 9112 section 6.1: two lengths in one request, or chunks in HTTP/1.0, are how requests are smuggled."""
+    one = listening(routes=ROUTES)
+    feed(one, get("/health", "Transfer-Encoding: chunked", *more, method="POST", version=version, body=b"0\r\n\r\n"))
+    status, headers, _ = answer(one)
+    assert (status, headers["connection"]) == (400, "close")
+
+
 def test_the_owner_may_refuse() -> None:
     one = listening()
     feed(one, request())
@@ -395,6 +404,7 @@ def test_the_time_between_requests_is_bounded() -> None:
         {"status": 600},
         {"status": "200"},
         {"body": 5},
+        {"body": "\ud800"},
         {"headers": {"A\r\nB": "c"}},
         {"headers": {"A": "b\r\nC: d"}},
         {"headers": {"A": "b\nc"}},

@@ -306,6 +306,13 @@ def test_10_4_fragments_count_together() -> None:
     refused(data + frame(CONTINUATION, b"", size=1), 1009, max_message=100)
 
 
+@pytest.mark.parametrize("size", [(1 << 63) - 1, (1 << 63) - 60, 1 << 62])
+def test_10_4_the_lengths_of_fragments_do_not_add_up_to_a_small_number(size: int) -> None:
+    """The sum of what came and what is announced is beyond 63 bits: it is over the limit, and not below zero."""
+    start = frame(BINARY, bytes(60), fin=False) + frame(CONTINUATION, b"", size=size, fin=False)
+    refused(start, 1009, max_message=100)
+
+
 def test_10_4_tiny_fragments_take_no_more_memory_than_their_bytes() -> None:
     one = server()
     feed(one, frame(BINARY, b"x", fin=False) + frame(CONTINUATION, b"y", fin=False) * 5000)

@@ -25,7 +25,7 @@ from transport.events.session import Limiter, Session
 from transport.events.streams import Subscription
 from transport.events.tokens import Tokens
 from transport.log.base import Log
-from transport.log.errors import LogClosed, LogError, LogLimit
+from transport.log.errors import Fenced, LogClosed, LogError, LogLimit
 
 log = logging.getLogger("transport.events")
 SWEEP_S = 30.0
@@ -193,15 +193,19 @@ class Events:
             return
         for link in list(self.links):
             link.cut(CloseCode.GOING_AWAY, "the server is closing")
+        own = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not own]
         for session in self._hub.sessions.values():
             session.inbox.cancel()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+            tasks += [task for task in session.inbox.tasks if task is not own]
         if self._sweeper is not None:
             tasks.append(self._sweeper)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=limits.CANCELLED_HANDLER_S)
+        for namespace in self.namespaces.values():
+            namespace.present.clear()
         if self._owns_log:
             await self.log.close()
         self._hub = None
@@ -220,6 +224,8 @@ class Events:
                     link.refreshed_at = self.loop.time()
                     try:
                         await hub.log.update_session(session.id, session.generation, expires_ms=self.expires_ms())
+                    except Fenced as error:
+                        link.fenced(error)
                     except LogError as error:
                         log.warning("session %s can't be kept: %s", session.id, error)
 
@@ -267,6 +273,8 @@ class Events:
         if session is None:
             return
         if isinstance(frame, Subscription):
+            if link.rooms.get(frame.room) is not frame:  # it was left meanwhile, or entered anew
+                return
             claim = frame.claim()
             ticket = self.hub.tokens.ticket(session.id, session.namespace.name, claim)
             link.drop_room(frame.room)

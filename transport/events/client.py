@@ -150,6 +150,14 @@ class GoingAway(NamedTuple):
     jitter_ms: int
 
 
+class TooLarge(NamedTuple):
+    """A message is over what this server takes; it was not sent."""
+
+    outgoing: Outgoing
+    size: int
+    limit: int
+
+
 class _Wish:
     __slots__ = ("joins", "room", "since", "token")
 
@@ -171,6 +179,7 @@ class Client:
         session, secret, generation: of its session; empty before the first connection.
         streams: by room.
         up: the server let it in, and the connection is there.
+        largest: bytes of a frame that the connection takes.
         out: frames to be written, taken by `transmit`.
         happened: what happened, taken by `events`.
         counters: since it was made.
@@ -184,6 +193,7 @@ class Client:
         self.generation = 0
         self.streams: dict[str, Stream] = {"": Stream("")}
         self.up = False
+        self.largest = limits.MESSAGE_BYTES_DEFAULT
         self.out: list[bytes] = []
         self.happened: list[Any] = []
         self.counters: Counter[str] = Counter()
@@ -289,6 +299,10 @@ class Client:
                 return
             outgoing = self._fresh.popleft()
             self._fresh_bytes -= size
+            if size > self.largest - limits.EVENTS_FRAME_COST_BYTES:  # before it has a number: none is left out
+                limit = self.largest - limits.EVENTS_FRAME_COST_BYTES
+                self.happened.append(TooLarge(outgoing, size, limit))
+                continue
             self._sent_bytes += size
             outgoing.number = self._next
             self._next += 1
@@ -421,6 +435,8 @@ class Client:
             stream.tracker.rebase(frame.offset)
         elif not stream.alias and wish is not None and frame.offset > stream.tracker.received:
             stream.tracker.rebase(frame.offset)  # it was asked to begin anew
+        elif not stream.alias and frame.catching_up and frame.offset < stream.tracker.received:
+            stream.tracker.rebase(frame.offset)  # the log has gone back; a gap follows
         if stream.alias != frame.alias:
             self._aliases.pop(stream.alias, None)
             stream.paused = stream.seeking = False

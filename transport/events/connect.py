@@ -15,7 +15,7 @@ from typing import Any
 
 import transport
 from transport import CloseCode, limits
-from transport.errors import ConnectionClosed, LocalProtocolError, WouldBlock
+from transport.errors import ConnectionClosed, LocalProtocolError, MessageTooLarge, WouldBlock
 from transport.events import client as machine
 from transport.events import cursors, envelope
 from transport.events.errors import CallFailed, CallTimeout, Denied, Refused, Uncertain
@@ -144,7 +144,10 @@ class EventsClient(Life):
 
     def adopt(self, stream: machine.Stream, sink: Any) -> None:
         """From now on a stream's events go there, those that waited first."""
-        stream.sink = sink
+        before, stream.sink = stream.sink, sink
+        if isinstance(before, Subscription) and before is not sink:
+            for message in before.give_up():
+                sink.put(message)
         while stream.held:
             sink.put(stream.held.popleft())
 
@@ -258,9 +261,8 @@ class EventsClient(Life):
         Raises:
             CodecError, MessageTooLarge, LocalProtocolError: as they say. ConnectionClosed, Refused: the client ended.
         """
-        await self._slot()
-        self.machine.send(body_of(event, data), False, None)
-        self.write()
+        body = body_of(event, data)
+        await self._send(body, False, None)
 
     async def call(self, event: Any, data: Any = None, *, timeout: float | None = 10.0) -> Any:
         """Sends an event and returns what its handler does, also across reconnects.
@@ -269,17 +271,28 @@ class EventsClient(Life):
             CallFailed: the handler's error. CallTimeout: no reply in time; the message may have been handled.
             Uncertain: the server forgot the session.
         """
+        body = body_of(event, data)
         future = self.loop.create_future()
         try:
             async with asyncio.timeout(timeout):
-                await self._slot()
-                self.machine.send(body_of(event, data), True, future)
-                self.write()
+                await self._send(body, True, future)
                 return await future
         except TimeoutError:
             if future.done() and not future.cancelled():
                 raise
             raise CallTimeout(f"no reply to {event!r:.60} within {timeout} s") from None
+
+    async def _send(self, body: bytes, wants_reply: bool, token: Any) -> None:
+        """One message, once there is room. Whoever fails here passes the room on: others may wait for it."""
+        try:
+            await self._slot()
+            limit = self.machine.largest - limits.EVENTS_FRAME_COST_BYTES
+            if self.machine.up and len(body) > limit:
+                raise MessageTooLarge(len(body), limit, "event")
+            self.machine.send(body, wants_reply, token)
+        finally:
+            self._wake_next()
+        self.write()
 
     async def _slot(self) -> None:
         while not self.closed and self.machine.is_full:
@@ -313,12 +326,18 @@ class EventsClient(Life):
             log.warning("an emitted event may be lost: %s", error)
         self._has_room()
 
-    def _has_room(self) -> None:
+    def _wake_next(self) -> None:
         while self._room_for and not self.machine.is_full:
             waiter = self._room_for.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 break
+
+    def _hear_too_large(self, what: machine.TooLarge) -> None:
+        self._fail(what.outgoing, MessageTooLarge(what.size, what.limit, "event"))
+
+    def _has_room(self) -> None:
+        self._wake_next()
         if not self.machine.unsettled:
             for waiter in self._idle:
                 if not waiter.done():
@@ -439,6 +458,7 @@ _HEAR: dict[type, Any] = {
     machine.Opened: EventsClient._hear_opened, machine.Closed: EventsClient._hear_closed,
     machine.Loose: EventsClient._hear_loose, machine.GapFound: EventsClient._hear_gap,
     machine.CaughtUp: EventsClient._hear_caught_up, machine.Entered: EventsClient._hear_entered,
+    machine.TooLarge: EventsClient._hear_too_large,
     machine.Outside: EventsClient._hear_outside, machine.Asked: EventsClient._hear_asked,
     machine.GoingAway: EventsClient._hear_going,
 }  # fmt: skip

@@ -124,11 +124,15 @@ class SQLiteCursor:
 
 
 def make_tables(db: Any) -> None:
-    """The two tables, if they are not there."""
+    """The tables, if they are not there."""
     db.execute("CREATE TABLE IF NOT EXISTS transport_sessions (consumer TEXT PRIMARY KEY, state BLOB NOT NULL)")
     db.execute(
         "CREATE TABLE IF NOT EXISTS transport_cursors (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
         " offset INTEGER NOT NULL, PRIMARY KEY (consumer, room))"
+    )
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS transport_done (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
+        " offset INTEGER NOT NULL, PRIMARY KEY (consumer, room, epoch, offset))"
     )
 
 
@@ -146,31 +150,52 @@ class Once:
 
     async def __aenter__(self) -> bool:
         message, db = self._message, self._db
+        message.failed = True  # until it is committed
         if db.in_transaction:
             raise LocalProtocolError("once: a transaction is open already; its end would be the event's")
         make_tables(db)
         db.execute("BEGIN IMMEDIATE")
-        row = db.execute(
-            "SELECT epoch, offset FROM transport_cursors WHERE consumer = ? AND room = ?",
-            (self._consumer, message.room),
-        ).fetchone()
-        fresh = row is None or row[0] != str(message.epoch) or message.offset > row[1]
-        if fresh:
+        try:
+            return self._note(message, db)
+        except BaseException:
+            db.rollback()
+            raise
+
+    def _note(self, message: Message, db: Any) -> bool:
+        """Notes that the event is done, in the transaction; False if it was before.
+
+        The cursor is the last event before the first that is not done; those done beyond it are kept one by one.
+        """
+        where, here = (self._consumer, message.room), (str(message.epoch), message.offset)
+        cursor = "SELECT epoch, offset FROM transport_cursors WHERE consumer = ? AND room = ?"
+        row = db.execute(cursor, where).fetchone()
+        if row is not None and row[0] == here[0] and message.offset <= row[1]:
+            return False
+        known = "SELECT 1 FROM transport_done WHERE consumer = ? AND room = ? AND epoch = ? AND offset = ?"
+        fresh = db.execute(known, (*where, *here)).fetchone() is None
+        if message.is_next:
+            db.execute("INSERT OR REPLACE INTO transport_cursors VALUES (?, ?, ?, ?)", (*where, *here))
             db.execute(
-                "INSERT OR REPLACE INTO transport_cursors VALUES (?, ?, ?, ?)",
-                (self._consumer, message.room, str(message.epoch), message.offset),
+                "DELETE FROM transport_done WHERE consumer = ? AND room = ? AND (epoch != ? OR offset <= ?)",
+                (*where, *here),
             )
+        elif fresh:
+            db.execute("INSERT INTO transport_done VALUES (?, ?, ?, ?)", (*where, *here))
         return fresh
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._db.commit()
-            self._message.done()
-        else:
+        if kind is not None:
             self._db.rollback()
-            self._message.failed = True
+            return
+        try:
+            self._db.commit()
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._message.failed = False
+        self._message.done()
 
 
 def pack(client: Client) -> bytes:

@@ -71,6 +71,7 @@ class Inbox:
         self._busy = 0
         self._settling = 0  # handled, and not stored yet
         self._settling_bytes = 0  # of their replies
+        self._over = False
         self._waiters: list[asyncio.Future[None]] = []
 
     def put(self, message: envelope.Message, size: int) -> None:
@@ -99,6 +100,7 @@ class Inbox:
 
     def cancel(self) -> None:
         """Ends them all."""
+        self._over = True
         for task in self.tasks:
             task.cancel()
 
@@ -167,6 +169,13 @@ class Inbox:
         except CodecError:
             log.exception("what the handler of %r returned can't be sent", message.name)
             return self._failed(message, "failed", "internal error")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._over or (task is not None and task.cancelling()):
+                session.running.discard(message.number)  # it is handled when it is sent again
+                raise
+            log.exception("the handler of %r ended as if it had been cancelled", message.name)
+            return self._failed(message, "failed", "internal error")
         except Exception:
             log.exception("the handler of %r failed", message.name)
             return self._failed(message, "failed", "internal error")
@@ -190,11 +199,11 @@ async def store(app: Events, session: Session, number: int, reply: bytes | None)
         receipt = Receipt(session.id, held, number, reply, confirmed=session.floor - 1)
         try:
             done = await app.hub.log.commit((), receipt)
-        except Fenced:
+        except Fenced as error:
             if session.generation == held:  # it lives on in another process, or is forgotten
                 session.running.discard(number)
                 if session.member is not None:
-                    session.member.fence(0)
+                    session.member.fenced(error)
                 return
         except LogLimit as error:
             if reply is None or error.what != "reply":

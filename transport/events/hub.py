@@ -155,7 +155,10 @@ class Hub:
     def expire(self, after_s: float) -> list[Session]:
         """Forgets sessions that had no connection for so long, or are over the bound; the log has them still."""
         now = self.loop.time()
-        waiting = [session for session in self.sessions.values() if session.member is None and not session.running]
+        waiting = [
+            session for session in self.sessions.values()
+            if session.member is None and not session.running - session.unstored.keys()
+        ]  # fmt: skip
         over = len(waiting) - limits.EVENTS_SESSIONS_MAX
         gone = [
             session for index, session in enumerate(waiting)

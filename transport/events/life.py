@@ -12,12 +12,21 @@ from typing import Any
 
 import transport
 from transport import CloseCode, Delivery, limits
-from transport.errors import ConnectFailed, ConnectionClosed, ConnectionLost, ConnectTimeout, WouldBlock
+from transport.errors import (
+    ConnectFailed,
+    ConnectionClosed,
+    ConnectionLost,
+    ConnectTimeout,
+    MessageTooLarge,
+    WouldBlock,
+)
 from transport.events import cursors, envelope
 from transport.events.client import Client
 from transport.events.errors import Busy, Denied, Malformed, Refused, Superseded
+from transport.options import size
 
 log = logging.getLogger("transport.events")
+size_of = size(0, limits.MESSAGE_BYTES_MAX)
 
 
 class Wire(transport.Protocol):
@@ -144,6 +153,7 @@ class Life:
                 await transport.connect(self._url, protocol=lambda: wire, codec="raw", **self._options)
                 wire.conn.traits.check(Delivery.RELIABLE_ORDERED, wire.conn.url.scheme)
                 self._wire = wire
+                self.machine.largest = size_of(self._options.get("max_message", limits.MESSAGE_BYTES_DEFAULT))
                 self.machine.connected()
                 self.write()
                 await asyncio.wait((self._opened, wire.lost), return_when=asyncio.FIRST_COMPLETED)
@@ -256,6 +266,10 @@ class Life:
                 wire.conn.send_nowait(self._frames[0])
             except WouldBlock:
                 break
+            except MessageTooLarge as error:  # the server takes less than this side: nothing could follow it
+                self._finish(error)
+                wire.conn.abort()
+                return
             except ConnectionClosed:
                 self._frames.clear()
                 return

@@ -154,6 +154,13 @@ class Link(transport.Protocol):
         """A newer connection of the session has taken over."""
         self.refuse("superseded", "the session was resumed on a newer connection", CloseCode.POLICY, -1, generation)
 
+    def fenced(self, error: Fenced) -> None:
+        """The log says that the session is at another generation, or that it knows no such session any more."""
+        if error.generation is None:  # its time is over, as by a clock that was set: the client may begin anew
+            self.refuse("log", "the session is forgotten", CloseCode.OVERLOADED, self.app.retry_ms())
+        else:
+            self.fence(error.generation)
+
     @property
     def is_opening(self) -> bool:
         """It is being let in."""
@@ -335,10 +342,15 @@ class Link(transport.Protocol):
             while self._requests and not self.over:
                 frame = self._requests.popleft()
                 await self.app.requested(self, frame)
-        except (Refused, Fenced):
+        except Fenced as error:
+            self.fenced(error)
+        except Refused:
             self.fence(0)
         except LogError as error:
             self.log_failed(error)
+        except Exception:  # a client whose wish is never answered would wait for ever
+            log.exception("what a client asked for could not be done")
+            self.cut(CloseCode.INTERNAL_ERROR, "internal error")
         finally:
             self._requester = None
 
@@ -412,6 +424,9 @@ class Link(transport.Protocol):
             pass
         except LogError as error:
             self.log_failed(error)
+        except Exception:  # a stream that stands still without a word would be a silent loss
+            log.exception("a client's streams can't be read")
+            self.cut(CloseCode.INTERNAL_ERROR, "internal error")
         finally:
             self._pump = None
             self._start_pump()

@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transport import limits
+from transport.errors import LocalProtocolError
 from transport.events.client import Stream
 from transport.events.cursors import Once
 from transport.events.errors import Denied
@@ -88,6 +89,12 @@ class Message:
         if stream is not None:
             self._client.finished(stream, self.epoch, self.offset)
 
+    @property
+    def is_next(self) -> bool:
+        """Whether all that came before it in its stream is done; true of what is in no stream."""
+        stream = self._stream
+        return stream is None or (stream.epoch == self.epoch and stream.tracker.oldest in {self.offset, -1})
+
     def once(self, db: Any, consumer: str = "") -> Once:
         """For `async with`: commits the cursor in the transaction of the effect; see `Once`."""
         return Once(self, db, consumer)
@@ -101,7 +108,7 @@ class Subscription:
     """The events of one room, in order: `async for m in client.subscribe(room)`.
 
     An event counts as done when the next one is asked for. Leaving the loop does not leave the room: what comes waits
-    for the next `subscribe`, in the log for the most part.
+    for the next `subscribe`, in the log for the most part. That one goes on where this one was left, and this one ends.
     """
 
     def __init__(self, client: EventsClient, room: str, since: str) -> None:
@@ -132,6 +139,17 @@ class Subscription:
             self._end = StopAsyncIteration() if error is None else error
             self._wake()
 
+    def give_up(self) -> list[Message]:
+        """From the client: another one reads the room from now on. Gives what this one has not read."""
+        last, self._last = self._last, None
+        if last is not None and not last.failed:
+            last.done()  # the next one is asked for, elsewhere
+        unread = [message for message in self._queue if not message.volatile]
+        self._queue.clear()
+        self._loose = 0
+        self.end(None)
+        return unread
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -139,17 +157,20 @@ class Subscription:
     async def begin(self) -> None:
         """Enters the room, if that has not been done; the first `__anext__` does it otherwise."""
         if not self._begun:
-            self._begun = True
             await self._client.read_room(self)
+            self._begun = True
 
     def __aiter__(self) -> Subscription:
         return self
 
     async def __anext__(self) -> Message:
+        if self._waiter is not None:
+            raise LocalProtocolError(f"room {self.room!r} is read by another task already")
         last, self._last = self._last, None
         if last is not None and not last.failed:
             last.done()
-        await self.begin()
+        if self._end is None:
+            await self.begin()
         while not self._queue:
             if self._end is not None:
                 raise self._end

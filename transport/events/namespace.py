@@ -313,6 +313,8 @@ class Room:
         if volatile:
             hub.volatile(self.stream, body, left_out, conflate)
             return None
+        if durability is not None and durability not in _DURABILITIES:
+            raise LocalProtocolError(f"durability is one of {', '.join(_DURABILITIES)}, not {durability!r}")
         has = hub.log.durability
         if durability is not None and _DURABILITIES.index(durability) > _DURABILITIES.index(has):
             raise UnsupportedOperation(f"durability {durability!r} is asked for, the log has {has!r}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from transport import CloseCode, limits
 from transport.errors import CodecError
-from transport.events import envelope
+from transport.events import envelope, presence
 from transport.events.envelope import Claim, Policy, Why
 from transport.events.errors import Busy, Denied, Refused, Superseded
 from transport.events.namespace import Context, Hello, Namespace
@@ -48,8 +48,8 @@ async def let_in(app: Events, link: Link, hello: envelope.Hello) -> None:
         link.refuse(error.reason, error.text, code, app.retry_ms())
     except Refused as error:
         link.refuse(error.reason, error.text, CloseCode.POLICY, -1, error.generation)
-    except Fenced:
-        link.fence(0)
+    except Fenced as error:
+        link.fenced(error)
     except LogError as error:
         link.log_failed(error)
     except Exception:
@@ -65,8 +65,14 @@ async def _within(seconds: float, result: Any) -> Any:
     """What a program's function gives, which may be a coroutine, within so many seconds."""
     if not hasattr(result, "__await__"):
         return result
-    async with asyncio.timeout(seconds):
-        return await result
+    try:
+        async with asyncio.timeout(seconds):
+            return await result
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError("a function of the program ended as if it had been cancelled") from None
 
 
 async def _identify(namespace: Namespace, link: Link, hello: envelope.Hello) -> Any:
@@ -105,26 +111,41 @@ async def _session(
         await hub.log.put_session(taken, held)
     except Fenced as error:
         raise Superseded("the session was resumed at the same time", error.generation or 0) from None
-    known = hub.sessions.get(hello.session)
-    if known is None:
+    before = known = hub.sessions.get(hello.session)
+    if known is None or record is None:  # where the log has forgotten it, its messages are counted anew there
         known = Session(hello.session, namespace, 0, identity)
         if record is not None:
             received = await hub.log.received(known.id)
-            known.restore(received.contiguous, received.beyond, received.lowest)
+            known.restore(received.contiguous, received.beyond)
             for stream, position in record.streams.items():
                 if not stream.private:
                     known.rooms[stream.room] = Room(False, position.epoch, position.offset)
-        known = hub.sessions.get(hello.session) or known
+        if (found := hub.sessions.get(hello.session)) is not before:
+            known = found or known
     if known.generation >= taken.generation:
         raise Superseded("the session was resumed at the same time", known.generation)
     known.generation, known.identity = taken.generation, identity
-    if known.member is not None:
-        hub.counters["fenced"] += 1
-        known.member.fence(known.generation)
+    for had in (before, known):
+        if had is not None and had.member is not None:
+            hub.counters["fenced"] += 1
+            had.member.fence(known.generation)
     _remember(app, known)
+    if known is before:
+        await _correct(app, known, taken)
     if not hello.floor:
         await _abandon(app, known)
     return known, taken.generation, record is not None
+
+
+async def _correct(app: Events, session: Session, taken: Record) -> None:
+    """The program may have put the client into a room, or out of one, between the reading of its record and the
+    writing: the log gets what holds.
+    """  # fmt: skip
+    stored = {stream.room: stream for stream in taken.streams if not stream.private}
+    join = [(stream_name(session, room), one.since) for room, one in session.rooms.items() if room not in stored]
+    leave = [stream for room, stream in stored.items() if room not in session.rooms]
+    if join or leave:
+        await app.hub.log.update_session(session.id, session.generation, join=join, leave=leave)
 
 
 def _remember(app: Events, session: Session) -> Session:
@@ -150,6 +171,7 @@ def _attach(app: Events, link: Link, session: Session, generation: int, resumed:
     if session.member is not None:
         session.member.fence(generation)
     session.member, link.session, link.id = link, session, session.id
+    app.hub.sessions[session.id] = session  # its time may have been over while it was let in
     link.budget = Budget()
     app.hub.counters["resumed" if resumed else "opened"] += 1
     tokens = app.hub.tokens
@@ -178,7 +200,8 @@ async def _restore(app: Events, link: Link, session: Session, claims: list[Claim
     """Enters the streams that the client says it was in, and those that the server knows it was in."""
     claimed = {claim.room: claim for claim in claims}
     await restore(app, link, session, "", claimed.pop("", None))
-    for room in [*claimed, *[room for room in session.rooms if room not in claimed]]:
+    rooms = [*claimed, *[room for room in session.rooms if room not in claimed]]
+    for room in sorted(rooms, key=presence.is_watched):  # who may watch a room depends on being in it
         if link.over:
             return
         await restore(app, link, session, room, claimed.get(room))
@@ -198,7 +221,7 @@ async def restore(
         by_client: the same.
         ask: whether the program is asked if the client may be there.
     """
-    known = session.rooms.get(room)
+    was = known = session.rooms.get(room)
     if claim is not None and not _believable(app, session, claim, known):
         await deny(app, link, session, room, request, "the cursor is not this session's")
         return
@@ -210,14 +233,19 @@ async def restore(
         assert known is not None
         claim = Claim(room, known.epoch, known.since, known.since, known.by_client, b"")
     own = by_client or claim.by_client or not room
-    if room and ask and not await may_be_in(session, room, own):
+    if room and ask and not await _may_come_back(session, room, own):
         await deny(app, link, session, room, request, "not allowed in that room")
         return
     name = stream_name(session, room)
     stream = await app.hub.enter(name)
+    if was is not None and session.rooms.get(room) is not was:  # the program has put it out meanwhile
+        app.hub.leave(stream)
+        if request:
+            link.write(envelope.left(request, room, "denied: put out of the room"))
+        return
     fresh = claim.epoch == 0 and not room
     same = claim.epoch == stream.epoch
-    since = claim.since if same else 0
+    since = min(claim.since, stream.top) if same else 0  # above the top: the log has gone back
     if room and (known is None or known.epoch != stream.epoch or room not in session.rooms):
         await _record(app, session, name, room, Room(own, stream.epoch, since), stream)
     offset = claim.offset if same else 0 if fresh else -1
@@ -230,8 +258,8 @@ async def _record(app: Events, session: Session, name: Name, room: str, entry: R
         await app.hub.log.update_session(session.id, session.generation, join=[(name, entry.since)])
     except BaseException as error:
         app.hub.leave(stream)
-        if isinstance(error, Fenced):
-            raise Superseded("the session was resumed elsewhere", error.generation or 0) from None
+        if isinstance(error, Fenced) and error.generation is not None:
+            raise Superseded("the session was resumed elsewhere", error.generation) from None
         raise
     session.rooms[room] = entry
 
@@ -257,11 +285,20 @@ async def may_be_in(session: Session, room: str, by_client: bool) -> bool:
         return False
 
 
+async def _may_come_back(session: Session, room: str, by_client: bool) -> bool:
+    """The same on a resume, where a room may be the protocol's own."""
+    if presence.is_watched(room):
+        return await presence.may_watch(session, room)
+    return await may_be_in(session, room, by_client)
+
+
 async def deny(app: Events, link: Link, session: Session, room: str, request: int, text: str) -> None:
-    """Tells a client that a stream is not for it, and no more."""
+    """Tells a client that a stream is not for it, and no more; if it was in there until now, it is no longer."""
     app.hub.counters["denied"] += 1
+    link.drop_room(room)
     if room in session.rooms:
         del session.rooms[room]
+        presence.left(app, session, room)
         await app.hub.log.update_session(session.id, session.generation, leave=[stream_name(session, room)])
     if link.over:
         return
@@ -328,6 +365,9 @@ async def join(app: Events, link: Link | None, session: Session, room: str, sinc
         sub.by_client = known.by_client
         _answer_again(app, link, session, sub, request)
         return sub.stream.epoch, sub.sent
+    if sub is None and known is not None and not request:  # it is away, or about to come back: it misses nothing
+        known.by_client = known.by_client or by_client
+        return known.epoch, known.since
     name = stream_name(session, room)
     stream = await app.hub.enter(name)
     oldest = since == "oldest" and session.namespace.history.joiners == "oldest"

@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from transport import limits
+from transport.errors import CodecError
 from transport.events import envelope
 from transport.log.errors import LogError
 from transport.log.records import Stream as Name
@@ -25,8 +26,13 @@ PREFIX = "@presence/"
 QUESTION = "@presence"
 
 
+def is_watched(room: str) -> bool:
+    """Whether this is the stream beside a room, not a room of the program's."""
+    return room.startswith(PREFIX)
+
+
 def _wanted(session: Session, room: str) -> bool:
-    return bool(session.namespace.has_presence) and not room.startswith(PREFIX)
+    return bool(session.namespace.has_presence) and not is_watched(room)
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -38,8 +44,9 @@ def entered(app: Events, session: Session, room: str) -> None:
     """A client is in a room; told once until it leaves."""
     if _wanted(session, room):
         present = session.namespace.present.setdefault(room, {})
-        if session.id not in present:
-            present[session.id] = session
+        is_news = session.id not in present
+        present[session.id] = session
+        if is_news:
             app.task(_tell(app, session, room, "join"))
 
 
@@ -47,7 +54,8 @@ def left(app: Events, session: Session, room: str) -> None:
     """A client is no longer in a room."""
     if _wanted(session, room):
         present = session.namespace.present.get(room, {})
-        if present.pop(session.id, None) is not None:
+        if present.get(session.id) is session:
+            del present[session.id]
             if not present:
                 session.namespace.present.pop(room, None)
             app.task(_tell(app, session, room, "leave"))
@@ -69,7 +77,7 @@ async def _tell(app: Events, session: Session, room: str, what: str) -> None:
     try:
         body = envelope.payload(what, describe(session))
         await app.hub.log.append(Name(session.namespace.name, PREFIX + room), body)
-    except LogError as error:
+    except (LogError, CodecError) as error:
         log.warning("presence of %r is not kept: %s", room, error)
 
 

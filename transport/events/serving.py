@@ -85,6 +85,7 @@ class Serving:
             await asyncio.gather(*[server.close(grace) for server in self.servers])
         finally:
             await self.app.stop()
+            self.app.draining = False  # others that serve it let clients in again
 
     async def __aenter__(self) -> Serving:
         return self

@@ -73,11 +73,13 @@ class Session:
         self.context: Any = None
         self.inbox: Any = None
 
-    def restore(self, contiguous: int, beyond: Iterable[int], lowest: int) -> None:
-        """What the log knows, for a session that was in no memory."""
+    def restore(self, contiguous: int, beyond: Iterable[int]) -> None:
+        """What the log knows, for a session that was in no memory.
+
+        Which replies the log has forgotten says nothing of which the client has: one that asks again is told so.
+        """
         self.contiguous = contiguous
         self.beyond = set(beyond)
-        self.floor = max(self.floor, lowest)
         self.seen = max([contiguous, *self.beyond])
 
     def message(self, number: int, floor: int) -> Verdict:
@@ -109,6 +111,9 @@ class Session:
         if floor <= self.floor:
             return
         self.floor = floor
+        for number in [number for number in self.unstored if number < floor]:  # nobody will ask for it again
+            del self.unstored[number]
+            self.running.discard(number)
         if floor - 1 > self.contiguous:
             self.contiguous = floor - 1
             self._gather()

@@ -355,12 +355,17 @@ class Subscription:
             snapshot: for SNAPSHOT: the state of the room, taken when `offset` or a later event was the newest.
             offset: for SNAPSHOT.
         """
-        missing, stream = self.missing, self.stream
+        missing, stream, budget = self.missing, self.stream, self.budget
         if missing is None or self.mode is Mode.GONE:
             return
         top = stream.top
         if policy is Policy.OLDEST:
-            offset = max(first - 1, top - max(missing.most, 0), self.since)
+            most = missing.most
+            if budget is not None and missing.why is not Why.TRIMMED:  # what was trimmed was counted as it began
+                most = min(most, budget.events)
+            offset = max(first - 1, top - max(most, 0), self.since)
+            if budget is not None and missing.why is not Why.TRIMMED:
+                budget.events -= top - offset
         elif policy is Policy.NOW or offset < 0:
             offset = top
         known = missing.why in (Why.TRIMMED, Why.LIMIT)
@@ -368,7 +373,7 @@ class Subscription:
         self.owed_from = -1
         self.missing = None
         self.answer_due = False
-        self.budget = None
+        self.budget = budget if policy is Policy.OLDEST else None
         self.sent = offset
         gap = envelope.Gap(stream.alias, missing.why, policy, offset, self.room, first, top, lost, snapshot)
         if not self.member.write(envelope.gap(gap)):  # the snapshot is too large for this client

@@ -1,12 +1,11 @@
 """How far a client is in one stream: what it received, what its program finished, and the cursor between the two.
 
-With several handlers at work events finish in any order; the cursor is the last one before the first that is not
-finished, so that whoever resumes from it misses nothing. It must never go back, nor over an event that is not finished.
+With several handlers at work events finish in any order; the cursor lies before the first that is not finished, so that
+whoever resumes from it misses nothing. It must never go back, nor over an event that is not finished, nor hold more
+than those: one that is never finished, as its effect has failed, may stay for as long as the program lives.
 """
 
 from __future__ import annotations
-
-from collections import deque
 
 
 class Tracker:
@@ -18,51 +17,48 @@ class Tracker:
         waiting_bytes: of events that are not finished.
     """
 
-    __slots__ = ("_entries", "_finished", "cursor", "received", "waiting_bytes")
+    __slots__ = ("_open", "cursor", "received", "waiting_bytes")
 
     def __init__(self, offset: int = 0) -> None:
         self.cursor = offset
         self.received = offset
         self.waiting_bytes = 0
-        self._entries: deque[tuple[int, int]] = deque()  # offset and size of what began, in order
-        self._finished: set[int] = set()
+        self._open: dict[int, tuple[int, int]] = {}  # offset, in order: size, and what had come before
 
     def begin(self, offset: int, size: int = 0) -> None:
         """An event came, or a gap that ends at `offset`."""
+        self._open[offset] = (size, self.received)
         self.received = offset
         self.waiting_bytes += size
-        self._entries.append((offset, size))
 
     def skip(self, offset: int) -> None:
         """The server moved the client over what it is not meant to see."""
         self.received = offset
-        if not self._entries:
+        if not self._open:
             self.cursor = offset
-        else:
-            self._entries.append((offset, 0))
-            self._finished.add(offset)
 
     def finish(self, offset: int) -> bool:
         """The program is done with it. Whether the cursor moved."""
-        if offset <= self.cursor:
+        entry = self._open.pop(offset, None)
+        if entry is None:
             return False
-        self._finished.add(offset)
-        moved = False
-        while self._entries and self._entries[0][0] in self._finished:
-            done, size = self._entries.popleft()
-            self._finished.discard(done)
-            self.waiting_bytes -= size
-            self.cursor = done
-            moved = True
-        return moved
+        self.waiting_bytes -= entry[0]
+        before = self.cursor
+        oldest = self.oldest
+        self.cursor = self.received if oldest < 0 else self._open[oldest][1]
+        return self.cursor > before
+
+    @property
+    def oldest(self) -> int:
+        """The first event that is not finished, -1 if all are."""
+        return next(iter(self._open), -1)
 
     def rebase(self, offset: int) -> None:
         """Another epoch, or a place further back: what was begun before counts no more."""
-        self._entries.clear()
-        self._finished.clear()
+        self._open.clear()
         self.waiting_bytes = 0
         self.cursor = self.received = offset
 
     def __len__(self) -> int:
         """Events that are not finished."""
-        return len(self._entries) - len(self._finished)
+        return len(self._open)

@@ -117,11 +117,18 @@ class Work:
             self._loose -= what.volatile
             try:
                 await self._handle(what)
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                self._check_cancelled(error)
                 log.exception("the handler of %r failed", what.name or "a gap")
                 self.counters["failed"] += 1
             if not what.failed:
                 what.done()
+
+    def _check_cancelled(self, error: BaseException) -> None:
+        """Raises again what ends this task; a handler that raises CancelledError of its own has only failed."""
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and (self._over or (task is not None and task.cancelling())):
+            raise error
 
     async def _handle(self, message: Message) -> None:
         if message.gap is not None:
@@ -159,7 +166,8 @@ class Work:
             self._answer(what, False, {"code": "invalid", "text": str(error)})
         except CallFailed as error:
             self._answer(what, False, {"code": error.code, "text": error.text})
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            self._check_cancelled(error)
             log.exception("the handler of the server's call %r failed", call.name)
             self._answer(what, False, {"code": "failed", "text": "internal error"})
 

@@ -103,8 +103,9 @@ def session(value: Session) -> None:
     bounded("proof", len(value.proof), limits.LOG_PROOF_BYTES_MAX)
     bounded("identity", len(value.identity), limits.LOG_SESSION_BYTES_MAX)
     bounded("streams of one session", len(value.streams), limits.LOG_SESSION_STREAMS_MAX)
-    for joined in value.streams:
+    for joined, at in value.streams.items():
         stream(joined)
+        number("offset", at.offset)
 
 
 def history(value: History) -> History:
@@ -121,13 +122,18 @@ def page(count: int | None, size: int | None) -> tuple[int, int]:
     return events, limits.LOG_PAGE_BYTES_MAX if size is None else max(0, min(size, limits.LOG_PAGE_BYTES_MAX))
 
 
-def update(who: str, join: Sequence[tuple[Stream, int]], identity: bytes | None, expires_ms: int | None) -> None:
+def update(
+    who: str, join: Sequence[tuple[Stream, int]], leave: Sequence[Stream], identity: bytes | None,
+    expires_ms: int | None,
+) -> None:  # fmt: skip
     """What changes in a session."""
     name("session", who)
     bounded("streams of one session", len(join), limits.LOG_SESSION_STREAMS_MAX)
     for joined, offset in join:
         stream(joined)
         number("offset", offset)
+    for left in leave:
+        stream(left)
     if identity is not None:
         bounded("identity", len(identity), limits.LOG_SESSION_BYTES_MAX)
     if expires_ms is not None:

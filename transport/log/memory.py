@@ -35,7 +35,7 @@ from transport.log.records import (
     Stream,
     StreamInfo,
 )
-from transport.log.ring import Client, Ring
+from transport.log.ring import Client, Replies, Ring
 from transport.log.watching import LocalWatch, Watching
 
 TIMER_S_MAX = 3600.0  # the wall clock may be set meanwhile
@@ -93,6 +93,7 @@ class MemoryLog(Log):
         self._clients: dict[str, Client] = {}
         self._keys: dict[tuple[Stream, str], tuple[int, int, int]] = {}  # in order of time: epoch, offset, at_ms
         self._secrets: dict[str, bytes] = {}
+        self._replies = Replies()
         self._order = itertools.count()  # no two entries of a heap are compared further
         self._due: list[tuple[int, int, Ring]] = []
         self._oldest: list[tuple[int, int, Ring]] = []
@@ -141,7 +142,7 @@ class MemoryLog(Log):
         done = tuple(self._add(append, now_ms, fresh) for append in appends)
         if receipt is not None:
             client = self._clients[receipt.session]
-            client.handled(receipt.number, receipt.reply, receipt.confirmed)
+            self._replies.handled(client, receipt.number, receipt.reply, receipt.confirmed)
         self._counts["commits"] += 1
         self._counts["commit_events_max"] = max(self._counts["commit_events_max"], len(appends))
         for stream, events in fresh.items():
@@ -284,6 +285,7 @@ class MemoryLog(Log):
 
     async def trim(self, stream: Stream, before: int) -> int:
         self._check_open()
+        checks.number("before", before)
         ring = self._known(stream)
         gone = max(0, min(before, ring.top + 1) - ring.first)
         self._forget(ring, gone)
@@ -445,6 +447,7 @@ class MemoryLog(Log):
 
     def _end(self, client: Client) -> None:
         del self._clients[client.id]
+        self._replies.ended(client)
         for stream in list(self._private.get(client.id, ())):
             self._drop(self._streams[stream])
 
@@ -478,7 +481,7 @@ class MemoryLog(Log):
         expires_ms: int | None = None,
     ) -> None:
         self._check_open()
-        checks.update(id, join, identity, expires_ms)
+        checks.update(id, join, leave, identity, expires_ms)
         client = self._alive(id, self._clock())
         if client is None or client.generation != generation:
             raise Fenced(id, generation, None if client is None else client.generation)

@@ -100,7 +100,7 @@ def head(connection: sqlite3.Connection, stream: Stream) -> Head:
 def page(connection: sqlite3.Connection, stream: Stream, after: int, count: int, size: int) -> Page:
     """`Log.read`. Raises UnknownStream, LogCorrupt."""
     number, ends = _find(connection, stream)
-    want = max(after + 1, ends.first)
+    want = max(min(after, ends.top) + 1, ends.first)  # what lies above the top may be no integer of SQLite's
     rows = connection.execute(
         "SELECT offset, at_ms, payload, skip FROM events WHERE stream = ? AND offset >= ? ORDER BY offset LIMIT ?",
         (number, want, count + 1),

@@ -6,6 +6,8 @@ give an offset twice within one epoch.
 
 from __future__ import annotations
 
+from collections import deque
+
 from transport import limits
 from transport.log.numbers import Numbers
 from transport.log.records import Appended, Event, History, Position, Received, Session, Stream
@@ -149,6 +151,46 @@ class Client:
                 self.reply_bytes -= len(self.replies.pop(old))
             self.lowest = confirmed + 1
         while len(self.replies) > limits.LOG_REPLIES_MAX or self.reply_bytes > limits.LOG_REPLIES_BYTES_MAX:
-            old = min(self.replies)
-            self.reply_bytes -= len(self.replies.pop(old))
-            self.lowest = max(self.lowest, old + 1)
+            self.forget(min(self.replies))
+
+    def forget(self, number: int) -> None:
+        """A reply goes, whether or not the client has it."""
+        self.reply_bytes -= len(self.replies.pop(number))
+        self.lowest = max(self.lowest, number + 1)
+
+
+class Replies:
+    """The replies of all sessions together, which are bounded: the oldest go first.
+
+    Attributes:
+        bytes, count: that are stored.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.count = 0
+        self._order: deque[tuple[Client, int]] = deque()  # at most twice as many as are stored, and a few
+
+    def handled(self, client: Client, number: int, reply: bytes | None, confirmed: int) -> None:
+        """Takes a receipt in."""
+        size, count = client.reply_bytes, len(client.replies)
+        client.handled(number, reply, confirmed)
+        self.bytes += client.reply_bytes - size
+        self.count += len(client.replies) - count
+        if number in client.replies:
+            self._order.append((client, number))
+        while self._order and self.bytes > limits.LOG_MEMORY_REPLY_BYTES:
+            oldest, old = self._order.popleft()
+            if old in oldest.replies:
+                self.bytes -= len(oldest.replies[old])
+                self.count -= 1
+                oldest.forget(old)
+        if len(self._order) > 2 * self.count + 64:
+            self._order = deque([entry for entry in self._order if entry[1] in entry[0].replies])
+
+    def ended(self, client: Client) -> None:
+        """A session goes, with its replies."""
+        self.bytes -= client.reply_bytes
+        self.count -= len(client.replies)
+        client.replies.clear()
+        client.reply_bytes = 0

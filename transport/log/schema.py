@@ -124,6 +124,8 @@ class Lock:
 
     def take(self) -> None:
         """Raises LogLocked when somebody else has it; warns where there can be no lock."""
+        if self._file >= 0:
+            raise LogLocked(f"{self._path}: this log is being opened already")
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

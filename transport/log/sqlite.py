@@ -90,6 +90,7 @@ class SQLiteLog(Log):
         self._lock = schema.Lock(self.path)
         self._staged: list[Job] = []  # to be handed over at the end of this turn of the loop
         self._held: deque[Job] = deque()  # that wait for room
+        self._closing: asyncio.Task[None] | None = None
         self._counts = dict.fromkeys(("waiting", "waiting_bytes", "waiting_max", "blocked", "reads", "read_events"), 0)
 
     # Life
@@ -97,6 +98,7 @@ class SQLiteLog(Log):
     async def open(self) -> None:
         if self._readers is not None:
             raise RuntimeError("the log is open already")
+        await self.close()  # one that is under way ends first
         self._loop = asyncio.get_running_loop()
         if self._read_only:
             readers = reading.Readers(self.path)
@@ -141,10 +143,16 @@ class SQLiteLog(Log):
         return retention.step(store, self._clock(), self._watching)
 
     async def close(self) -> None:
-        writer, readers = self._writer, self._readers
-        self._writer = self._readers = None
-        if readers is not None:
-            await readers.close()
+        if self._readers is not None:
+            writer, readers = self._writer, self._readers
+            self._writer = self._readers = None
+            self._closing = self._loop.create_task(self._close(writer, readers))
+        closing = self._closing
+        if closing is not None and not closing.done():
+            await asyncio.shield(closing)  # it goes on when this call is cancelled: else the lock would stay
+
+    async def _close(self, writer: Writer | None, readers: reading.Readers) -> None:
+        await readers.close()
         if writer is None:
             return
         for job in self._held:
@@ -298,6 +306,7 @@ class SQLiteLog(Log):
         await self._write(lambda store: store.set_history(scope, history, now_ms))
 
     async def trim(self, stream: Stream, before: int) -> int:
+        checks.number("before", before)
         now_ms = self._clock()
         count: int = await self._write(lambda store: store.trim(stream, before, now_ms))
         return count
@@ -330,8 +339,9 @@ class SQLiteLog(Log):
         identity: bytes | None = None,
         expires_ms: int | None = None,
     ) -> None:
-        checks.update(id, join, identity, expires_ms)
-        join, leave, now_ms = tuple(join), tuple(leave), self._clock()
+        join, leave = tuple(join), tuple(leave)
+        checks.update(id, join, leave, identity, expires_ms)
+        now_ms = self._clock()
         await self._write(lambda store: store.update_session(id, generation, join, leave, identity, expires_ms, now_ms))
 
     async def get_session(self, id: str) -> Session | None:  # noqa: A002

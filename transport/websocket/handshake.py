@@ -137,6 +137,7 @@ class ServerSide:
             raise Refused(431, f"more than {limits.HTTP_HEAD_BYTES_MAX} bytes of header lines")
         if len(event.target) > limits.HTTP_TARGET_BYTES_MAX:
             raise Refused(414, f"a target of more than {limits.HTTP_TARGET_BYTES_MAX} bytes")
+        check_framing(headers, bytes(event.http_version))
         self._path, self._query = _target(bytes(event.target))
         has_body = _has_body(headers)
         try:
@@ -376,6 +377,15 @@ class ClientSide:
         reason = REASONS.get(status) or bytes(event.reason)[:60].decode("latin-1")
         code = {401: CloseCode.POLICY, 403: CloseCode.POLICY, 429: CloseCode.OVERLOADED, 503: CloseCode.OVERLOADED}
         self.failure = (code.get(status, CloseCode.PROTOCOL_ERROR), f"the server answered {status} {reason}")
+
+
+def check_framing(headers: Sequence[tuple[bytes, bytes]], version: bytes) -> None:
+    """Refuses what a proxy might end in another place than this side (RFC 9112 section 6.1: request smuggling)."""
+    if upgrade.values(headers, b"transfer-encoding"):
+        if upgrade.values(headers, b"content-length"):
+            raise Refused(400, "both Content-Length and Transfer-Encoding")
+        if version != b"1.1":
+            raise Refused(400, "Transfer-Encoding in HTTP/1.0")
 
 
 def _has_body(headers: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -64,6 +64,10 @@ class HttpResponse:
             raise LocalProtocolError(f"status {self.status!r} is not within 200 to 599")
         if not isinstance(self.body, bytes | str):
             raise LocalProtocolError(f"the body of an answer is bytes or text, not {type(self.body).__name__}")
+        try:
+            self.payload()
+        except UnicodeEncodeError:
+            raise LocalProtocolError("the body of an answer has characters that are no text") from None
         for name, value in self.lines():
             check_header(name, value)
 

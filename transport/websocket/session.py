@@ -330,9 +330,10 @@ class WebSocketSession(SendingHalf):
         most = self._receive_max
         if head & RSV1 or (self._opcode and self._compressed):
             most += (most >> 8) + 1024  # stored blocks
-        if self._size + size > most:
+        if size > most - self._size:  # the sum may be more than a C integer holds
             raise RemoteProtocolError(
-                f"a message of {self._size + size} bytes is over the limit of {self._receive_max}", CloseCode.TOO_LARGE
+                f"a message of {self._size} bytes and {size} more is over the limit of {self._receive_max}",
+                CloseCode.TOO_LARGE,
             )
 
     def _continue_body(self, data: bytes, position: int, end: int) -> int:
