@@ -495,6 +495,7 @@ async def test_ipv6() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)  # 8 s alone and interpreted
 @pytest.mark.asyncio(loop_factories=["uvloop"])
 async def test_a_thousand_connections_of_one_socket(rng: Any) -> None:
     lossy = losing(0.01, rng.getrandbits(32))
