@@ -132,13 +132,14 @@ def test_put_out_while_a_stream_is_entered_anew() -> None:
         await client.join("s")
         (ctx,) = namespace.contexts()
         (link,) = kit.app.links
-        original = kit.app.requested
+        app: Any = kit.app
+        original = app.requested
 
         async def requested(*arguments: Any) -> None:
             await asyncio.sleep(3)
             await original(*arguments)
 
-        kit.app.requested = requested
+        app.requested = requested
         await kit.lose("r")
         await namespace.to("r").emit("x")
         await kit.advance(1)
