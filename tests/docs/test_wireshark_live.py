@@ -77,7 +77,7 @@ async def echo(conn: transport.Connection) -> None:
 def decoded(data: bytes, tmp_path: Path) -> Counter[str]:
     """Names of packets and frames, after every byte has been found in a field and nothing malformed."""
     names: Counter[str] = Counter()
-    for index, trees in enumerate(protos(data, tmp_path)):
+    for index, trees in enumerate(protos(data, tmp_path, "-o", "udp.try_heuristic_first:TRUE")):
         assert trees, f"packet {index} was not recognised"
         size = int(trees[-1].get("pos", "0")) + int(trees[-1].get("size", "0")) - 42
         assert not uncovered(42, size, trees), index

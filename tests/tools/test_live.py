@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import select
 import struct
 import termios
 import tty
@@ -28,7 +29,11 @@ class Terminal:
         self.stream: TextIO = os.fdopen(slave, "w", encoding="utf-8")
 
     def written(self) -> str:
-        return os.read(self.master, 65_536).decode()
+        """All of it, which a terminal hands on in pieces."""
+        found = os.read(self.master, 65_536)
+        while select.select([self.master], [], [], 0.05)[0]:
+            found += os.read(self.master, 65_536)
+        return found.decode()
 
 
 @pytest.fixture
