@@ -87,9 +87,9 @@ class Client:
         return end
 
     def codes(self, end: str) -> tuple[int, ...]:
-        """How a connection may end. A link that is dark for long may outlast all tries of a goodbye, then it is lost."""
+        """How a connection may end. A link that is dark for long may outlast all tries of a goodbye: lost, then."""
         if end == "peer":
-            return (77, CloseCode.LOST) if "blackouts" in self.url else (77,)
+            return (77, CloseCode.LOST) if "blackouts" in str(self.url) else (77,)
         return ({"close": 0, "code": 9}[end],)
 
     async def read(self, conn: transport.Connection) -> None:
