@@ -60,7 +60,7 @@ class Watch:
             raise SoakFailure(f"{len(session._riders)} riders")
         if session.queued_bytes < session.flight_bytes or session.flight_bytes < 0 or session.blocked_bytes < 0:
             raise SoakFailure(
-                f"{session.queued_bytes} bytes queued, {session.flight_bytes} in flight, {session.blocked_bytes} blocked"
+                f"{session.queued_bytes} bytes queued, {session.flight_bytes} sent, {session.blocked_bytes} blocked"
             )
         paths, ids = session.paths, session.ids
         if paths is not None and (

@@ -82,8 +82,8 @@ def test_memory_is_bounded_however_much_may_be_on_its_way() -> None:
 
 
 def test_a_bulk_flow_fills_a_link_through_its_losses() -> None:
-    """50 Mbit/s, RTT 50 ms and a queue as long as that, small messages: CUBIC's slow start ends in losses there. What is
-    behind a hole is not acknowledged in order for a round trip, which must not stop the sender.
+    """50 Mbit/s, RTT 50 ms and a queue as long as that, small messages: CUBIC loses packets there, and what is behind a
+    hole is not settled for a round trip. That must not stop the sender.
     """
     rate = 50_000_000
     seconds = 4
