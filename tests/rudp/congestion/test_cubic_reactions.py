@@ -58,8 +58,11 @@ def test_a_window_that_is_not_used_is_cut_from_what_was_in_flight_once_much_of_i
 
 
 def test_an_application_that_overfills_a_path_is_slowed_down() -> None:
-    """It never has more than 900 KB under way, and what the path and its queue hold is 625."""
+    """It never has more than 900 KB under way, and what the path and its queue hold is 625: less than half of a window
+    that has grown while nothing was lost.
+    """
     path = Path(Cubic(MSS), 6_250_000, 50 * MS, 312_500)
+    path.controller.window = 2_000_000
     path.most = 900_000
     path.run_for(5)
     lost, sent = path.lost, path.pn
