@@ -116,8 +116,9 @@ def open_result(
 def starved_share(window: dict[str, Any]) -> float:
     """The share of the measured stretch in which the sender was ready to run and had no core."""
     sender = window["processes"].get("both") or window["processes"]["client"]
+    wall: float = window["end_ns"] - window["begin_ns"]
     starved: float = sender["waited_ns"] + window["steal_ms"] * 1e6
-    return starved / (window["end_ns"] - window["begin_ns"])
+    return starved / wall
 
 
 def charged_lateness(schedule: Schedule, late: array[int], busy: array[int], window: dict[str, Any]) -> array[int]:
