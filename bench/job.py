@@ -17,11 +17,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any, NoReturn
 
-from bench.cases import LATENCY, OPEN, Case
+from bench.cases import EACH, LATENCY, OPEN, Case
 from bench.comparing.turns import TurnLoop, Turns, TurnSender
 from bench.load import ClosedLoop, Counter, Sender
 from bench.message import Pool
-from bench.openloop import Arrivals, OpenLoop
+from bench.openloop import AWAKE_ALONE_NS, AWAKE_NS, Arrivals, OpenLoop
 from bench.procstat import Window, memory_bytes
 from bench.schedule import Schedule, make_schedule
 from bench.statistics import summarize_samples
@@ -127,7 +127,7 @@ class Job:
             schedule = Schedule.load(Path(self.scratch) / SCHEDULE_FILE)
         else:
             schedule = make_schedule(self.case, self.seconds, self.warmup, self.seed)
-        return OpenLoop(schedule, self.seed, self.window())
+        return OpenLoop(schedule, self.seed, self.window(), AWAKE_ALONE_NS if self.is_alone else AWAKE_NS)
 
     # Answers ---------------------------------------------------------------------------------------------------
     def ready(self, address: Any) -> None:
@@ -262,6 +262,11 @@ class Job:
     def is_one_way(self) -> bool:
         """Whether messages go one way and the server hands each to `counter().take`, instead of echoing it."""
         return self.case.mode != LATENCY
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else of this round needs the sender's core: no receiver, and no router of a link."""
+        return self.case.placement == EACH and self.case.link is None and len(self._cores) > 1
 
     @property
     def is_open(self) -> bool:

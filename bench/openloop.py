@@ -1,9 +1,10 @@
 """The open loop: a sender that keeps to its plan whatever the peer does, and a receiver that dates what comes.
 
-Latency counts from the planned time, so that a stall is charged to whoever stalled. The sender sleeps until 200 us
-before a message is due and spins from there on, for a sleeping process wakes up to milliseconds late; how late each
-message was handed over is recorded. Both ends read the same clock. Neither must do in the measured stretch what can
-wait: messages are made before it, percentiles after it.
+Latency counts from the planned time, so that a stall is charged to whoever stalled. A sleeping process wakes late, on a
+virtual machine by most of a millisecond, so the sender is up before a message is due: first it only lets its peer work,
+at the very end it spins. Recorded are how late each message was handed over, and how long the peer then kept the sender
+busy with it. Both ends read the same clock. Neither must do in the measured stretch what can wait: messages are made
+before it, percentiles after it.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ from bench.message import HEADER
 from bench.procstat import Window
 from bench.schedule import Schedule
 
-SPIN_NS = 200_000
+SPIN_NS = 50_000  # before a message is due nothing else is begun, not even a turn of the loop
+AWAKE_NS = 200_000  # and nobody sleeps any more
+AWAKE_ALONE_NS = 1_000_000  # the same where the sender has a core to itself
 START_NS = 200_000_000  # between the last preparation and the first message
 PREPARED_BYTES_MAX = 256 * 1024 * 1024  # of messages made before the start; with more they are made when due
 POLL_S_MAX = 0.05
 MAKING_NS_A_BYTE = 1  # what they take, with the pages that they need
 FILLING_SPREAD = 251
-UNDATED = -1  # in `late`: not handed over
+UNDATED = -1  # in `late` and `busy`: not handed over
 TIMER_ABSTIME = 1
 CLOCK_MONOTONIC = 1
 PR_SET_TIMERSLACK = 29
@@ -52,16 +55,21 @@ class OpenLoop:
 
     Attributes:
         late: for each message how much later than planned (ns) it was handed over, `UNDATED` if it was not.
+        busy: for each how long (ns) the sender could not go on from there: the call that sends it, and the turn of the
+            peer's loop behind that.
         start: of the plan, on `perf_counter_ns`'s clock.
         window: the measured stretch.
     """
 
-    def __init__(self, schedule: Schedule, seed: int, window: Window) -> None:
+    def __init__(self, schedule: Schedule, seed: int, window: Window, awake_ns: int = AWAKE_NS) -> None:
         self.schedule = schedule
         self.window = window
         self.late = array("q", [UNDATED]) * len(schedule)
+        self.busy = array("q", [UNDATED]) * len(schedule)
         self.start = 0
         self.sends: list[Send] = []
+        self._awake_ns = awake_ns
+        self._handed = 0  # when the last message was handed over, until the peer is done with it
         self._next = 0
         self._final = -1 if schedule.last < len(schedule) else len(schedule) - 1  # with no tail behind what counts
         self._filling = random.Random(seed).randbytes(FILLING_SPREAD + max(schedule.size, default=HEADER_BYTES))
@@ -90,9 +98,13 @@ class OpenLoop:
         return b"".join((struct.pack("<I", zlib.crc32(filling, zlib.crc32(head))), head, filling))
 
     def awake_at(self) -> int:
-        """When whoever sleeps has to be awake for the next message (ns): to spin, or before that to make it."""
+        """When whoever sleeps has to be awake for the next message (ns), and to make it if it is not made."""
         making = 0 if self._is_made else MAKING_NS_A_BYTE * self.schedule.size[self._next]
-        return self._due[self._next] - SPIN_NS - making
+        return self._due[self._next] - self._awake_ns - making
+
+    def is_near(self) -> bool:
+        """Whether the next message is due so soon that the peer must not be let work before it."""
+        return perf_counter_ns() >= self._due[self._next] - SPIN_NS
 
     def make_next(self) -> bool:
         """Makes the next message and gives True, if there is none yet. There may be time to sleep again afterwards."""
@@ -123,15 +135,23 @@ class OpenLoop:
         while now < due:
             now = perf_counter_ns()
         self._next = number + 1
+        self._handed = now
         self.late[number] = now - due
         send(message)
         if number == self._final:
             self.window.end()
 
+    def freed(self) -> None:
+        """The peer has had its turn with the message handed over last; to be called before anything else is done."""
+        if self._handed:
+            self.busy[self._next - 1] = perf_counter_ns() - self._handed
+            self._handed = 0
+
     def save(self, path: Path) -> None:
-        """Writes `late` for the parent, which makes figures of it."""
+        """Writes `late` and `busy` for the parent, which makes figures of them."""
         with path.open("wb") as file:
             self.late.tofile(file)
+            self.busy.tofile(file)
 
 
 class Arrivals:
@@ -186,11 +206,35 @@ def load_arrivals(path: Path) -> tuple[array[int], array[int]]:
     return numbers, latencies
 
 
-def load_late(path: Path) -> array[int]:
-    """The sender's column."""
-    late = array("q")
-    late.frombytes(path.read_bytes())
-    return late
+def load_late(path: Path) -> tuple[array[int], array[int]]:
+    """The sender's columns: `late` and `busy`."""
+    both = array("q")
+    both.frombytes(path.read_bytes())
+    half = len(both) // 2
+    return both[:half], both[half:]
+
+
+def own_lateness(due: array[int], late: array[int], busy: array[int]) -> array[int]:
+    """How much later (ns) each message was handed over than a sender without fault could have done it.
+
+    Such a one hands it over when it is due, or else as soon as the peer is done with the one before, for which the peer
+    needs as long as it did. So what a slow peer does to its own messages is not in it; what a late sender does is, for
+    every message that it delays.
+
+    Args:
+        due: by the plan, ns.
+        late, busy: as of `OpenLoop`.
+    """
+    own = array("q")
+    free = due[0] if due else 0
+    for at, behind, work in zip(due, late, busy, strict=True):
+        if behind == UNDATED:
+            own.append(UNDATED)
+            continue
+        ideal = max(at, free)
+        own.append(at + behind - ideal)
+        free = ideal + max(0, work)
+    return own
 
 
 class Alarm:
@@ -225,7 +269,8 @@ class Alarm:
 
 
 class LoopPacer:
-    """Drives an `OpenLoop` on an event loop; the loop turns between any two messages.
+    """Drives an `OpenLoop` on an event loop, which turns at least once between any two messages and never sleeps when
+    one is due soon.
 
     Args:
         loop: asyncio's or uvloop's.
@@ -250,6 +295,7 @@ class LoopPacer:
 
     def _step(self) -> None:
         load = self._load
+        load.freed()
         if load.is_done:
             self._loop.remove_reader(self._alarm.fd)
             self._alarm.close()
@@ -261,15 +307,9 @@ class LoopPacer:
         if at > perf_counter_ns():
             self._alarm.set(at)
             return
-        load.send_next()
-        self._again()
-
-    def _again(self) -> None:
-        load = self._load
-        if not load.is_done and (at := load.awake_at()) > perf_counter_ns():
-            self._alarm.set(at)
-        else:
-            self._loop.call_soon(self._step)
+        if load.is_near():
+            load.send_next()
+        self._loop.call_soon(self._step)
 
 
 def pace_blocking(load: OpenLoop, poll: Callable[[float], None]) -> None:
@@ -286,8 +326,10 @@ def pace_blocking(load: OpenLoop, poll: Callable[[float], None]) -> None:
             continue
         if load.make_next():
             continue
-        load.send_next()
+        if load.is_near():
+            load.send_next()
         poll(0.0)
+        load.freed()
 
 
 class Mailbox:

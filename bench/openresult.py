@@ -15,7 +15,7 @@ from typing import Any
 from bench.child import ChildFailed
 from bench.job import ARRIVALS_FILE, LATE_FILE
 from bench.lateness import sender_may_ns
-from bench.openloop import UNDATED, load_arrivals, load_late
+from bench.openloop import UNDATED, load_arrivals, load_late, own_lateness
 from bench.peers.base import Peer
 from bench.schedule import Schedule
 from bench.statistics import percentile, summarize_samples
@@ -23,6 +23,7 @@ from bench.statistics import percentile, summarize_samples
 RATE_MISSED_MAX = 0.001  # of the stretch that counts, by which the sender may be behind its plan at the end
 AT_THE_END = 20  # the last of so many parts; who was only held up has caught up somewhere in it
 STARVED_MAX = 0.05  # of the time, in which the sender was ready to run and had no core
+STARVED_HARDLY = 0.005  # the same, up to which a p99 has hardly any of it
 PROVED_RATE = 100_000.0  # messages a second that the harness alone keeps up with, with half a core to spare
 DEADLINE_NS = 100_000_000  # the share that arrived within it stands in the tables
 
@@ -84,12 +85,13 @@ def open_result(
         ChildFailed: something has come that nobody sent.
     """
     numbers, latencies = load_arrivals(scratch / ARRIVALS_FILE)
-    late = load_late(scratch / LATE_FILE)
+    late, busy = load_late(scratch / LATE_FILE)
     try:
         found = account(schedule, numbers, latencies)
     except ValueError as error:
         raise ChildFailed(f"receiver: {error}") from None
-    late_ns = sorted(value for value in late[schedule.first : schedule.last] if value != UNDATED)
+    charged = charged_lateness(schedule, late, busy, said["window"])
+    late_ns = sorted(value for value in charged[schedule.first : schedule.last] if value != UNDATED)
     latency = summarize_samples(found.latencies)
     planned = schedule.last - schedule.first
     within = sum(1 for value in found.latencies if value <= DEADLINE_NS)
@@ -111,6 +113,23 @@ def open_result(
     }
 
 
+def starved_share(window: dict[str, Any]) -> float:
+    """The share of the measured stretch in which the sender was ready to run and had no core."""
+    sender = window["processes"].get("both") or window["processes"]["client"]
+    wall: float = window["end_ns"] - window["begin_ns"]
+    starved: float = sender["waited_ns"] + window["steal_ms"] * 1e6
+    return starved / wall
+
+
+def charged_lateness(schedule: Schedule, late: array[int], busy: array[int], window: dict[str, Any]) -> array[int]:
+    """The lateness of each message for which the generator answers.
+
+    A peer that is busy with a message when the next one is due makes that one late itself, and its latency has it in
+    already. Where the sender was kept from its core, nothing tells such time from the peer's, so all of it counts.
+    """
+    return late if starved_share(window) > STARVED_HARDLY else own_lateness(schedule.due, late, busy)
+
+
 def missed_rate(schedule: Schedule, late: array[int], window: dict[str, Any]) -> Judged | None:
     """What it means that the sender was behind its plan until the end; None when it was not.
 
@@ -125,9 +144,7 @@ def missed_rate(schedule: Schedule, late: array[int], window: dict[str, Any]) ->
     if behind <= RATE_MISSED_MAX * stretch:
         return None
     why = f"the sender was {behind / 1e6:,.1f} ms behind its plan at the end"
-    wall = window["end_ns"] - window["begin_ns"]
-    sender = window["processes"].get("both") or window["processes"]["client"]
-    starved = (sender["waited_ns"] + window["steal_ms"] * 1e6) / wall
+    starved = starved_share(window)
     if starved > STARVED_MAX:
         return "INVALID", f"{why}, without a core for {starved:.0%} of the time"
     if len(counted) / max(1, stretch) * 1e9 > PROVED_RATE:

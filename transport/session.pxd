@@ -12,6 +12,7 @@ cdef class Batch:
 cdef class MessageSession:
     cdef public int state
     cdef public Py_ssize_t queued_bytes
+    cdef public Py_ssize_t flight_bytes
     cdef public Py_ssize_t blocked_bytes
     cdef public long long sent_total
     cdef public bint overtaking

@@ -40,6 +40,8 @@ class MessageSession:
     Attributes:
         state: a `SessionState` value.
         queued_bytes: accepted by `send` and not yet handed out by `transmit` (for a reliability layer: not yet acked).
+        flight_bytes: those of `queued_bytes` that a reliability layer has sent, up to a bound. The network has them, as
+            a kernel has what was written to it, so they take no room from what may wait. 0 for all others.
         sent_total: bytes ever accepted by `send`, so that `sent_total - queued_bytes` says how far it has come.
         send_max: largest payload that `send` takes, already the smaller of both sides' limits.
         blocked_bytes: accepted by `send` and waiting for the peer's credit; not part of `queued_bytes`.
@@ -55,6 +57,7 @@ class MessageSession:
     def __init__(self) -> None:
         self.state = 0
         self.queued_bytes = 0
+        self.flight_bytes = 0
         self.blocked_bytes = 0
         self.sent_total = 0
         self.overtaking = False

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from bench import job as module
-from bench.cases import Case, latency, throughput
+from bench.cases import Case, latency, open_loop, throughput
 from bench.job import Job
+from bench.link.model import Link
+from bench.openloop import AWAKE_ALONE_NS, AWAKE_NS
 
 
 def config(case: Case, **more: Any) -> dict[str, Any]:
@@ -56,3 +58,19 @@ def test_a_broker_counts_into_a_load_that_has_been_made() -> None:
     job.watch_process("broker", os.getpid())
     assert load.window.pids == {"client": 1, "server": 2, "broker": os.getpid()}
     assert load.window.look().processes["broker"].cpu_ns > 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "case", "awake_ns"),
+    [
+        ([0, 1], open_loop(64, 100, 1), AWAKE_ALONE_NS),
+        ([0], open_loop(64, 100, 1), AWAKE_NS),
+        ([0, 1], open_loop(64, 100, 1, placement="same"), AWAKE_NS),
+        ([0, 1], open_loop(64, 100, 1, link=Link(delay_ms=5)), AWAKE_NS),
+    ],
+)
+def test_a_sender_is_up_early_where_it_takes_nobodys_core(cores: list[int], case: Case, awake_ns: int) -> None:
+    """Neither that of a receiver nor that of a link's router."""
+    load = Job(config(case, cores=cores, role="client"), io.StringIO(), io.StringIO()).open_loop()
+    load.begin([])
+    assert load.awake_at() == load.start + load.schedule.due[0] - awake_ns

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from array import array
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -16,8 +18,10 @@ from bench.link.model import Link
 from bench.message import HEADER
 from bench.native_build import BuildFailed
 from bench.openloop import (
+    AWAKE_NS,
     MAKING_NS_A_BYTE,
     SPIN_NS,
+    UNDATED,
     Alarm,
     Arrivals,
     Backlog,
@@ -27,6 +31,7 @@ from bench.openloop import (
     load_arrivals,
     load_late,
     nap,
+    own_lateness,
     pace_blocking,
 )
 from bench.peers import all_peers
@@ -163,6 +168,7 @@ def test_messages_leave_in_the_order_of_the_plan_and_not_before() -> None:
     assert load.is_done
     assert len(sent) == len(load.schedule)
     assert [where for where, _, _ in sent] == list(load.schedule.connection)
+    assert min(load.busy) >= 0
     for number, (_, message, when) in enumerate(sent):
         checksum, named, due = HEADER.unpack_from(message)
         assert (named, due) == (number, load.start + load.schedule.due[number])
@@ -183,10 +189,10 @@ def test_a_message_that_is_not_made_before_the_start_is_made_before_it_is_due(mo
     sent: list[bytes] = []
     load.begin([sent.append])
     due = load.start + load.schedule.due[0]
-    assert load.awake_at() == due - SPIN_NS - MAKING_NS_A_BYTE * size
+    assert load.awake_at() == due - AWAKE_NS - MAKING_NS_A_BYTE * size
     assert load.make_next()
     assert not load.make_next()
-    assert load.awake_at() == due - SPIN_NS
+    assert load.awake_at() == due - AWAKE_NS
     load.send_next()
     load.send_next()  # also without having been made
     assert [HEADER.unpack_from(message)[1] for message in sent] == [0, 1]
@@ -213,6 +219,119 @@ def test_all_is_sent_where_messages_are_made_when_due(drive: str, monkeypatch: p
         finally:
             loop.close()
     assert list(got.numbers) == list(range(len(load.schedule)))
+    assert min(load.busy) >= 0
+
+
+class Clock:
+    """Stands still unless it is told, or looked at: a nanosecond a look, so that spinning ends."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        self.now += 1
+        return self.now
+
+
+class StillLoop:
+    """Keeps what it is to call, for a test that makes the turns."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def add_reader(self, _fd: int, call: Callable[[], None]) -> None:
+        self.rung = call
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        self.soon.append(call)
+
+    def turn(self) -> None:
+        """What was to be called, once."""
+        calls, self.soon = self.soon, []
+        for call in calls:
+            call()
+
+
+def test_a_sender_sleeps_then_lets_its_loop_turn_then_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sleeps to the end is late; whoever spins for long holds up what its peer has to do meanwhile."""
+    clock = Clock(1)
+    monkeypatch.setattr("bench.openloop.perf_counter_ns", clock)
+    load = load_of(open_loop(64, 100, 1))
+    sent: list[int] = []
+    load.begin([lambda _message: sent.append(clock.now)])
+    loop: Any = StillLoop()
+    alarms: list[int] = []
+    monkeypatch.setattr(Alarm, "set", lambda _self, at: alarms.append(at))
+    pacer = LoopPacer(loop, load, lambda: None)
+    due = load.start + load.schedule.due[0]
+    pacer.start()
+    assert (alarms, loop.soon, sent) == ([due - AWAKE_NS], [], [])
+    clock.now = due - AWAKE_NS
+    loop.rung()
+    for _ in range(3):
+        assert len(loop.soon) == 1
+        loop.turn()
+    assert (len(alarms), sent) == (1, [])
+    clock.now = due - SPIN_NS
+    loop.turn()
+    assert len(sent) == 1
+    assert sent[0] >= due
+    handed = clock.now
+    clock.now += 7000  # the turn takes so long
+    loop.turn()
+    assert 7000 < load.busy[0] <= clock.now - handed + 10
+    assert alarms[1:] == [load.start + load.schedule.due[1] - AWAKE_NS]
+    assert loop.soon == []
+    pacer._alarm.close()
+
+
+def test_a_blocking_peer_works_until_a_message_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(1)
+    monkeypatch.setattr("bench.openloop.perf_counter_ns", clock)
+    load = load_of(open_loop(64, 10, 1))
+    polled: list[tuple[float, int]] = []
+
+    def poll(seconds: float) -> None:
+        polled.append((seconds, clock.now))
+        clock.now += int(seconds * 1e9) + 10_000
+
+    load.begin([lambda _message: None])
+    pace_blocking(load, poll)
+    for number, at in enumerate(load.schedule.due):
+        due = load.start + at
+        assert not [when for seconds, when in polled if seconds and due - AWAKE_NS < when < due]
+        assert len([when for _, when in polled if due - AWAKE_NS <= when < due - SPIN_NS]) >= 10
+        assert load.late[number] < 100
+        assert 10_000 <= load.busy[number] < 10_100
+
+
+def columns(*rows: tuple[int, int, int]) -> tuple[array[int], array[int], array[int]]:
+    """(due, late, busy) of each message, as columns."""
+    due, late, busy = zip(*rows, strict=True)
+    return array("q", due), array("q", late), array("q", busy)
+
+
+def test_a_peer_that_is_still_busy_makes_its_own_messages_late() -> None:
+    """20 us apart, and each keeps the sender for 30: the generator is not to blame."""
+    assert list(own_lateness(*columns(*((20 * n, 10 * n, 30) for n in range(50))))) == [0] * 50
+
+
+def test_a_sender_that_stalls_answers_for_all_that_it_delays() -> None:
+    """It slept through 100 us; the peer takes 5 of the 20 between two messages, so that it catches up by 15 each."""
+    late = [0, 100, 85, 70, 55, 40, 25, 10, 0, 0]
+    assert list(own_lateness(*columns(*((20 * n, late[n], 5) for n in range(10))))) == late
+
+
+def test_a_sender_that_stalls_answers_for_its_own_part_alone() -> None:
+    """The peer is late by itself, 30 us for each 20; 100 us come on top and stay."""
+    late = [10 * n + (100 if n >= 5 else 0) for n in range(20)]
+    own = own_lateness(*columns(*((20 * n, late[n], 30) for n in range(20))))
+    assert list(own) == [0] * 5 + [100] * 15
+
+
+def test_a_message_that_was_not_handed_over_has_no_lateness() -> None:
+    assert list(own_lateness(*columns((0, 0, UNDATED), (20, UNDATED, UNDATED), (40, 3, 5)))) == [0, UNDATED, 3]
+    assert list(own_lateness(array("q"), array("q"), array("q"))) == []
 
 
 def test_arrivals_are_dated_checked_and_kept(tmp_path: Path) -> None:
@@ -225,7 +344,8 @@ def test_arrivals_are_dated_checked_and_kept(tmp_path: Path) -> None:
     load.save(tmp_path / "late")
     numbers, latencies = load_arrivals(tmp_path / "arrivals")
     assert list(numbers) == list(range(len(load.schedule)))
-    late = load_late(tmp_path / "late")
+    late, busy = load_late(tmp_path / "late")
+    assert list(busy) == [UNDATED] * len(late)  # nobody said when the peer was done
     assert all(latency >= delay >= 0 for latency, delay in zip(latencies, late, strict=True))
     whole = load.message(1)
     for damaged in (whole[:-1], whole[:5] + b"x" + whole[6:], b"", whole + b"x"):

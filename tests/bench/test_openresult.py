@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.cases import open_loop
-from bench.openresult import PROVED_RATE, account, judge, missed_rate
+from bench.openresult import PROVED_RATE, STARVED_HARDLY, account, charged_lateness, judge, missed_rate
 from bench.peers import all_peers
 from bench.peers.base import Peer
 from bench.schedule import Schedule, make_schedule
@@ -132,6 +132,18 @@ def test_a_sender_that_caught_up_has_kept_its_rate() -> None:
     once = array("q", [100 * MS] * len(schedule))
     once[schedule.last - 2] = 0
     assert missed_rate(schedule, once, window()) is None
+
+
+def test_the_generator_does_not_answer_for_what_the_peer_was_busy_with() -> None:
+    """Unless it had no core for some of the time: then nobody can tell whose the time was."""
+    schedule = plan()
+    late = array("q", [99, *range(len(schedule) - 1)])
+    busy = array("q", [1000 * MS] * len(schedule))
+    assert list(charged_lateness(schedule, late, busy, window())) != list(late)
+    some_ms = 2000 * STARVED_HARDLY
+    assert list(charged_lateness(schedule, late, busy, window(waited_ms=some_ms))) != list(late)
+    for seen in (window(waited_ms=some_ms + 1), window(steal_ms=some_ms + 1)):
+        assert list(charged_lateness(schedule, late, busy, seen)) == list(late)
 
 
 def test_more_than_the_harness_is_proved_for_is_no_failure_of_the_peer() -> None:

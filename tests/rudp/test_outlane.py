@@ -83,6 +83,7 @@ def test_everything_arrives_over_a_lossy_path(delivery: int, rng: random.Random)
             got.setdefault(number, {}).update(enumerate(body, offset))
 
     for _ in range(100_000):
+        assert lane.flow.flight == lane.flow.queued - lane.waiting
         if lane.is_idle():
             break
         size = rng.choice([60, 300, 1200])
@@ -120,7 +121,7 @@ def test_credit_is_taken_in_full_when_a_message_begins() -> None:
     assert lane.state.total == 864
     assert lane.is_blocked
     assert lane.state.needs_credit == 1296
-    assert (lane.flow.queued, lane.flow.blocked) == (864, 432)
+    assert (lane.flow.queued, lane.flow.blocked, lane.flow.flight) == (864, 432, 864)
     lane.state.limit = lane.flow.limit = 1296
     lane.credited()
     assert not lane.is_blocked
@@ -214,7 +215,7 @@ def test_what_has_lapsed_on_its_way_is_given_up() -> None:
     data, start, end = cut(lane, 100, now=10)
     assert [(number, body) for number, _, _, body in frames(data, lane, 0)] == [(2, b"stays")]
     lane.settle(start, end)
-    assert lane.flow.queued == lane.waiting == 0
+    assert lane.flow.queued == lane.flow.flight == lane.waiting == 0
     assert (lane.flow.expired, lane.flow.skipped) == (2, 2)
 
 
@@ -225,7 +226,7 @@ def test_a_lapsed_rest_of_an_unreliable_message() -> None:
     cut(lane, 100)
     data, _, _ = cut(lane, 100, now=10)
     assert [body for _, _, _, body in frames(data, lane, 1)] == [b"stays"]
-    assert (lane.waiting, lane.flow.queued) == (0, 0)
+    assert (lane.waiting, lane.flow.queued, lane.flow.flight) == (0, 0, 0)
     assert lane.is_idle()
 
 

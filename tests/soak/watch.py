@@ -58,8 +58,10 @@ class Watch:
             raise SoakFailure(f"acks after {session.acks.threshold}, {session.policy.threshold} asked for")
         if len(session._riders) > limits.RUDP_RIDERS_MAX:
             raise SoakFailure(f"{len(session._riders)} riders")
-        if session.queued_bytes < 0 or session.blocked_bytes < 0:
-            raise SoakFailure(f"{session.queued_bytes} bytes queued, {session.blocked_bytes} blocked")
+        if session.queued_bytes < session.flight_bytes or session.flight_bytes < 0 or session.blocked_bytes < 0:
+            raise SoakFailure(
+                f"{session.queued_bytes} bytes queued, {session.flight_bytes} sent, {session.blocked_bytes} blocked"
+            )
         paths, ids = session.paths, session.ids
         if paths is not None and (
             len(paths.trials) > limits.RUDP_PATHS_MAX or len(paths.answers) > limits.RUDP_CHALLENGES_MAX
@@ -128,8 +130,9 @@ def settled(sender: Any, receiver: Any) -> str:
         wrong.append(f"consumed {into.consumed} of {into.received}")
     if receiver.acks.threshold != sender.policy.threshold:
         wrong.append(f"acks after {receiver.acks.threshold}, {sender.policy.threshold} asked for")
-    if out.queued or out.blocked or sender.queued_bytes or sender.blocked_bytes:
-        wrong.append(f"queued {out.queued} ({sender.queued_bytes}), blocked {out.blocked} ({sender.blocked_bytes})")
+    if out.queued or out.blocked or out.flight or sender.queued_bytes or sender.blocked_bytes or sender.flight_bytes:
+        wrong.append(f"queued {out.queued} ({sender.queued_bytes}), blocked {out.blocked} ({sender.blocked_bytes}), "
+                     f"in flight {out.flight} ({sender.flight_bytes})")  # fmt: skip
     for state in sender._channels:
         if state is None or state.is_free:
             continue

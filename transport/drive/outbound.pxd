@@ -43,6 +43,8 @@ cdef class Outbound(Source):
     cpdef queue(self, message, delivery, channel, expires, priority, redundancy)
     cdef bint _above_high(self) except? -1
     @cython.locals(session=MessageSession)
+    cdef Py_ssize_t _waiting(self) except? -1
+    @cython.locals(session=MessageSession)
     cpdef bint must_wait(self, int channel) except? -1
     @cython.locals(session=MessageSession, outbound=Py_ssize_t)
     cpdef flushed(self)

@@ -180,7 +180,7 @@ class Outbound(Source):
         number = 0
         if channel or type(channel) is not int:
             number = self._number(channel)
-        waiting = session.queued_bytes + self._driver.unsent_bytes
+        waiting = self._waiting()
         if promise < 2:  # an unreliable message never waits, its own bound drops the oldest
             if waiting >= self._hard:
                 raise WouldBlock(f"{waiting} bytes are queued")
@@ -240,17 +240,21 @@ class Outbound(Source):
         return int(priority)
 
     def _above_high(self) -> bool:
+        return self._waiting() > self._high or self._session.blocked_bytes > self._blocked_high
+
+    def _waiting(self) -> int:
+        """Bytes in the outbound buffer: not what is on its way to the peer, or the marks would bound how much that can
+        be, and with it the rate over long paths.
+        """
         session = self._session
-        if session.queued_bytes + self._driver.unsent_bytes > self._high:
-            return True
-        return session.blocked_bytes > self._blocked_high
+        return session.queued_bytes - session.flight_bytes + self._driver.unsent_bytes
 
     def must_wait(self, channel: int) -> bool:
         """Whether `send` on this channel has to wait: its own backlog counts, not that of other stuck channels."""
         session = self._session
         if session.state >= CLOSING:
             return False
-        if session.queued_bytes + self._driver.unsent_bytes > self._high:
+        if self._waiting() > self._high:
             return True
         if not session.blocked_bytes or not 0 <= channel < session.channels_max():
             return False
@@ -319,7 +323,7 @@ class Outbound(Source):
     def flushed(self) -> None:
         """From the driver: the outbound buffer may have become smaller."""
         session = self._session
-        outbound = session.queued_bytes + self._driver.unsent_bytes
+        outbound = self._waiting()
         if self._writing_paused and outbound <= self._low and session.blocked_bytes <= self._blocked_high // 4:
             self._resume_writing()
         if self._writers and outbound <= self._low:

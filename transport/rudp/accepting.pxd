@@ -5,7 +5,7 @@ from transport.rudp.schedule cimport Schedule
 from transport.rudp.turns cimport Exchange, TurnSession
 
 cdef int FLUSHING, NEW, STREAM_CHANNEL
-cdef Py_ssize_t COST, LOOSE_MAX, PRESSING_BYTES
+cdef Py_ssize_t COST, FLIGHT_MAX, LOOSE_MAX, PRESSING_BYTES
 
 
 cdef class Accepting(TurnSession):
@@ -26,6 +26,7 @@ cdef class Accepting(TurnSession):
     cpdef send_copies(self, bytes payload, int channel, int delivery, int priority, long long expires_at, int copies,
                       long long now)
     @cython.locals(flow=Outflow)
+    cpdef _show_queue(self)
     cpdef _queue(self, OutLane lane, bytes payload, int priority, long long expires_at, int copies)
     @cython.locals(lane=OutLane)
     cpdef OutLane _lane(self, int channel, int delivery)

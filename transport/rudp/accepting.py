@@ -19,6 +19,7 @@ from transport.rudp.states import FLUSHING, NEW
 from transport.rudp.turns import Exchange, TurnSession
 
 COST = limits.MESSAGE_COST_BYTES
+FLIGHT_MAX = limits.RUDP_FLIGHT_BYTES_MAX
 LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
 PRESSING_BYTES = limits.UDP_FLUSH_BYTES
 
@@ -86,9 +87,7 @@ class Accepting(TurnSession):
             self._activate(lane)
         elif priority:
             self.schedule.refresh(lane)
-        flow = self.flow
-        self.queued_bytes = flow.queued
-        self.blocked_bytes = flow.blocked
+        self._show_queue()
         if not self.is_turn:
             self.exchange.take_turn(self)
         if lane.waiting > PRESSING_BYTES and not self.is_starved and not lane.is_blocked:
@@ -129,8 +128,14 @@ class Accepting(TurnSession):
             if lane.is_reliable and not lane.is_active:
                 lane.credited()
                 self._activate(lane)
-        self.queued_bytes = self.flow.queued
-        self.blocked_bytes = self.flow.blocked
+        self._show_queue()
+
+    def _show_queue(self) -> None:
+        """What the lanes have booked becomes what drivers and owners see."""
+        flow = self.flow
+        self.queued_bytes = flow.queued
+        self.flight_bytes = min(flow.flight, FLIGHT_MAX)
+        self.blocked_bytes = flow.blocked
 
     def channel_queued(self, channel: int) -> int:
         """Bytes of `channel` that wait for the peer's credit."""

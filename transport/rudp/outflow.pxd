@@ -4,7 +4,7 @@ cimport cython
 @cython.final
 cdef class Outflow:
     cdef public long long total, limit, needs_credit
-    cdef public Py_ssize_t queued, blocked
+    cdef public Py_ssize_t queued, blocked, flight
     cdef public bint overtook, has_wishes
     cdef public object last_lane
     cdef public long long last_number

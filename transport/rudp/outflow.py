@@ -13,6 +13,7 @@ class Outflow:
         total, limit: credit of the connection taken and given.
         queued: bytes accepted and not settled, `MESSAGE_COST_BYTES` for each message included, those left out that
             `blocked` counts: on lanes whose next message lacks credit of its channel.
+        flight: those of `queued` that have left for the first time, costs included.
         overtook: a message was settled before one that was sent earlier.
         last_lane, last_number: of the message frame that was written last into the packet being built.
         expired, dropped, skipped, retransmitted_bytes, messages: counters.
@@ -25,6 +26,7 @@ class Outflow:
         self.limit = 0
         self.queued = 0
         self.blocked = 0
+        self.flight = 0
         self.overtook = False
         self.last_lane: object = None
         self.last_number = 0

@@ -41,6 +41,8 @@ cdef class OutLane(OutQueue):
     cpdef _next_rank(self)
     @cython.locals(expires_at="long long", payload=bytes)
     cpdef bint _lapsed(self, long long now) except -1
+    @cython.locals(rest=Py_ssize_t)
+    cpdef _pass_rest(self, bytes payload)
     @cython.locals(payload=bytes, start="long long", end="long long")
     cpdef _give_up(self, Py_ssize_t index)
     cpdef settle(self, long long start, long long end)

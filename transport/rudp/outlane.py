@@ -107,6 +107,7 @@ class OutLane(OutQueue):
                 self._begin(size + COST)
                 self._position += size + 1
                 self.waiting -= size + COST
+                flow.flight += size + COST
                 if most:
                     self.cut_payload = payload
                     self.cut_copies = -1 if self._marks is None else self._marks[self._next][2]
@@ -152,8 +153,10 @@ class OutLane(OutQueue):
         self._position += take
         self._offset += take
         self.waiting -= take
+        self.flow.flight += take
         if self._offset == size:
             self.waiting -= COST
+            self.flow.flight += COST
             self._position += 1
             self._offset = 0
             if self._marks is not None:
@@ -233,8 +236,7 @@ class OutLane(OutQueue):
         elif self._offset:  # the rest of an unreliable message
             payload = self._payloads[self._next]
             assert payload is not None
-            self.waiting -= len(payload) - self._offset + COST
-            self._offset = 0
+            self._pass_rest(payload)
             self._next += 1
         else:
             self._remove(self._next)
@@ -251,11 +253,17 @@ class OutLane(OutQueue):
         self.skip_costs.append(len(payload) + COST)
         self.flow.skipped += 1
         if index == self._next:
-            self.waiting -= len(payload) - self._offset + COST
-            self._offset = 0
+            self._pass_rest(payload)
             self._position = end
             self._next += 1
         self.settle(start, end)
+
+    def _pass_rest(self, payload: bytes) -> None:
+        """What has not been sent of the next message counts as sent."""
+        rest = len(payload) - self._offset + COST
+        self.waiting -= rest
+        self.flow.flight += rest
+        self._offset = 0
 
     # What became of it
 
@@ -300,6 +308,7 @@ class OutLane(OutQueue):
         self._head_start = start
         self._head = head
         self.flow.queued -= freed
+        self.flow.flight -= freed
         self.floor = self._base + head
         if self._fences:
             self._open_fences()
@@ -312,6 +321,7 @@ class OutLane(OutQueue):
             payload = payloads[self._head]
             assert payload is not None
             self.flow.queued -= len(payload) + COST
+            self.flow.flight -= len(payload) + COST
             payloads[self._head] = None
             self._head += 1
         if self._fences:

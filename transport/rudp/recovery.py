@@ -284,9 +284,8 @@ class Recovery(Probing):
             self.acks.ranges.forget_to(self._own_settled)
         if self.trace is not None:
             self.trace.updated(now)
+        self._show_queue()
         flow = self.flow
-        self.queued_bytes = flow.queued
-        self.blocked_bytes = flow.blocked
         if flow.overtook:
             self.overtaking = True
             if not flow.queued and not flow.blocked:

@@ -94,7 +94,7 @@ cdef class Sending(Accepting):
     @cython.locals(room_left=Py_ssize_t, count=Py_ssize_t, i=Py_ssize_t, record=SkipRecord)
     cpdef Py_ssize_t _put_skips(self, room, Py_ssize_t pos, Py_ssize_t end, OutLane lane, SentPacket packet) except -1
     @cython.locals(begin=Py_ssize_t, is_thin=bint, rides=int, has_new=bint, schedule=Schedule, lane=OutLane,
-                   before=Py_ssize_t, after=Py_ssize_t, flow=Outflow)
+                   before=Py_ssize_t, after=Py_ssize_t)
     cpdef Py_ssize_t _put_data(self, room, Py_ssize_t pos, Py_ssize_t end, SentPacket packet, long long now) except -1
     cpdef bint _is_thin(self, Py_ssize_t room) except? -1
     @cython.locals(is_sole=bint, start="long long", after="long long", copies=int, is_forced=bint, payload=bytes,

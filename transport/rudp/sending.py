@@ -421,9 +421,7 @@ class Sending(Accepting):
                 schedule.turn_over(lane)  # the next packet is another's
                 break
             lane = schedule.first()
-        flow = self.flow
-        self.queued_bytes = flow.queued
-        self.blocked_bytes = flow.blocked
+        self._show_queue()
         if has_new or pos > begin:
             self._data_packets += 1
             self.acks.own_data(now)
@@ -587,8 +585,8 @@ class Sending(Accepting):
         for lane in self._lanes.values():
             lane.clear()
         self.schedule.clear()
-        self.flow.queued = self.flow.blocked = 0
-        self.queued_bytes = self.blocked_bytes = 0
+        self.flow.queued = self.flow.flight = self.flow.blocked = 0
+        self._show_queue()
         self._riders.clear()
         self._pings.clear()
         self._credit_due.clear()

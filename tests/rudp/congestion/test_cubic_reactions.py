@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.rudp.congestion.flow import Flow, after_a_cut
+from tests.rudp.congestion.path import Path
 from transport.rudp.congestion.cubic import Cubic
 
 MS = 1_000_000
@@ -36,6 +37,38 @@ def test_no_cut_while_less_than_half_is_used() -> None:
     assert (controller.window, controller.cuts, controller.cuts_spared) == (100 * MSS, 0, 2)
     controller.on_loss(7, MSS, 50 * MSS, 10)
     assert (controller.window, controller.cuts) == (70 * MSS, 1)
+
+
+def test_a_window_that_is_not_used_is_cut_from_what_was_in_flight_once_much_of_it_is_lost() -> None:
+    """Half an initial window is little for anybody; of more than four of them it is an eighth."""
+    for used, most in ((10 * MSS, 5 * MSS), (80 * MSS, 10 * MSS)):
+        controller = Cubic(MSS)
+        controller.window = 400 * MSS
+        controller.on_sent(0, MSS, used, 5)
+        controller.on_loss(5, most, 3 * MSS, 10)
+        assert (controller.window, controller.cuts, controller.cuts_spared) == (400 * MSS, 0, 1)
+        controller.on_ack(MSS, 5, used, MS, MS, MS, 10, 0, 1, True)  # the next round trip
+        for _ in range(3):
+            controller.on_loss(5, most // 3, 3 * MSS, 10)
+        assert (controller.cuts, controller.cuts_spared) == (0, 4)
+        controller.on_loss(6, MSS, 3 * MSS, 10)
+        assert (controller.window, controller.cuts, controller.cuts_spared) == (used * 7 // 10, 1, 4)
+        controller.on_spurious(20, 6, MSS)
+        assert controller.window == 400 * MSS
+
+
+def test_an_application_that_overfills_a_path_is_slowed_down() -> None:
+    """It never has more than 900 KB under way, and what the path and its queue hold is 625: less than half of a window
+    that has grown while nothing was lost.
+    """
+    path = Path(Cubic(MSS), 6_250_000, 50 * MS, 312_500)
+    path.controller.window = 2_000_000
+    path.most = 900_000
+    path.run_for(5)
+    lost, sent = path.lost, path.pn
+    path.run_for(10)
+    assert path.lost - lost < (path.pn - sent) * MSS // 100
+    assert path.goodput(5) > 0.95 * path.rate
 
 
 def test_a_full_window_seen_late_is_cut() -> None:

@@ -9,6 +9,7 @@ cdef long long GAIN
 cdef long long INFINITE
 cdef int DONE
 cdef long long MOST
+cdef int SPARED_SHIFT
 
 
 cdef class LossBased(Controller):
@@ -25,6 +26,8 @@ cdef class LossBased(Controller):
     cdef bint _peak_is_old
     cdef bint _app_limited
     cdef long long _counted
+    cdef long long _spared
+    cdef long long _round_end
     cdef long long _recovery
     cdef long long _recovery_before
     cdef long long _owed
@@ -43,6 +46,7 @@ cdef class LossBased(Controller):
     cdef bint _used(self, long long in_flight) except? -1
     @cython.locals(window="long long")
     cdef _cut(self, long long now)
+    @cython.locals(base="long long")
     cpdef on_loss(
         self, long long largest_lost_sent_time, long long lost_bytes, long long in_flight_before, long long now)
     @cython.locals(window="long long")

@@ -1,7 +1,8 @@
 """What CUBIC and NewReno share: slow start, one reaction for what one round trip lost, and taking it back.
 
 How the window grows afterwards is a subclass's. It must never grow a window that is not used, nor cut twice for what
-was lost in one round trip, nor cut at all for a loss that a window not half used did not cause.
+was lost in one round trip, nor cut at all for a loss that a window not half used did not cause. It did cause it if much
+of what was in flight is lost: what an application sends in a burst overflows a queue, however much more it might send.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ SLOW_START_GAIN = 2_000_000_000  # RFC 9002 section 7.7: times 10**9
 GAIN = 1_250_000_000
 INFINITE = 1 << 62
 MOST = limits.RUDP_CONGESTION_BYTES_MAX
+SPARED_SHIFT = 3  # an eighth of what was in flight
 
 
 class LossBased(Controller):
@@ -29,7 +31,7 @@ class LossBased(Controller):
 
     Attributes:
         cuts, cuts_undone: reactions to losses and marks, and those that turned out to be wrong.
-        cuts_spared: losses and marks without one, because less than half of the window was used.
+        cuts_spared: losses and marks without one, because less than half of the window was used and little was lost.
         collapses: persistent congestion.
     """
 
@@ -49,6 +51,8 @@ class LossBased(Controller):
         self._peak_is_old = True  # a round trip ago: the next packet sent replaces it
         self._app_limited = True
         self._counted = 0  # up to when time has counted: not while nothing is under way
+        self._spared = 0  # bytes lost in this round trip without a reaction
+        self._round_end = 0  # it ends when this packet number is acknowledged
         # the last reaction
         self._recovery = -1  # what was sent until then belongs to it
         self._recovery_before = -1
@@ -85,6 +89,9 @@ class LossBased(Controller):
         used = max(in_flight_before, self._peak)
         if largest_acked_pn >= self._peak_pn:
             self._peak_is_old = True
+        if largest_acked_pn >= self._round_end:
+            self._round_end = next_pn
+            self._spared = 0
         self._app_limited = app_limited
         since = now - self._counted
         self._counted = now
@@ -136,11 +143,16 @@ class LossBased(Controller):
         if largest_lost_sent_time <= self._recovery:
             self._owed += lost_bytes  # of the same round (RFC 9002 section 7.3.1)
             return
+        base = self.window
         if not self._used(in_flight_before):
-            self.cuts_spared += 1  # not this window's doing
-            return
+            base = max(self._peak, in_flight_before)
+            self._spared += lost_bytes
+            if self._spared <= max(base >> SPARED_SHIFT, initial_window(self.mss) >> 1):
+                self.cuts_spared += 1  # not this window's doing
+                return
         self._undo = (self.window, self._threshold, self._kept())
         self._owed = lost_bytes
+        self.window = min(self.window, base)  # what was not used is no part of what is cut (RFC 9438 section 4.6)
         self._cut(now)
 
     def on_spurious(self, now: int, sent_time: int = -1, size: int = 0) -> None:
