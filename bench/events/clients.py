@@ -69,7 +69,7 @@ class One:
 async def finish(ones: list[One], expected: int) -> dict[str, Any]:
     """Waits, not for ever, until all have every event; what there is then."""
     until = monotonic() + FINISH_S
-    while monotonic() < until and any([one.next < expected for one in ones]):  # noqa: ASYNC110  (nobody says so)
+    while monotonic() < until and any(one.next < expected for one in ones):  # noqa: ASYNC110  (nobody says so)
         await asyncio.sleep(LOOK_S)
     return {
         "complete": sum([one.next == expected and not one.wrong and not one.gaps for one in ones]),
