@@ -101,12 +101,14 @@ def bars_of(name: str, count: int, cell: dict[str, Any], why: str | None) -> lis
                          why=some or why)  # fmt: skip
     if some:
         resumed["verdict"] = FAIL
-    return [
-        resumed,
-        simple_bar(f"storm-{name}-memory", f"MiB grown, {what}", "MiB", cell.get("grown_mib"), LIMIT_MIB, why=why),
-        simple_bar(f"storm-{name}-complete", f"have every event once, {what}", "clients", cell.get("complete"),
-                   count, why=lost or why, direction=">="),  # fmt: skip
-    ]
+    memory = simple_bar(
+        f"storm-{name}-memory", f"MiB grown, {what}", "MiB", cell.get("grown_mib"), LIMIT_MIB, why=why
+    )  # fmt: skip
+    complete = simple_bar(
+        f"storm-{name}-complete", f"have every event once, {what}", "clients", cell.get("complete"), count,
+        why=lost or why, direction=">=",
+    )  # fmt: skip
+    return [resumed, memory, complete]
 
 
 def row_of(name: str, cell: dict[str, Any]) -> list[str]:
