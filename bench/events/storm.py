@@ -49,7 +49,7 @@ def measure(scheme: str, is_limited: bool, count: int) -> dict[str, Any]:
             sleep(SAMPLE_S)
             rss.append(memory_bytes(stage.server.pid)["rss"])
         emitted = stage.ask("stop")
-        got = stage.finish(emitted)
+        got: dict[str, Any] = stage.finish(emitted)
         rss.append(memory_bytes(stage.server.pid)["rss"])
         back = [at - cut["at"] for at in got.pop("back") if at]
         return {
