@@ -21,15 +21,15 @@ from bench.statistics import median, spread
 from bench.tables import rate_text
 
 TITLES = {
-    "ws": "transport.events over ws",
-    "tcp": "transport.events over tcp",
-    "rudp": "transport.events over rudp, our own clients",
-    SOCKETIO: "python-socketio, aiohttp, WebSocket",
+    "ws": "events over ws",
+    "tcp": "events over tcp",
+    "rudp": "events over rudp, to our clients",
+    SOCKETIO: "python-socketio over WebSocket",
 }
 CONNECTIONS = 1000
 PAYLOAD = 64
 LIMIT = 3.0
-HEAD = ["", "deliveries/CPU s", "range", "by the clock", "server busy", "receivers", "steal"]
+HEAD = ["deliveries a second", "of CPU", "range", "by the clock", "server", "members", "steal"]
 
 
 def measure(peer: str, count: int, seconds: float, warmup: float) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def run(
     rows = [row_of(title, list(cells[peer].values())) for peer, title in TITLES.items()]
     note = (
         f"Events of {PAYLOAD} B to {count:,} members, {rounds} x {seconds:g} s, a core for the server and one for all "
-        "members."
+        "members; how busy both were."
     )
     found = flat(cells)
     return bars, seen(f"Fan-out over {count:,} sockets", HEAD, rows, found, note_of(note, found, trouble))
@@ -91,7 +91,7 @@ def row_of(title: str, rounds: list[dict[str, Any]]) -> list[str]:
         title,
         rate_text(got["median"]),
         f"{rate_text(got['min'])} - {rate_text(got['max'])}",
-        f"{rate_text(middle('per_second'))}/s",
+        rate_text(middle("per_second")),
         f"{100 * middle('server_busy'):.0f} %",
         f"{100 * middle('receivers_busy'):.0f} %",
         f"{max(cell['steal_percent'] for cell in rounds):.1f} %",

@@ -6,8 +6,9 @@ or TCP is built, nothing is queued, no socket written. Members come in by the pr
 
 python-socketio: `AsyncServer.emit` and its manager as they are (the packet encoded once, a task for each member), and
 in place of `send_packet` of its Engine.IO server a coroutine that counts. That is the same seam: the call by which one
-encoded event is handed to one member's transport; no queue, no Engine.IO encoding, no WebSocket. Members are put into
-the manager as its own connect does.
+encoded event is handed to one member's transport. It is also the one that favours python-socketio most: a look-up, a
+queue and a writer's task for each member, Engine.IO's encoding and WebSocket all lie below it. Members are put into the
+manager as its own connect does.
 
 Both stubs are functions in Python that add one; both run on the same loop, and both emitters give the loop a turn after
 each emit. Deliveries are counted by the stubs, must be all that was emitted, and are divided by the CPU time of the

@@ -15,6 +15,7 @@ from bench.child import ChildFailed
 from bench.events import deaf, fanout, idle, receivers, rooms, stage, storm, stub
 from bench.events.tally import Tally
 from bench.probes import connections
+from bench.tables import WIDTH, probe_text
 
 LATER = float("inf")
 SOON = {"seconds": 0.02, "warmup": 0.01}
@@ -79,6 +80,20 @@ def test_fan_out_over_sockets(peer: str) -> None:
     assert found["deliveries"] > 0
     assert found["emitted"] * 3 >= found["deliveries"]
     assert found["bytes_each"] > fanout.PAYLOAD
+
+
+def test_a_fan_out_of_all_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = {"deliveries": 9, "per_second": 80e3, "server_busy": 0.9, "receivers_busy": 0.4, "steal_percent": 1.0}
+    monkeypatch.setattr("bench.peers.socketio.SocketIo.missing", lambda _self: None)
+    monkeypatch.setattr(
+        fanout, "measure", lambda peer, *_: cell | {"per_cpu_second": 20e3 if peer == rooms.SOCKETIO else 90e3}
+    )
+    found, seen = fanout.run(nothing, LATER, 10, rounds=2)
+    assert (found[0]["value"], found[0]["n"], found[0]["verdict"]) == (4.5, 2, bars.PASS)
+    assert {bar["verdict"] for bar in found[1:]} == {bars.INFORMATION}
+    rows = seen["table"]["rows"]
+    assert rows[-1][1:] == ["20.0 k", "20.0 k - 20.0 k", "80.0 k", "90 %", "40 %", "1.0 %"]
+    assert max(map(len, probe_text(seen["table"]).splitlines())) <= WIDTH
 
 
 @pytest.mark.slow  # two processes
