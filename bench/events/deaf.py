@@ -74,7 +74,7 @@ def run(tick: Tick, until: float, total: int = TOTAL_BYTES) -> Found:
     except (ChildFailed, OSError) as failure:
         why, has_failed = first_line(failure), isinstance(failure, Unheard)
     bar = simple_bar(
-        "reader", f"MiB grown while {total / 1e9:g} GB passes a client that never reads", "MiB", cell.get("grown_mib"),
+        "reader", f"MiB grown, {total / 1e9:g} GB past a client that never reads", "MiB", cell.get("grown_mib"),
         LIMIT_MIB, why=why,
     )  # fmt: skip
     if has_failed:

@@ -23,7 +23,7 @@ LIMIT_KB = 27.0  # Centrifugo's; 10.9 is the best that is known
 ALONE = "alone"
 TITLES = {
     ALONE: "kB an idle ws connection of {:,}",
-    "ws": "kB an idle ws connection of {:,}, session and room",
+    "ws": "kB an idle ws connection of {:,}, with session",
     SOCKETIO: "kB an idle connection of {:,}, python-socketio",
 }
 

@@ -96,7 +96,7 @@ def bars_of(name: str, count: int, cell: dict[str, Any], why: str | None) -> lis
     lost = None
     if cell and cell["complete"] < count:
         lost = f"{cell['behind']} clients not at the end, {cell['wrong']} numbers not due, {cell['gaps']} gaps"
-    what = f"{count:,} cut at once, {name}"
+    what = f"{count:,} cut, {name}"
     resumed = simple_bar(f"storm-{name}", f"s until all are back, {what}", "s", cell.get("all_s"), LIMIT_S,
                          why=some or why)  # fmt: skip
     if some:

@@ -179,7 +179,7 @@ def run(
 ) -> Found:  # fmt: skip
     """(bars, what was seen); no round begins after `until`, by `time.monotonic`."""
     cells, trouble = in_turns(tick, until, PEERS, rounds, seed, lambda peer: measure(peer, members, seconds, warmup))
-    title = f"events / {rooms.SOCKETIO}, room of {members:,}, transport stubbed"
+    title = f"events / {rooms.SOCKETIO}, {members:,} members, stubbed"
     bars = [ratio_bar("fanout-stub", title, cells, OURS, "per_cpu_second", LIMIT, trouble)]
     rows = [row_of(name, cells[peer]) for peer, name in PEERS.items()]
     found = flat(cells)
