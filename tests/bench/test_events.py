@@ -6,13 +6,14 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench import bars, cli, cli_events, schema
 from bench.child import ChildFailed
-from bench.events import deaf, fanout, idle, receivers, rooms, stage, storm, stub
+from bench.events import clients, deaf, fanout, idle, receivers, rooms, stage, storm, stub
 from bench.events.tally import Tally
 from bench.probes import connections
 from bench.tables import WIDTH, probe_text
@@ -151,6 +152,20 @@ def test_a_storm_in_which_somebody_is_lost() -> None:
     assert memory["verdict"] == bars.PASS
     assert (complete["verdict"], complete["value"]) == (bars.FAIL, 3)
     assert complete["why"] == "1 clients not at the end, 1 numbers not due, 0 gaps"
+
+
+def test_a_client_counts_what_was_not_due(tally: Tally) -> None:
+    one = clients.One(tally)
+    one.client = SimpleNamespace(reconnects=0)
+    for number in (0, 2, 2, 3):  # 1 is lost, 2 comes twice
+        one.take(SimpleNamespace(event=number))
+    assert (one.next, one.wrong, one.back, tally.value) == (4, 2, 0.0, 0)
+    one.client.reconnects = 1
+    for number in (4, 5):
+        one.take(SimpleNamespace(event=number))
+    assert (one.wrong, tally.value) == (2, 1), "back once"
+    one.missed(None)
+    assert one.gaps == 1
 
 
 def test_a_mark_in_two_pieces_is_counted_once(tally: Tally) -> None:
