@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import errno
 import functools
-import math
 import signal
 import sys
 import tempfile
@@ -17,9 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import bars, cli_open, cli_trace, comparison, report, schema, tables, which
+from bench import bars, cli_events, cli_open, cli_trace, comparison, report, schema, tables, which
 from bench.campaign import Campaign, Request
-from bench.cases import PAYLOAD_MAX, PAYLOAD_MIN, BadCase, Case, latency, throughput
+from bench.cases import BadCase, Case, latency, throughput
+from bench.cli_values import payload_list, positive, positive_int
 from bench.comparing import against, trees
 from bench.comparing import command as comparing
 from bench.link.model import BadLink, Link
@@ -153,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
     command = functools.partial(new_command, commands)
     add_closed(command)
     cli_open.add(command)
+    cli_events.add(command)
     cli_trace.add(commands, SEED)
     virtual.add_options(command("virtual", "open loop over simulated links in virtual time, by seed", 1, 30.0, 1.0))
     link_options(commands)
@@ -202,31 +203,6 @@ def link_options(commands: Any) -> None:
     link = commands.add_parser("link", help="is the emulated link what was asked for? Linux with root, PASS or FAIL")
     link.add_argument("--validate", action="store_true", required=True, help="run the suite (a minute)")
     link.add_argument("--link", default=None, metavar="TEXT", help="only what suits this one: rtt=50ms,loss=2%%")
-
-
-def positive(text: str) -> float:
-    """A finite number above zero."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError("must be finite and above 0")
-    return value
-
-
-def positive_int(text: str) -> int:
-    """A whole number above zero."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def payload_list(text: str) -> list[int]:
-    """Sizes separated by commas: 64,1024 -> [64, 1024]."""
-    sizes = [int(part) for part in text.split(",")]
-    for size in sizes:
-        if not PAYLOAD_MIN <= size <= PAYLOAD_MAX:
-            raise argparse.ArgumentTypeError(f"{size} is not from {PAYLOAD_MIN} to {PAYLOAD_MAX}")
-    return list(dict.fromkeys(sizes))
 
 
 def chosen(names: str | None, default: Sequence[str]) -> list[str]:
@@ -359,6 +335,11 @@ def run_log(options: argparse.Namespace) -> int:
     """`log`."""
     run: Probe = lambda tick: eventlog.run(tick, options.rounds, options.seconds, options.folder)  # noqa: E731
     return measure(options, request_of(options, []), [], [("log", options.rounds * len(eventlog.KINDS), run)])
+
+
+def run_events(options: argparse.Namespace) -> int:
+    """`events`."""
+    return measure(options, request_of(options, []), [], cli_events.parts_of(options), cli_events.tell_missing)
 
 
 def run_scenarios(options: argparse.Namespace) -> int:
@@ -557,6 +538,7 @@ COMMANDS = {
     "memory": run_memory,
     "import-time": run_import_time,
     "log": run_log,
+    "events": run_events,
     "scenarios": run_scenarios,
     "virtual": run_virtual,
     "compare": run_compare,

@@ -87,7 +87,7 @@ async def listen(style: str) -> Any:
         async for message in conn:
             await conn.send(message)
 
-    scheme = "rudp" if style.startswith("rudp-") else "tcp"
+    scheme = style.rpartition("-")[0] or "tcp"
     if style.endswith("callbacks"):
         ours = await transport.serve(f"{scheme}://127.0.0.1:0", protocol=Calls, codec="raw")
     else:

@@ -9,6 +9,7 @@ import argparse
 from typing import Any
 
 from bench.campaign import Campaign
+from bench.cli_values import positive, positive_int
 from bench.link.model import BadLink, Link
 from bench.peers.base import OURS
 from bench.progress import Progress
@@ -46,22 +47,6 @@ def link(text: str) -> Link:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def positive(text: str) -> float:
-    """A number above 0."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
-
-def count(text: str) -> int:
-    """A whole number above 0."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
 def add_options(sub: argparse.ArgumentParser) -> None:
     """What the command has beside the options of every other."""
     sub.add_argument("--peers", default=None, help="names, separated by commas; a trailing * matches")
@@ -73,8 +58,8 @@ def add_options(sub: argparse.ArgumentParser) -> None:
                      help=f"sizes, separated by commas (default {PAYLOADS})")  # fmt: skip
     sub.add_argument("--rate", type=positive, default=100.0, help="messages a second and connection (default 100)")
     sub.add_argument("--arrivals", choices=ARRIVALS, default=CONSTANT, help=f"(default {CONSTANT})")
-    sub.add_argument("--connections", type=count, default=10, help="side by side, independent (default 10)")
-    sub.add_argument("--seeds", type=count, default=1, help="runs of each cell, from --seed on (default 1)")
+    sub.add_argument("--connections", type=positive_int, default=10, help="side by side, independent (default 10)")
+    sub.add_argument("--seeds", type=positive_int, default=1, help="runs of each cell, from --seed on (default 1)")
     sub.add_argument("--kcp-test", action="store_true", help="KCP's published test, in place of the grid")
 
 
