@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,7 +113,8 @@ class SQLiteLog(Log):
         self._lock.take()
         started: asyncio.Future[None] = self._loop.create_future()
         writer = Writer(
-            self.path, self._open_store, self._retain, self._loop.call_soon_threadsafe, self._settle, self._clock
+            self.path, self._open_store, self._retain, self._loop.call_soon_threadsafe, self._settle, self._clock,
+            self._note_end,
         )
         writer.start(started)
         try:
@@ -128,7 +130,7 @@ class SQLiteLog(Log):
     def _open_store(self) -> Store:
         """In the writer's thread."""
         connection = schema.open_writer(
-            self.path, self.durability, self._max_bytes, self._check, lambda: new_epoch(self._entropy)
+            self.path, self.durability, self._max_bytes, self._check, lambda: new_epoch(self._entropy), self._lock
         )
         try:
             return Store(
@@ -141,6 +143,10 @@ class SQLiteLog(Log):
     def _retain(self, store: Store) -> int:
         """In the writer's thread."""
         return retention.step(store, self._clock(), self._watching)
+
+    def _note_end(self, connection: sqlite3.Connection) -> None:
+        """In the writer's thread."""
+        schema.end(connection, self._lock)
 
     async def close(self) -> None:
         if self._readers is not None:
