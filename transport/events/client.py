@@ -29,11 +29,13 @@ class Stream:
         seeking: it was asked to go on behind a hole; `seek_top` is the highest event since.
         sink: where its events go; None while nobody wants them yet.
         held: those that wait for that.
+        rewound: the log has gone back within the epoch: the consumers of `once` that have forgotten what they had noted;
+            None where it has not.
     """
 
     __slots__ = (
-        "alias", "by_client", "epoch", "held", "paused", "room", "seek_top", "seeking", "since", "sink", "ticket",
-        "tracker",
+        "alias", "by_client", "epoch", "held", "paused", "rewound", "room", "seek_top", "seeking", "since", "sink",
+        "ticket", "tracker",
     )  # fmt: skip
 
     def __init__(self, room: str, epoch: int = 0, offset: int = 0) -> None:
@@ -49,6 +51,7 @@ class Stream:
         self.seek_top = 0
         self.sink: Any = None
         self.held: deque[Any] = deque()  # bounded: it counts as unfinished in the tracker
+        self.rewound: set[str] | None = None
 
     def claim(self) -> Claim:
         """What the client says about it when it comes back."""
@@ -103,6 +106,12 @@ class GapFound(NamedTuple):
     stream: Stream | None
     epoch: int
     gap: envelope.Gap
+
+
+class Rewound(NamedTuple):
+    """The log of a stream has gone back within its epoch: offsets that the client had are given a second time."""
+
+    stream: Stream
 
 
 class CaughtUp(NamedTuple):
@@ -437,6 +446,8 @@ class Client:
             stream.tracker.rebase(frame.offset)  # it was asked to begin anew
         elif not stream.alias and frame.catching_up and frame.offset < stream.tracker.received:
             stream.tracker.rebase(frame.offset)  # the log has gone back; a gap follows
+            stream.rewound = set()
+            self.happened.append(Rewound(stream))
         if stream.alias != frame.alias:
             self._aliases.pop(stream.alias, None)
             stream.paused = stream.seeking = False

@@ -185,6 +185,14 @@ class EventsClient(Life):
     def _hear_caught_up(self, what: machine.CaughtUp) -> None:
         self._work.caught_up(what.stream.room, what.events)
 
+    def _hear_rewound(self, what: machine.Rewound) -> None:
+        forget = getattr(self._store, "forget", None)
+        if forget is not None:
+            try:
+                forget(what.stream.room)
+            except Exception:
+                log.exception("what was noted of %r can't be forgotten", what.stream.room)
+
     def _hear_entered(self, what: machine.Entered) -> None:
         sub = self._joining.pop(what.stream.room, None)
         if sub is not None:
@@ -460,7 +468,7 @@ _HEAR: dict[type, Any] = {
     machine.CaughtUp: EventsClient._hear_caught_up, machine.Entered: EventsClient._hear_entered,
     machine.TooLarge: EventsClient._hear_too_large,
     machine.Outside: EventsClient._hear_outside, machine.Asked: EventsClient._hear_asked,
-    machine.GoingAway: EventsClient._hear_going,
+    machine.GoingAway: EventsClient._hear_going, machine.Rewound: EventsClient._hear_rewound,
 }  # fmt: skip
 
 

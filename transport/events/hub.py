@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from transport.events.tokens import Tokens
 from transport.log.base import Log, Watch
 from transport.log.records import Event
 from transport.log.records import Stream as Name
+
+log = logging.getLogger("transport.events")
 
 
 class Hub:
@@ -47,6 +50,7 @@ class Hub:
         self._watches: dict[Stream, Watch] = {}
         self._opening: dict[Name, asyncio.Task[None]] = {}
         self._aliases = 0
+        self._renewing = asyncio.Lock()
 
     # Streams
 
@@ -104,6 +108,33 @@ class Hub:
         for sub in stream.targets():
             stream.remove(sub)
             sub.member.renewed(sub)  # type: ignore[attr-defined]
+
+    # A log that has gone back
+
+    async def gone_back(self, stream: Stream) -> None:
+        """The log has lost events of this epoch, and is about to give their offsets a second time: the server's own
+        signature says that somebody was let in behind the end. It is renewed, durably, before anybody is answered; else
+        whoever comes later would pass over other events in silence. Raises LogError.
+        """  # fmt: skip
+        async with self._renewing:
+            head = await self.log.head(stream.name)
+            if head.epoch != stream.epoch:  # it was renewed, or the stream dropped, meanwhile
+                self.renew(stream)
+                return
+            log.error("the log has lost events (%s ends with %d): every stream gets a new epoch", stream.name, head.top)
+            await self.log.renew()
+            self.counters["logs_renewed"] += 1
+            for each in list(self._streams.values()):
+                self.renew(each)
+
+    def beyond(self, stream: Stream, offset: int) -> None:
+        """A client says that it had an event behind the end. It may say what it likes: others go on."""
+        self.counters["cursors_beyond"] += 1
+        if self.counters["cursors_beyond"] == 1:
+            log.warning(
+                "a client says that it had event %d of %s, which ends with %d: if the log was put back from a backup,"
+                " end the server and call `transport events renew`", offset, stream.name, stream.top,
+            )  # fmt: skip
 
     def members(self, name: Name) -> list[Any]:
         """The connections that are in a stream now."""

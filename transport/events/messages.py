@@ -95,6 +95,11 @@ class Message:
         stream = self._stream
         return stream is None or (stream.epoch == self.epoch and stream.tracker.oldest in {self.offset, -1})
 
+    @property
+    def rewound(self) -> set[str] | None:
+        """Where its stream has gone back: the consumers that know. None where it has not."""
+        return None if self._stream is None else self._stream.rewound
+
     def once(self, db: Any, consumer: str = "") -> Once:
         """For `async with`: commits the cursor in the transaction of the effect; see `Once`."""
         return Once(self, db, consumer)

@@ -132,9 +132,10 @@ async def _session(
     _remember(app, known)
     if known is before:
         await _correct(app, known, taken)
-    if not hello.floor:
+    knows = record is not None and hello.floor - 1 <= known.seen  # else the log has gone back behind what is settled
+    if not hello.floor or not knows:
         await _abandon(app, known)
-    return known, taken.generation, record is not None
+    return known, taken.generation, knows
 
 
 async def _correct(app: Events, session: Session, taken: Record) -> None:
@@ -238,6 +239,10 @@ async def restore(
         return
     name = stream_name(session, room)
     stream = await app.hub.enter(name)
+    if claim.epoch == stream.epoch and claim.since > stream.top:  # which the server knows itself, or has signed
+        app.hub.leave(stream)
+        await app.hub.gone_back(stream)
+        stream = await app.hub.enter(name)
     if was is not None and session.rooms.get(room) is not was:  # the program has put it out meanwhile
         app.hub.leave(stream)
         if request:
@@ -245,7 +250,7 @@ async def restore(
         return
     fresh = claim.epoch == 0 and not room
     same = claim.epoch == stream.epoch
-    since = min(claim.since, stream.top) if same else 0  # above the top: the log has gone back
+    since = claim.since if same else 0
     if room and (known is None or known.epoch != stream.epoch or room not in session.rooms):
         await _record(app, session, name, room, Room(own, stream.epoch, since), stream)
     offset = claim.offset if same else 0 if fresh else -1
@@ -326,6 +331,8 @@ def place(
     sub = Subscription(stream, link, room, entry.since, entry.by_client)
     if before is not None and before.stream is stream:  # frames of before may be under way
         sub.furthest = max(before.furthest, before.sent)
+    if offset > stream.top:
+        app.hub.beyond(stream, offset)
     gap = offset < 0 or offset > stream.top
     start = 0 if gap else offset
     sub.sent = start
