@@ -363,6 +363,7 @@ EVENTS_TEXT_CHARS_MAX = 200  # of an error's or a refusal's text
 EVENTS_WINDOW = 256  # numbered messages of a session that are not settled
 EVENTS_WINDOW_BYTES = 1 * MIB  # the same in bytes, unless it is one message alone
 EVENTS_INBOX_BYTES = 2 * MIB  # of messages that wait for a server's handlers; its client is not read above
+EVENTS_INBOX_CALL_BYTES = 4 * MIB  # the same while that client is asked something; above, it is cut off
 EVENTS_REPEATS_MAX = 512  # messages sent again whose stored replies wait for room
 EVENTS_SETTLING = 64  # messages of a session that were handled and are being stored
 EVENTS_SETTLING_BYTES = 256 * KIB  # of their replies

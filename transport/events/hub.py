@@ -243,6 +243,10 @@ class Calls:
             self._of.setdefault(member, set()).add(asked.number)
         return asked
 
+    def wait_for(self, member: Any) -> bool:
+        """Whether a client is asked something that it has not answered."""
+        return member in self._of
+
     def answered(self, member: Any, number: int, ok: bool, data: Any) -> None:
         """A client answered; one that was not asked, or too late, is not heard."""
         asked = self._asked.get(number)

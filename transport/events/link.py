@@ -183,9 +183,18 @@ class Link(transport.Protocol):
         except ConnectionClosed:
             pass
 
-    def hold_reading(self) -> None:
-        """Its messages pile up before its handlers: it is not read until `go_on_reading`."""
-        if not self._reading_held and not self.over:
+    def hold_reading(self, waiting: int) -> None:
+        """Its messages pile up before its handlers, so many bytes and another: it is not read until `go_on_reading`.
+
+        Unless it is asked something: its answer comes behind what it has sent, and handlers may wait for that.
+        """
+        if self.over:
+            return
+        if self.hub.calls.wait_for(self):
+            if waiting > limits.EVENTS_INBOX_CALL_BYTES:
+                self.hub.counters["overflows"] += 1
+                self.cut(CloseCode.OVERLOADED, "too many messages come before an answer")
+        elif not self._reading_held:
             self._reading_held = True
             self.hub.counters["reading_held"] += 1
             self.conn.pause_reading()
@@ -214,6 +223,11 @@ class Link(transport.Protocol):
             log.exception("a client can't be written to")
             self.cut(CloseCode.INTERNAL_ERROR, "internal error")
         return True
+
+    def call(self, frame: bytes) -> None:
+        """Writes a CALL, and reads on: the answer has to come through."""
+        self.write(frame)
+        self.go_on_reading()
 
     def volatile(self, frame: bytes, place: Any) -> bool:
         """Writes what may be lost. Under pressure the latest of each `place` waits, and the rest is dropped."""

@@ -342,7 +342,7 @@ async def ask(hub: Any, members: list[Any], alias: int, body: bytes, timeout: fl
     frame = envelope.call(asked.number, alias, body)
     try:
         for member in members:
-            member.write(frame)
+            member.call(frame)
         asked.check()
         async with asyncio.timeout(timeout):
             await asked.future
