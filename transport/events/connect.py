@@ -232,6 +232,18 @@ class EventsClient(Life):
         if self.machine.out:
             self.write()
 
+    def set_aside(self, stream: machine.Stream, epoch: int, offset: int) -> None:
+        """The effect of an event has failed."""
+        self.machine.set_aside(stream, epoch, offset)
+        self._happened()
+
+    def _hear_stalled(self, what: machine.Stalled) -> None:
+        log.warning(
+            "no more events of %r come: the effects of %d have failed. It goes on when enough of them are done, by"
+            " another `once` or `done()` of their messages, or after a restart",
+            what.stream.room or "this client", what.failed,
+        )  # fmt: skip
+
     def _save_soon(self, seconds: float = limits.EVENTS_CURSOR_S) -> None:
         if self._store is None or self.closed:
             return
@@ -458,7 +470,12 @@ class EventsClient(Life):
 
     def statistics(self) -> dict[str, int]:
         """Counters, and how things stand."""
-        now = {"reconnects": self.reconnects, "unsettled": self.machine.unsettled, **self._work.counters}
+        streams = self.machine.streams.values()
+        now = {
+            "reconnects": self.reconnects, "unsettled": self.machine.unsettled,
+            "undone": sum([len(stream.tracker.failed) for stream in streams]),
+            "stalled": sum([stream.stalled for stream in streams]), **self._work.counters,
+        }  # fmt: skip
         return {**now, **self.machine.counters}
 
 
@@ -469,6 +486,7 @@ _HEAR: dict[type, Any] = {
     machine.TooLarge: EventsClient._hear_too_large,
     machine.Outside: EventsClient._hear_outside, machine.Asked: EventsClient._hear_asked,
     machine.GoingAway: EventsClient._hear_going, machine.Rewound: EventsClient._hear_rewound,
+    machine.Stalled: EventsClient._hear_stalled,
 }  # fmt: skip
 
 
