@@ -15,13 +15,13 @@ from typing import Any
 
 from transport import CloseCode, limits
 from transport.errors import LocalProtocolError
-from transport.events import dispatch, envelope, opening, presence
+from transport.events import dispatch, door, envelope, opening, presence
 from transport.events.envelope import Policy
 from transport.events.errors import Busy, Refused
 from transport.events.hub import Hub
 from transport.events.link import Link
 from transport.events.namespace import History, Namespace, Position
-from transport.events.session import Limiter, Session
+from transport.events.session import Session
 from transport.events.streams import Subscription
 from transport.events.tokens import Tokens
 from transport.log.base import Log
@@ -45,7 +45,8 @@ class Events:
         key: signs sessions and cursors; the log's own when None.
         handler_timeout: seconds that a handler may take.
         session_s: seconds that a session is kept without a connection.
-        resumes_per_s: clients that are let in per second; others are told to come back a little later.
+        resumes_per_s: clients from one address that are let in per second, once EVENTS_RESUMES_BURST were; others are
+            told to come back a little later. Where all come by way of one proxy, that is one address.
         wall: the wall clock in milliseconds, in which the log counts the age of sessions.
         entropy: random bytes; tests give seeded ones.
     """
@@ -73,7 +74,7 @@ class Events:
         self.session_s = session_s
         self.links: dict[Link, None] = {}
         self.draining = False
-        self.limiter = Limiter(resumes_per_s, limits.EVENTS_RESUMES_BURST)
+        self.door = door.Door(resumes_per_s)
         self._key = key
         self._wall = wall
         self._entropy = entropy
@@ -247,21 +248,20 @@ class Events:
 
     # Letting in
 
-    def may_enter(self, hello: envelope.Hello) -> Namespace:
-        """The namespace of a HELLO. Raises Busy, Refused."""
+    def may_enter(self, link: Link, hello: envelope.Hello) -> Namespace:
+        """The namespace of a HELLO, whose client counts as waiting from now on. Raises Busy, Refused."""
         if self.draining:
             raise Busy("going_away", "the server is about to end")
-        waiting = sum([1 for link in self.links if link.is_opening])
-        if waiting > limits.EVENTS_WAITING_HELLOS_MAX or not self.limiter.allow(self.loop.time()):
-            raise Busy("busy", "too many clients come at once")
         namespace = self.namespaces.get(hello.namespace)
         if namespace is None:
             raise Refused("namespace", f"there is no namespace {hello.namespace!r:.80}")
+        if not self.door.enter(link.address, self.loop.time()):
+            raise Busy("busy", "too many clients come at once")
         return namespace
 
     def retry_ms(self) -> int:
         """When a client that was refused should come back: not all in one instant."""
-        return self.limiter.retry_ms(self._random.random())
+        return door.retry_ms(self._random.random())
 
     async def let_in(self, link: Link, hello: envelope.Hello) -> None:
         """Answers a HELLO."""

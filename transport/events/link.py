@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import transport
 from transport import CloseCode, Delivery, limits
 from transport.errors import ConnectionClosed, MessageTooLarge, TransportError, WouldBlock
-from transport.events import dispatch, envelope, parse
+from transport.events import dispatch, door, envelope, parse
 from transport.events.envelope import Policy
 from transport.events.errors import Malformed, Refused
 from transport.events.session import Session, Verdict
@@ -32,6 +32,7 @@ class Link(transport.Protocol):
 
     Attributes:
         id: of its session, empty until it is let in.
+        address: of its client, as far as that counts as one peer.
         paused: its outbound budget is used up: whatever comes is left in the log.
         subs: by alias.
         rooms: by name, "" for its private stream.
@@ -43,6 +44,7 @@ class Link(transport.Protocol):
         self.app = app
         self.hub = app.hub
         self.id = ""
+        self.address = ""
         self.paused = False
         self.over = False
         self.conn: Any = None
@@ -74,6 +76,7 @@ class Link(transport.Protocol):
     def connection_made(self, conn: Any) -> None:
         self.conn = conn
         self.refreshed_at = conn.loop.time()
+        self.address = door.address_of(conn.remote_address)
         self._send = conn.send_nowait
         if not conn.traits.supports(Delivery.RELIABLE_ORDERED):
             self.cut(CloseCode.POLICY, "events need a transport that is reliable and ordered")

@@ -34,15 +34,11 @@ log = logging.getLogger("transport.events")
 async def let_in(app: Events, link: Link, hello: envelope.Hello) -> None:
     """Answers a HELLO: with a WELCOME and one answer for each stream, or with a REFUSED and the end."""
     try:
-        namespace = app.may_enter(hello)
-        identity = await _identify(namespace, link, hello)
-        session, generation, resumed = await _session(app, namespace, hello, identity)
-        if link.over:
-            return
-        _attach(app, link, session, generation, resumed)
-        await _restore(app, link, session, hello.claims)
-        if namespace.on_connected is not None and not link.over:
-            await _within(app.handler_timeout, namespace.on_connected(session.context))
+        namespace = app.may_enter(link, hello)
+        try:
+            await _enter(app, link, namespace, hello)
+        finally:
+            app.door.entered(link.address)
     except Busy as error:
         code = CloseCode.GOING_AWAY if error.reason == "going_away" else CloseCode.OVERLOADED
         link.refuse(error.reason, error.text, code, app.retry_ms())
@@ -57,8 +53,20 @@ async def let_in(app: Events, link: Link, hello: envelope.Hello) -> None:
         link.refuse("failed", "internal error", CloseCode.INTERNAL_ERROR, app.retry_ms())
     else:
         link.opened()
-        if not link.over:
-            session.inbox.start()
+        if link.session is not None:
+            link.session.inbox.start()
+
+
+async def _enter(app: Events, link: Link, namespace: Namespace, hello: envelope.Hello) -> None:
+    """A client of whom nothing is known yet."""
+    identity = await _identify(namespace, link, hello)
+    session, generation, resumed = await _session(app, namespace, hello, identity)
+    if link.over:
+        return
+    _attach(app, link, session, generation, resumed)
+    await _restore(app, link, session, hello.claims)
+    if namespace.on_connected is not None and not link.over:
+        await _within(app.handler_timeout, namespace.on_connected(session.context))
 
 
 async def _within(seconds: float, result: Any) -> Any:
