@@ -10,7 +10,7 @@ import pytest
 from tests.events.test_bounds import Raw, run
 from tests.events.test_restored import frame
 from transport import limits
-from transport.events import door, envelope
+from transport.events import Events, Refused, door, envelope
 from transport.events.door import Door, Limiter, address_of
 from transport.events.testing import Kit
 
@@ -28,10 +28,12 @@ def test_the_limiter() -> None:
     ]
 
 
-def test_new_sessions_of_one_address_do_not_fill_a_log() -> None:
-    """Each is kept for twice EVENTS_SESSION_S."""
-    most = limits.EVENTS_RESUMES_BURST + limits.EVENTS_RESUMES_PER_S * 2 * limits.EVENTS_SESSION_S
-    assert most < limits.LOG_SESSIONS_MAX
+def test_new_sessions_and_rooms_of_one_address_do_not_fill_a_log() -> None:
+    """A session is kept for twice EVENTS_SESSION_S, and has a stream of its own; a room that nobody uses is kept longer."""
+    sessions = limits.EVENTS_RESUMES_BURST + limits.EVENTS_RESUMES_PER_S * 2 * limits.EVENTS_SESSION_S
+    rooms = limits.EVENTS_NEW_ROOMS_BURST + limits.EVENTS_NEW_ROOMS_PER_S * limits.LOG_FORGET_MS / 1000
+    assert sessions < limits.LOG_SESSIONS_MAX
+    assert sessions + rooms < limits.LOG_STREAMS_MAX
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_what_is_remembered_of_addresses(monkeypatch: pytest.MonkeyPatch) -> Non
         made.enter(address, 5.0)
     for number in range(2):
         made.enter(f"new {number}", 5.0)
-        assert len(made) == 3
+        assert len(made._clients) == 3
     assert let_in(made, "a", 5, 5.0) == 0
     assert let_in(made, "b", 5, 5.0) == 2
     assert made.waiting == 6, "who waits is counted all the same"
@@ -203,3 +205,35 @@ def test_a_thousand_come_back_at_once() -> None:
         assert all([client.reconnects == 1 for client in clients])
 
     run(scenario)
+
+
+def test_new_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody is asked, clients of one address may name so many that there have not been; others are theirs."""
+    monkeypatch.setattr(limits, "EVENTS_NEW_ROOMS_BURST", 3)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client, other = await kit.client(), await kit.client()
+        for room in "abc":
+            await client.join(room)
+            await client.leave(room)
+        for refused in (client, other):
+            with pytest.raises(Refused, match="too_many_rooms"):
+                await refused.join("d")
+        await client.join("a")
+        await namespace.to("d").emit("x")
+        await client.join("d")
+        (ctx,) = [ctx for ctx in namespace.contexts() if ctx.id == other.machine.session]
+        await ctx.join("the program's")
+        assert kit.app.statistics()["rooms_refused"] == 2
+        await kit.advance(1.1 / limits.EVENTS_NEW_ROOMS_PER_S)
+        await client.join("e")
+        with pytest.raises(Refused, match="too_many_rooms"):
+            await client.join("f")
+        assert await client.call("x") == "still there"
+        namespace.authorize_room(lambda ctx, room: True)
+        for number in range(20):
+            await client.join(f"allowed {number}")
+
+    app = Events()
+    app.namespace("/").on("x", lambda ctx, data: "still there")
+    run(scenario, app)

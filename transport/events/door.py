@@ -1,4 +1,5 @@
-"""The door of a server: how many clients are let in, from one address and from all of them together.
+"""The door of a server: how many clients are let in, from one address and from all of them together, and how many rooms
+they may bring into being.
 
 No clock, no socket, no waiting. One peer that comes again and again must never use up what is there for the others; and
 what is remembered of addresses is bounded.
@@ -60,7 +61,7 @@ class Limiter:
 
 
 class Door:
-    """Who may enter now.
+    """Who may enter now, and what comes with them.
 
     Args:
         rate: clients from one address that are let in per second, once a burst of them was.
@@ -72,7 +73,8 @@ class Door:
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._all = Limiter(max(rate, limits.EVENTS_RESUMES_ALL_PER_S), limits.EVENTS_RESUMES_ALL_BURST)
-        self._addresses: dict[str, Limiter] = {}  # the one that was used last is the last
+        self._clients = Table()
+        self._rooms = Table()
         self._waiting: Counter[str] = Counter()
         self.waiting = 0
 
@@ -81,7 +83,7 @@ class Door:
         if (
             self.waiting >= limits.EVENTS_WAITING_HELLOS_MAX
             or self._waiting[address] >= limits.EVENTS_WAITING_HELLOS_ADDRESS_MAX
-            or not self._limiter(address).allow(now)
+            or not self._clients.allow(address, now, self._rate, limits.EVENTS_RESUMES_BURST)
             or not self._all.allow(now)
         ):
             return False
@@ -96,15 +98,27 @@ class Door:
         if not self._waiting[address]:
             del self._waiting[address]
 
-    def _limiter(self, address: str) -> Limiter:
-        found = self._addresses.pop(address, None)
+    def begin_room(self, address: str, now: float) -> bool:
+        """Whether a client may name a room that there has not been yet. `now` in seconds."""
+        return self._rooms.allow(address, now, limits.EVENTS_NEW_ROOMS_PER_S, limits.EVENTS_NEW_ROOMS_BURST)
+
+
+class Table:
+    """Limiters by address, bounded: the one that was not seen for longest is forgotten."""
+
+    def __init__(self) -> None:
+        self._limiters: dict[str, Limiter] = {}  # the one that was used last is the last
+
+    def allow(self, address: str, now: float, rate: float, burst: int) -> bool:
+        """As of `Limiter`."""
+        found = self._limiters.pop(address, None)
         if found is None:
-            found = Limiter(self._rate, limits.EVENTS_RESUMES_BURST)
-            if len(self._addresses) >= limits.EVENTS_ADDRESSES_MAX:  # forget the one that was not seen for longest
-                del self._addresses[next(iter(self._addresses))]
-        self._addresses[address] = found
-        return found
+            found = Limiter(rate, burst)
+            if len(self._limiters) >= limits.EVENTS_ADDRESSES_MAX:
+                del self._limiters[next(iter(self._limiters))]
+        self._limiters[address] = found
+        return found.allow(now)
 
     def __len__(self) -> int:
         """Addresses that are remembered."""
-        return len(self._addresses)
+        return len(self._limiters)

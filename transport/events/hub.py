@@ -21,6 +21,7 @@ from transport.events.session import Session
 from transport.events.streams import Stream
 from transport.events.tokens import Tokens
 from transport.log.base import Log, Watch
+from transport.log.errors import UnknownStream
 from transport.log.records import Event
 from transport.log.records import Stream as Name
 
@@ -84,6 +85,16 @@ class Hub:
             self._streams[name] = stream
         finally:
             self._opening.pop(name, None)
+
+    async def exists(self, name: Name) -> bool:
+        """Whether there is such a stream, in use or in the log. Raises LogError."""
+        if name in self._streams:
+            return True
+        try:
+            await self.log.head(name, create=False)
+        except UnknownStream:
+            return False
+        return True
 
     def leave(self, stream: Stream) -> None:
         """One less is in it; with the last one it goes."""

@@ -384,6 +384,8 @@ async def join(app: Events, link: Link | None, session: Session, room: str, sinc
         known.by_client = known.by_client or by_client
         return known.epoch, known.since
     name = stream_name(session, room)
+    if by_client and link is not None and session.namespace.room_authorizer is None:
+        await _may_begin(app, link, name)
     stream = await app.hub.enter(name)
     oldest = since == "oldest" and session.namespace.history.joiners == "oldest"
     start = 0 if oldest else stream.top
@@ -394,6 +396,13 @@ async def join(app: Events, link: Link | None, session: Session, room: str, sinc
     else:
         place(app, link, session, stream, room, entry, start, request, answer=oldest)
     return stream.epoch, start
+
+
+async def _may_begin(app: Events, link: Link, name: Name) -> None:
+    """Nobody is asked about rooms, so that a stranger may name any: the log must not be filled with what he names."""
+    if not await app.hub.exists(name) and not app.door.begin_room(link.address, app.loop.time()):
+        app.hub.counters["rooms_refused"] += 1
+        raise Refused("too_many_rooms", "too many new rooms come from this address")
 
 
 def _answer_again(app: Events, link: Link, session: Session, sub: Subscription, request: int) -> None:
