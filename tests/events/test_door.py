@@ -29,7 +29,7 @@ def test_the_limiter() -> None:
 
 
 def test_new_sessions_and_rooms_of_one_address_do_not_fill_a_log() -> None:
-    """A session is kept for twice EVENTS_SESSION_S, and has a stream of its own; a room that nobody uses is kept longer."""
+    """A session is kept for twice EVENTS_SESSION_S, with a stream of its own; a room that nobody uses for longer."""
     sessions = limits.EVENTS_RESUMES_BURST + limits.EVENTS_RESUMES_PER_S * 2 * limits.EVENTS_SESSION_S
     rooms = limits.EVENTS_NEW_ROOMS_BURST + limits.EVENTS_NEW_ROOMS_PER_S * limits.LOG_FORGET_MS / 1000
     assert sessions < limits.LOG_SESSIONS_MAX

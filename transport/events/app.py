@@ -81,7 +81,7 @@ class Events:
         self._random = random.Random(entropy(8))  # noqa: S311 (it spreads clients in time)
         self._hub: Hub | None = None
         self._users = 0
-        self._starting: asyncio.Lock | None = None
+        self._gate_of: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._owns_log = False
         self._sweeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -158,19 +158,19 @@ class Events:
         """Whether it serves."""
         return self._hub is not None
 
+    def _gate(self) -> asyncio.Lock:
+        """Of this loop: the app is opened by one at a time, and not while it is being shut."""
+        loop = asyncio.get_running_loop()
+        if self._gate_of is None or self._gate_of[0] is not loop:
+            self._gate_of = (loop, asyncio.Lock())
+        return self._gate_of[1]
+
     async def start(self) -> None:
-        """One more server uses the app; the first one opens the log."""
-        if self._starting is None:
-            self._starting = asyncio.Lock()
-        async with self._starting:
-            self._users += 1
-            if self._users > 1:
-                return
-            try:
+        """One more server uses the app; the first one opens the log. Waits for a `stop` that is under way."""
+        async with self._gate():
+            if self._hub is None:
                 await self._open()
-            except BaseException:
-                self._users -= 1
-                raise
+            self._users += 1
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -180,9 +180,14 @@ class Events:
         except LogClosed:
             await self.log.open()
             self._owns_log = True
-        for namespace in self.namespaces.values():
-            await self.log.set_history(namespace.name, namespace.history.kept())
-        key = self._key or await self.log.secret("cursor")
+        try:
+            for namespace in self.namespaces.values():
+                await self.log.set_history(namespace.name, namespace.history.kept())
+            key = self._key or await self.log.secret("cursor")
+        except BaseException:
+            if self._owns_log:
+                await self.log.close()
+            raise
         self.draining = False
         self._hub = Hub(self.log, Tokens(key, self._entropy), loop)
         self._sweeper = loop.create_task(self._sweep())
@@ -190,13 +195,23 @@ class Events:
     async def stop(self) -> None:
         """One server less; with the last one handlers are ended and the log is closed."""
         self._users -= 1
-        if self._users or self._hub is None:
-            return
+        async with self._gate():
+            if not self._users and self._hub is not None:  # nobody has begun to serve meanwhile
+                try:
+                    await self._end_tasks(self._hub)
+                finally:
+                    try:
+                        if self._owns_log:
+                            await self.log.close()
+                    finally:
+                        self._hub = None
+
+    async def _end_tasks(self, hub: Hub) -> None:
         for link in list(self.links):
             link.cut(CloseCode.GOING_AWAY, "the server is closing")
         own = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not own]
-        for session in self._hub.sessions.values():
+        for session in hub.sessions.values():
             session.inbox.cancel()
             tasks += [task for task in session.inbox.tasks if task is not own]
         if self._sweeper is not None:
@@ -207,10 +222,6 @@ class Events:
             await asyncio.wait(tasks, timeout=limits.CANCELLED_HANDLER_S)
         for namespace in self.namespaces.values():
             namespace.present.clear()
-        if self._owns_log:
-            await self.log.close()
-        self._hub = None
-        self._starting = None
 
     async def _sweep(self) -> None:
         """Keeps sessions that are connected alive in the log, and forgets those that were away for too long."""
