@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,3 +137,112 @@ def test_handlers_that_are_slow_are_no_failures(
 
     with caplog.at_level(logging.WARNING, "transport.events"):
         run(scenario)
+
+
+# Handlers that raise
+
+
+def test_an_event_whose_handler_raises_comes_again_after_a_restart(tmp_path: Path) -> None:
+    """The cursor moves when the handler has returned: one that raised has not. What came after it comes again, too."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        lives: list[list[int]] = []
+        for is_broken in (True, False):
+            got: list[int] = []
+            lives.append(got)
+
+            def take(m: Any, got: list[int] = got, is_broken: bool = is_broken) -> None:
+                got.append(m.event)
+                if is_broken and m.event == 2:
+                    raise ValueError("a mistake")
+
+            client = await kit.client(cursor=tmp_path / "me.cur")
+            client.on("x", take)
+            await client.join("r")
+            if is_broken:
+                for number in range(1, 5):
+                    await namespace.to("r").emit("x", number)
+            await kit.advance(1)
+            statistics = client.statistics()
+            assert statistics.get("failed", 0) == statistics["undone"] == is_broken
+            assert client.cursors["r"].offset == (1 if is_broken else 4)
+            await client.close()
+        assert lives == [[1, 2, 3, 4], [2, 3, 4]]
+
+    run(scenario)
+
+
+def test_a_client_without_a_cursor_has_had_its_event() -> None:
+    """Nothing could bring it back: it would only stand in the way."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+
+        def fails(m: Any) -> None:
+            raise ValueError("a mistake")
+
+        client.on("x", fails)
+        await client.join("r")
+        for number in range(5):
+            await namespace.to("r").emit("x", number)
+        await kit.advance(1)
+        assert client.cursors["r"].offset == 5
+        assert (client.statistics()["failed"], client.statistics()["undone"]) == (5, 0)
+
+    run(scenario)
+
+
+def test_a_gap_whose_handler_raises_is_told_again(tmp_path: Path) -> None:
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        told: list[Any] = []
+        for life in range(2):
+            client = await kit.client(cursor=tmp_path / "me.cur")
+
+            def gap(m: Any, life: int = life) -> None:
+                told.append((life, m.gap.reason, m.gap.lost))
+                if not life:
+                    raise ValueError("a mistake")
+
+            client.on_gap(gap)
+            await client.join("r")
+            if not life:
+                kit.partition(client)
+                for number in range(5):
+                    await namespace.to("r").emit("x", number)
+                await kit.trim("r", 4)
+                kit.heal(client)
+            await kit.advance(10)
+            assert client.cursors["r"].offset == (5 if life else 0)
+            await client.close()
+        assert told == [(0, "trimmed", 5), (1, "trimmed", 5)]
+
+    run(scenario)
+
+
+def test_a_server_that_goes_away_is_still_told() -> None:
+    """GOAWAY says when to come back. Until the connection ends, what a client sends is handled."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        handled: list[int] = []
+        gate = asyncio.Event()
+
+        async def take(ctx: Any, data: int) -> None:
+            if data == 1:
+                await gate.wait()
+            handled.append(data)
+
+        namespace.on("x", take)
+        client = await kit.client()
+        await client.emit("x", 1)
+        await kit.advance(0.1)
+        serving, kit.serving = kit.serving, None
+        assert serving is not None
+        draining = asyncio.create_task(serving.drain())
+        await kit.advance(0.1)
+        await client.emit("x", 2)
+        await kit.advance(0.1)
+        gate.set()
+        await draining
+        assert handled == [1, 2]
+
+    run(scenario)

@@ -265,6 +265,11 @@ class EventsClient(Life):
                 log.exception("the cursor can't be kept")
 
     @property
+    def keeps_cursor(self) -> bool:
+        """Whether a program that is started again goes on where this one was."""
+        return self._store is not None
+
+    @property
     def cursors(self) -> dict[str, Position]:
         """How far the program is in each room; "" is what was sent to this client alone."""
         return {

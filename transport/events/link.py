@@ -175,7 +175,7 @@ class Link(transport.Protocol):
         return sum([1 for sub in self.subs.values() if sub.mode is Mode.READING])
 
     def go_away(self, frame: bytes) -> None:
-        """The server is about to end: the client is told, and sends nothing new from here on."""
+        """The server is about to end: the client is told when to come back. What it still sends is handled."""
         if self.session is not None:
             self.write(frame)
 
