@@ -197,7 +197,7 @@ class Client:
         session, secret, generation: of its session; empty before the first connection.
         streams: by room.
         up: the server let it in, and the connection is there.
-        largest: bytes of a frame that the connection takes.
+        largest: bytes of a frame that the connection, and the server, take.
         out: frames to be written, taken by `transmit`.
         happened: what happened, taken by `events`.
         counters: since it was made.
@@ -235,7 +235,7 @@ class Client:
         claims = [stream.claim() for stream in self.streams.values() if stream.ticket]
         floor = 0 if self._forgot else self._floor()
         hello = envelope.Hello(
-            self.namespace, self.auth, self.session, self.secret, self.generation, floor, claims
+            self.namespace, self.auth, self.session, self.secret, self.generation, floor, claims, self.largest
         )  # fmt: skip
         self.out.append(envelope.hello(hello))
 
@@ -438,6 +438,7 @@ class Client:
         had = self.session
         self.session, self.secret, self.generation = frame.session, frame.secret, frame.generation
         self._window = max(1, min(frame.window, limits.EVENTS_WINDOW))
+        self.largest = min(self.largest, frame.largest or self.largest)
         self.up = True
         uncertain: list[Outgoing] = []
         if self._forgot or not had:

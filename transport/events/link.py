@@ -38,6 +38,7 @@ class Link(transport.Protocol):
         rooms: by name, "" for its private stream.
         is_open: the client is let in, and its old streams are entered.
         over: it is closing or closed; nothing more is done for it.
+        largest: bytes of a frame that its client takes.
     """
 
     def __init__(self, app: Events) -> None:
@@ -45,6 +46,7 @@ class Link(transport.Protocol):
         self.hub = app.hub
         self.id = ""
         self.address = ""
+        self.largest = limits.MESSAGE_BYTES_MAX
         self.paused = False
         self.over = False
         self.conn: Any = None
@@ -212,6 +214,9 @@ class Link(transport.Protocol):
 
     def write(self, frame: bytes) -> bool:
         """Queues a frame; False if it is over what this client takes."""
+        if len(frame) > self.largest:  # known here alone, where the transport is not told
+            self.hub.counters["too_large"] += 1
+            return False
         try:
             self._send(frame)
         except MessageTooLarge:
@@ -227,10 +232,12 @@ class Link(transport.Protocol):
             self.cut(CloseCode.INTERNAL_ERROR, "internal error")
         return True
 
-    def call(self, frame: bytes) -> None:
-        """Writes a CALL, and reads on: the answer has to come through."""
-        self.write(frame)
+    def call(self, frame: bytes) -> bool:
+        """Writes a CALL, and reads on: the answer has to come through. False if it is over what this client takes."""
+        if not self.write(frame):
+            return False
         self.go_on_reading()
+        return True
 
     def volatile(self, frame: bytes, place: Any) -> bool:
         """Writes what may be lost. Under pressure the latest of each `place` waits, and the rest is dropped."""
@@ -246,6 +253,9 @@ class Link(transport.Protocol):
         return True
 
     def _write_loose(self, frame: bytes) -> None:
+        if len(frame) > self.largest:
+            self.hub.counters["too_large"] += 1
+            return
         try:
             self._send(frame, delivery=Delivery.UNRELIABLE)
         except MessageTooLarge:  # for an unreliable message: there may be room in a reliable one
@@ -292,6 +302,7 @@ class Link(transport.Protocol):
             if type(frame) is not envelope.Hello or self._said_hello:
                 raise Malformed("a client begins with one HELLO and waits for its WELCOME")
             self._said_hello = True
+            self.largest = frame.largest or self.largest
             self._opener = self.conn.loop.create_task(self.app.let_in(self, frame))
         elif type(frame) is envelope.Message:
             self._message(session, frame, size)

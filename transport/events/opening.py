@@ -189,7 +189,7 @@ def _attach(app: Events, link: Link, session: Session, generation: int, resumed:
         envelope.welcome(
             envelope.Welcome(
                 session.id, secret, session.generation, resumed, session.contiguous, sorted(session.beyond),
-                session.seen, limits.EVENTS_WINDOW,
+                session.seen, limits.EVENTS_WINDOW, link.conn.get_extra_info("max_message"),
             )
         )
     )  # fmt: skip
