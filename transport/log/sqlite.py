@@ -44,17 +44,12 @@ class SQLiteLog(Log):
 
     Args:
         path: of the file, made if there is none. On a local disk: SQLite's write-ahead log needs shared memory.
-        durability: "disk" (an acknowledged append survives loss of power) or "os" (it survives the end of the process;
-            after loss of power the last ones may be gone, and every stream has a new epoch).
-        history: bounds of streams that have none of their own, nor of their namespace.
+        durability: "disk" or "os", as of `Log`.
         read_only: reads only, beside a writer in any process or without one; every write raises LogReadOnly.
         max_bytes: of the file; above it appends raise LogFull.
         check: reads the whole file when it is opened, and raises LogCorrupt if it is damaged. Takes a second for every
             few hundred megabytes.
-        forget_ms: a stream without events that nobody watched or wrote for so long is forgotten.
-        key_window_ms: for which the key of an append is known.
-        clock: the wall clock in milliseconds.
-        entropy: secret random bytes.
+        history, forget_ms, key_window_ms, clock, entropy: as of `Log`.
     """
 
     def __init__(
