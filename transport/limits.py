@@ -450,3 +450,4 @@ LOG_FOLLOW_S = 0.1  # between two looks of whoever follows a stream from outside
 LOG_READS_WAITING = 256  # reads handed to them; more wait
 LOG_CACHED = 16_384  # streams, and sessions, that a writer knows without looking
 LOG_OPEN_WAIT_MS = 5000  # for another program's hold on the file
+LOG_MARKS_BYTES_MAX = 256  # that are read of a lock

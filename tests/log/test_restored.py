@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.log.files import FOREVER, ROOM, crash
+from transport import limits
 from transport.log import Append, History, LogFailed, LogFull, LogLocked, SQLiteLog, schema
 
 
@@ -190,7 +191,7 @@ def test_marks_that_are_none(tmp_path: Path) -> None:
     lock: Any = schema.Lock(tmp_path / "log")
     (tmp_path / "log.lock").write_bytes(b"\xff" * 100_000)
     lock.take()
-    assert sum(map(len, lock.marks())) <= schema.MARKS_BYTES_MAX
+    assert sum(map(len, lock.marks())) <= limits.LOG_MARKS_BYTES_MAX
     lock.note("a", "b")
     assert lock.marks() == ["a", "b"]
     lock.note("c")

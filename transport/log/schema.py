@@ -31,7 +31,6 @@ APPLICATION_ID = 0x74724C47  # "trLG"
 VERSION = 1
 PAGE_BYTES = 4096
 DURABILITIES = {"os": "NORMAL", "disk": "FULL"}
-MARKS_BYTES_MAX = 256
 WAL_RESET_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 
 TABLES = """
@@ -155,7 +154,7 @@ class Lock:
     def marks(self) -> list[str]:
         """Those that the log may have: one, or two where a writer ended while it changed it; none in a new lock."""
         os.lseek(self._file, 0, os.SEEK_SET)
-        return os.read(self._file, MARKS_BYTES_MAX).decode("ascii", "replace").split()
+        return os.read(self._file, limits.LOG_MARKS_BYTES_MAX).decode("ascii", "replace").split()
 
     def note(self, *marks: str) -> None:
         """Writes them, to the disk. Raises LogFailed, LogFull."""
