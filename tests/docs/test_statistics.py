@@ -59,7 +59,7 @@ async def test_websocket() -> None:
         await conn.send(1)
         assert await conn.recv() == 1
         there = {re.sub(r"_\d+$", "_N", name) for name in server.statistics().counters}
-        assert named("A server of WebSocket", "A connection of WebSocket") == there | {"close_N"}
+        assert named("A server of WebSocket", "A connection of WebSocket") == there | {"http_N", "close_N"}
         assert named("A connection of WebSocket", "Three questions") == set(conn.statistics().counters)
 
 

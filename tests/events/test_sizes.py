@@ -1,4 +1,4 @@
-"""What is over the limit of one side, on connections that tell it and on those that don't: told, and nobody is cut off."""
+"""What is over the limit of one side, on connections that tell it and on those that don't: nobody is cut off."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class SQLiteLog(Log):
         writer = Writer(
             self.path, self._open_store, self._retain, self._loop.call_soon_threadsafe, self._settle, self._clock,
             self._note_end,
-        )
+        )  # fmt: skip
         writer.start(started)
         try:
             await asyncio.shield(started)
