@@ -66,8 +66,6 @@ def test_a_stream_that_stands_still_is_told(
         assert client.cursors["r"].offset == 20
         assert client.statistics()["undone"] == 0
         assert len(stalls(caplog)) == 1
-        if reads:
-            reader.cancel()
 
     with caplog.at_level(logging.WARNING, "transport.events"):
         run(scenario)
