@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import transport
 from tests.events.test_events import until
 from transport import limits
 from transport.errors import MessageTooLarge
@@ -72,3 +73,15 @@ async def test_a_server_with_a_small_limit(url: str) -> None:
         assert await client.call("x", b"small") == 5
         await client.flush()
         assert client.reconnects == 0
+
+
+@pytest.mark.asyncio
+async def test_what_a_connection_knows_of_it(url: str) -> None:
+    """The smaller of both sides' limits where the peer says its own; over ws it does not."""
+    async with (
+        transport.serve(url, max_message=SMALL_BYTES) as server,
+        transport.connect(server.url) as conn,
+        transport.connect(server.url, max_message=1000) as small,
+    ):
+        known = limits.MESSAGE_BYTES_DEFAULT if url.startswith("ws") else SMALL_BYTES
+        assert [one.get_extra_info("max_message") for one in (conn, small)] == [known, 1000]

@@ -42,7 +42,7 @@ def test_a_stream_that_stands_still_is_told(
                 fails(m)
 
         if reads:
-            reader = kit.app.task(read())
+            kit.app.task(read())
         else:
             client.on("x", fails)
             await client.join("r")
