@@ -6,6 +6,9 @@ import inspect
 import re
 from dataclasses import fields
 
+import pytest
+
+import transport
 from tests.meta import tree
 from transport.drive.records import Statistics
 from transport.machine import Path
@@ -41,7 +44,23 @@ def test_the_source_has_no_other_names() -> None:
 
 
 def test_servers() -> None:
-    assert named("A server of reliable UDP", "Three questions") == set(endpoint().statistics())
+    assert named("A server of reliable UDP", "A server of WebSocket") == set(endpoint().statistics())
+
+
+@pytest.mark.asyncio
+async def test_websocket() -> None:
+    pytest.importorskip("h11")
+
+    async def handler(conn: transport.Connection) -> None:
+        async for message in conn:
+            await conn.send(message)
+
+    async with transport.serve("ws://127.0.0.1:0", handler) as server, transport.connect(server.url) as conn:
+        await conn.send(1)
+        assert await conn.recv() == 1
+        there = {re.sub(r"_\d+$", "_N", name) for name in server.statistics().counters}
+        assert named("A server of WebSocket", "A connection of WebSocket") == there | {"http_N", "close_N"}
+        assert named("A connection of WebSocket", "Three questions") == set(conn.statistics().counters)
 
 
 def test_every_connection() -> None:

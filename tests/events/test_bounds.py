@@ -14,7 +14,7 @@ from transport.errors import ConnectionClosed, LocalProtocolError, MessageTooLar
 from transport.events import CallFailed, Events, History, PeerGone, Refused, envelope, parse
 from transport.events.errors import Busy
 from transport.events.hub import Calls
-from transport.events.session import Limiter, Session, Verdict
+from transport.events.session import Session, Verdict
 from transport.events.streams import Stream
 from transport.events.testing import NAME, Kit
 from transport.log.records import Event as Stored
@@ -114,28 +114,18 @@ def test_hellos_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     run(scenario)
 
 
-def test_a_storm_of_resumes() -> None:
+def test_a_storm_of_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     """All are let in, one after the other, and none is lost."""
+    monkeypatch.setattr(limits, "EVENTS_RESUMES_BURST", 10)
 
     async def scenario(kit: Kit, namespace: Any) -> float:
-        kit.app.limiter = Limiter(10.0, 10)
         loop = asyncio.get_running_loop()
         clients = await asyncio.gather(*[kit.client() for _ in range(40)])
         assert all(client.machine.up for client in clients)
         assert kit.app.statistics()["refused_busy"] > 10
         return loop.time()
 
-    assert 2.0 < run(scenario) < 30
-
-
-def test_the_limiter() -> None:
-    limiter = Limiter(limits.EVENTS_RESUMES_PER_S, limits.EVENTS_RESUMES_BURST)
-    assert sum([limiter.allow(5.0) for _ in range(1000)]) == limits.EVENTS_RESUMES_BURST
-    assert sum([limiter.allow(6.0) for _ in range(1000)]) == limits.EVENTS_RESUMES_PER_S
-    assert [limiter.retry_ms(share) for share in (0.0, 1.0)] == [
-        limits.EVENTS_RETRY_S * 500,
-        limits.EVENTS_RETRY_S * 1500,
-    ]
+    assert 2.0 < run(scenario, resumes_per_s=10.0) < 30
 
 
 # From clients

@@ -18,6 +18,10 @@ FROM_CLIENT = {
         envelope.hello(Hello("/chat", "token", "ab", b"s" * 24, 3, 7, [CLAIM])),
         Hello("/chat", "token", "ab", b"s" * 24, 3, 7, [CLAIM]),
     ),
+    "hello, with a limit": (
+        envelope.hello(Hello("/chat", "token", "ab", b"s" * 24, 3, 7, [CLAIM], 65_536)),
+        Hello("/chat", "token", "ab", b"s" * 24, 3, 7, [CLAIM], 65_536),
+    ),
     "join": (envelope.join(5, "room:7", "cursor", CLAIM), envelope.Join(5, "room:7", "cursor", CLAIM)),
     "join now": (envelope.join(5, "room:7", "now"), envelope.Join(5, "room:7", "now", None)),
     "leave": (envelope.leave(6, "room:7"), envelope.Leave(6, "room:7")),
@@ -30,6 +34,10 @@ FROM_SERVER = {
     "welcome": (
         envelope.welcome(Welcome("ab", b"s" * 24, 3, True, 7, [9], 9, 256)),
         Welcome("ab", b"s" * 24, 3, True, 7, [9], 9, 256),
+    ),
+    "welcome, with a limit": (
+        envelope.welcome(Welcome("ab", b"s" * 24, 3, True, 7, [9], 9, 256, 65_536)),
+        Welcome("ab", b"s" * 24, 3, True, 7, [9], 9, 256, 65_536),
     ),
     "refused": (envelope.refused("denied", "no", 20, 4), envelope.Refused("denied", "no", 20, 4)),
     "joined": (
@@ -117,6 +125,8 @@ def test_nothing_but_malformed_is_raised(table: parse.Table, rng: random.Random)
         (envelope.join(1, "r", "yesterday"), "since"),
         (envelope.hello(Hello("/", None, "", b"", 0, 0, [CLAIM] * (limits.EVENTS_ROOMS_MAX + 2))), "rooms"),
         (b"\x01" + envelope.encode_body({"v": [9]}), "lacks"),
+        (envelope.hello(Hello("/", None, "", b"", 0, 0, [], -1)), "largest"),
+        (envelope.hello(Hello("/", None, "", b"", 0, 0, [], "many")), "largest"),  # type: ignore[arg-type]
     ],
 )
 def test_refused(frame: bytes, text: str) -> None:

@@ -39,9 +39,9 @@ async def crash(path: Path, count: int = 5, **options: Any) -> int:
     """Leaves the file as a process does that ends without closing: a copy made while it was open."""
     async with SQLiteLog(path, **options) as log:
         epoch = (await log.commit([Append(ROOM, b"%d" % number) for number in range(count)])).appended[0].epoch
-        for name in (path.name, path.name + "-wal"):
+        for name in (path.name, path.name + "-wal", path.name + ".lock"):
             shutil.copy(path.with_name(name), path.with_name(name + ".copy"))
-    for name in (path.name, path.name + "-wal"):
+    for name in (path.name, path.name + "-wal", path.name + ".lock"):
         # into the same file, or it would be known as a copy
         path.with_name(name).write_bytes(path.with_name(name + ".copy").read_bytes())
     return epoch

@@ -461,8 +461,11 @@ class Outbound(Source):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What asyncio calls "socket", "sockname", "peername", and on tls "ssl_object", "peercert", "cipher".
 
-        On ws also "path", "query", "request", "subprotocol", "compression".
+        On ws also "path", "query", "request", "subprotocol", "compression". Everywhere "max_message": bytes of the
+        largest message that may be sent, as far as is known; a peer on ws does not say what it takes.
         """
+        if name == "max_message":
+            return self._session.send_max
         value = self._driver.info(self, name)
         if value is None:
             value = self._session.info(name)

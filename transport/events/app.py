@@ -15,13 +15,13 @@ from typing import Any
 
 from transport import CloseCode, limits
 from transport.errors import LocalProtocolError
-from transport.events import dispatch, envelope, opening, presence
+from transport.events import dispatch, door, envelope, opening, presence
 from transport.events.envelope import Policy
 from transport.events.errors import Busy, Refused
 from transport.events.hub import Hub
 from transport.events.link import Link
 from transport.events.namespace import History, Namespace, Position
-from transport.events.session import Limiter, Session
+from transport.events.session import Session
 from transport.events.streams import Subscription
 from transport.events.tokens import Tokens
 from transport.log.base import Log
@@ -45,7 +45,8 @@ class Events:
         key: signs sessions and cursors; the log's own when None.
         handler_timeout: seconds that a handler may take.
         session_s: seconds that a session is kept without a connection.
-        resumes_per_s: clients that are let in per second; others are told to come back a little later.
+        resumes_per_s: clients from one address that are let in per second, once EVENTS_RESUMES_BURST were; others are
+            told to come back a little later. Where all come by way of one proxy, that is one address.
         wall: the wall clock in milliseconds, in which the log counts the age of sessions.
         entropy: random bytes; tests give seeded ones.
     """
@@ -73,14 +74,14 @@ class Events:
         self.session_s = session_s
         self.links: dict[Link, None] = {}
         self.draining = False
-        self.limiter = Limiter(resumes_per_s, limits.EVENTS_RESUMES_BURST)
+        self.door = door.Door(resumes_per_s)
         self._key = key
         self._wall = wall
         self._entropy = entropy
         self._random = random.Random(entropy(8))  # noqa: S311 (it spreads clients in time)
         self._hub: Hub | None = None
         self._users = 0
-        self._starting: asyncio.Lock | None = None
+        self._gate_of: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._owns_log = False
         self._sweeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -157,19 +158,19 @@ class Events:
         """Whether it serves."""
         return self._hub is not None
 
+    def _gate(self) -> asyncio.Lock:
+        """Of this loop: the app is opened by one at a time, and not while it is being shut."""
+        loop = asyncio.get_running_loop()
+        if self._gate_of is None or self._gate_of[0] is not loop:
+            self._gate_of = (loop, asyncio.Lock())
+        return self._gate_of[1]
+
     async def start(self) -> None:
-        """One more server uses the app; the first one opens the log."""
-        if self._starting is None:
-            self._starting = asyncio.Lock()
-        async with self._starting:
-            self._users += 1
-            if self._users > 1:
-                return
-            try:
+        """One more server uses the app; the first one opens the log. Waits for a `stop` that is under way."""
+        async with self._gate():
+            if self._hub is None:
                 await self._open()
-            except BaseException:
-                self._users -= 1
-                raise
+            self._users += 1
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -179,9 +180,14 @@ class Events:
         except LogClosed:
             await self.log.open()
             self._owns_log = True
-        for namespace in self.namespaces.values():
-            await self.log.set_history(namespace.name, namespace.history.kept())
-        key = self._key or await self.log.secret("cursor")
+        try:
+            for namespace in self.namespaces.values():
+                await self.log.set_history(namespace.name, namespace.history.kept())
+            key = self._key or await self.log.secret("cursor")
+        except BaseException:
+            if self._owns_log:
+                await self.log.close()
+            raise
         self.draining = False
         self._hub = Hub(self.log, Tokens(key, self._entropy), loop)
         self._sweeper = loop.create_task(self._sweep())
@@ -189,13 +195,23 @@ class Events:
     async def stop(self) -> None:
         """One server less; with the last one handlers are ended and the log is closed."""
         self._users -= 1
-        if self._users or self._hub is None:
-            return
+        async with self._gate():
+            if not self._users and self._hub is not None:  # nobody has begun to serve meanwhile
+                try:
+                    await self._end_tasks(self._hub)
+                finally:
+                    try:
+                        if self._owns_log:
+                            await self.log.close()
+                    finally:
+                        self._hub = None
+
+    async def _end_tasks(self, hub: Hub) -> None:
         for link in list(self.links):
             link.cut(CloseCode.GOING_AWAY, "the server is closing")
         own = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not own]
-        for session in self._hub.sessions.values():
+        for session in hub.sessions.values():
             session.inbox.cancel()
             tasks += [task for task in session.inbox.tasks if task is not own]
         if self._sweeper is not None:
@@ -206,10 +222,6 @@ class Events:
             await asyncio.wait(tasks, timeout=limits.CANCELLED_HANDLER_S)
         for namespace in self.namespaces.values():
             namespace.present.clear()
-        if self._owns_log:
-            await self.log.close()
-        self._hub = None
-        self._starting = None
 
     async def _sweep(self) -> None:
         """Keeps sessions that are connected alive in the log, and forgets those that were away for too long."""
@@ -247,21 +259,20 @@ class Events:
 
     # Letting in
 
-    def may_enter(self, hello: envelope.Hello) -> Namespace:
-        """The namespace of a HELLO. Raises Busy, Refused."""
+    def may_enter(self, link: Link, hello: envelope.Hello) -> Namespace:
+        """The namespace of a HELLO, whose client counts as waiting from now on. Raises Busy, Refused."""
         if self.draining:
             raise Busy("going_away", "the server is about to end")
-        waiting = sum([1 for link in self.links if link.is_opening])
-        if waiting > limits.EVENTS_WAITING_HELLOS_MAX or not self.limiter.allow(self.loop.time()):
-            raise Busy("busy", "too many clients come at once")
         namespace = self.namespaces.get(hello.namespace)
         if namespace is None:
             raise Refused("namespace", f"there is no namespace {hello.namespace!r:.80}")
+        if not self.door.enter(link.address, self.loop.time()):
+            raise Busy("busy", "too many clients come at once")
         return namespace
 
     def retry_ms(self) -> int:
         """When a client that was refused should come back: not all in one instant."""
-        return self.limiter.retry_ms(self._random.random())
+        return door.retry_ms(self._random.random())
 
     async def let_in(self, link: Link, hello: envelope.Hello) -> None:
         """Answers a HELLO."""

@@ -26,14 +26,17 @@ class Stream:
         since, by_client, ticket: what the server signed.
         alias: on the present connection; 0 while it is not in it.
         paused: the server was asked to stop, for the program has too much to do.
+        stalled: it will stay so: of too many events the effects have failed.
         seeking: it was asked to go on behind a hole; `seek_top` is the highest event since.
         sink: where its events go; None while nobody wants them yet.
         held: those that wait for that.
+        rewound: the log has gone back within the epoch: the consumers of `once` that have forgotten what they noted;
+            None where it has not.
     """
 
     __slots__ = (
-        "alias", "by_client", "epoch", "held", "paused", "room", "seek_top", "seeking", "since", "sink", "ticket",
-        "tracker",
+        "alias", "by_client", "epoch", "held", "paused", "rewound", "room", "seek_top", "seeking", "since", "sink",
+        "stalled", "ticket", "tracker",
     )  # fmt: skip
 
     def __init__(self, room: str, epoch: int = 0, offset: int = 0) -> None:
@@ -45,10 +48,12 @@ class Stream:
         self.ticket = b""
         self.alias = 0
         self.paused = False
+        self.stalled = False
         self.seeking = False
         self.seek_top = 0
         self.sink: Any = None
         self.held: deque[Any] = deque()  # bounded: it counts as unfinished in the tracker
+        self.rewound: set[str] | None = None
 
     def claim(self) -> Claim:
         """What the client says about it when it comes back."""
@@ -103,6 +108,19 @@ class GapFound(NamedTuple):
     stream: Stream | None
     epoch: int
     gap: envelope.Gap
+
+
+class Rewound(NamedTuple):
+    """The log of a stream has gone back within its epoch: offsets that the client had are given a second time."""
+
+    stream: Stream
+
+
+class Stalled(NamedTuple):
+    """Nothing more of a stream will come until the program is done with some of the events whose effects failed."""
+
+    stream: Stream
+    failed: int
 
 
 class CaughtUp(NamedTuple):
@@ -179,7 +197,7 @@ class Client:
         session, secret, generation: of its session; empty before the first connection.
         streams: by room.
         up: the server let it in, and the connection is there.
-        largest: bytes of a frame that the connection takes.
+        largest: bytes of a frame that the connection, and the server, take.
         out: frames to be written, taken by `transmit`.
         happened: what happened, taken by `events`.
         counters: since it was made.
@@ -217,7 +235,7 @@ class Client:
         claims = [stream.claim() for stream in self.streams.values() if stream.ticket]
         floor = 0 if self._forgot else self._floor()
         hello = envelope.Hello(
-            self.namespace, self.auth, self.session, self.secret, self.generation, floor, claims
+            self.namespace, self.auth, self.session, self.secret, self.generation, floor, claims, self.largest
         )  # fmt: skip
         self.out.append(envelope.hello(hello))
 
@@ -379,11 +397,31 @@ class Client:
         if epoch != stream.epoch:
             return False
         moved = stream.tracker.finish(offset)
+        if stream.stalled:
+            self._check_stalled(stream)
         if stream.paused and not self._is_full(stream, 2):
             stream.paused = False
             if stream.alias:
                 self.out.append(envelope.go_on(stream.alias, stream.tracker.received))
         return moved
+
+    def set_aside(self, stream: Stream, epoch: int, offset: int) -> None:
+        """The effect of an event has failed: it stays unfinished, and `finish` may still come."""
+        if epoch == stream.epoch:
+            stream.tracker.set_aside(offset)
+            self._check_stalled(stream)
+
+    def _check_stalled(self, stream: Stream) -> None:
+        """Says so, once, when a stream that is paused will not go on by itself."""
+        tracker = stream.tracker
+        if not (
+            len(tracker.failed) >= limits.EVENTS_QUEUE_EVENTS // 2
+            or tracker.failed_bytes >= limits.EVENTS_QUEUE_BYTES // 2
+        ):
+            stream.stalled = False
+        elif stream.paused and not stream.stalled:
+            stream.stalled = True
+            self.happened.append(Stalled(stream, len(tracker.failed)))
 
     def _is_full(self, stream: Stream, share: int = 1) -> bool:
         tracker = stream.tracker
@@ -400,6 +438,7 @@ class Client:
         had = self.session
         self.session, self.secret, self.generation = frame.session, frame.secret, frame.generation
         self._window = max(1, min(frame.window, limits.EVENTS_WINDOW))
+        self.largest = min(self.largest, frame.largest or self.largest)
         self.up = True
         uncertain: list[Outgoing] = []
         if self._forgot or not had:
@@ -437,6 +476,8 @@ class Client:
             stream.tracker.rebase(frame.offset)  # it was asked to begin anew
         elif not stream.alias and frame.catching_up and frame.offset < stream.tracker.received:
             stream.tracker.rebase(frame.offset)  # the log has gone back; a gap follows
+            stream.rewound = set()
+            self.happened.append(Rewound(stream))
         if stream.alias != frame.alias:
             self._aliases.pop(stream.alias, None)
             stream.paused = stream.seeking = False
@@ -466,6 +507,7 @@ class Client:
         self.counters["pauses"] += 1
         stream.paused = True
         self.out.append(envelope.pause(stream.alias))
+        self._check_stalled(stream)
 
     def _follows(self, stream: Stream, offset: int, step: int, replay: bool) -> bool:
         """Whether an event is the next one. One that was had is dropped; a hole has the server read again."""

@@ -185,6 +185,14 @@ class EventsClient(Life):
     def _hear_caught_up(self, what: machine.CaughtUp) -> None:
         self._work.caught_up(what.stream.room, what.events)
 
+    def _hear_rewound(self, what: machine.Rewound) -> None:
+        forget = getattr(self._store, "forget", None)
+        if forget is not None:
+            try:
+                forget(what.stream.room)
+            except Exception:
+                log.exception("what was noted of %r can't be forgotten", what.stream.room)
+
     def _hear_entered(self, what: machine.Entered) -> None:
         sub = self._joining.pop(what.stream.room, None)
         if sub is not None:
@@ -224,6 +232,18 @@ class EventsClient(Life):
         if self.machine.out:
             self.write()
 
+    def set_aside(self, stream: machine.Stream, epoch: int, offset: int) -> None:
+        """The effect of an event has failed."""
+        self.machine.set_aside(stream, epoch, offset)
+        self._happened()
+
+    def _hear_stalled(self, what: machine.Stalled) -> None:
+        log.warning(
+            "no more events of %r come: the effects of %d have failed. It goes on when enough of them are done, by"
+            " another `once` or `done()` of their messages, or after a restart",
+            what.stream.room or "this client", what.failed,
+        )  # fmt: skip
+
     def _save_soon(self, seconds: float = limits.EVENTS_CURSOR_S) -> None:
         if self._store is None or self.closed:
             return
@@ -243,6 +263,11 @@ class EventsClient(Life):
                 self._store.save(cursors.pack(self.machine))
             except Exception:
                 log.exception("the cursor can't be kept")
+
+    @property
+    def keeps_cursor(self) -> bool:
+        """Whether a program that is started again goes on where this one was."""
+        return self._store is not None
 
     @property
     def cursors(self) -> dict[str, Position]:
@@ -450,7 +475,12 @@ class EventsClient(Life):
 
     def statistics(self) -> dict[str, int]:
         """Counters, and how things stand."""
-        now = {"reconnects": self.reconnects, "unsettled": self.machine.unsettled, **self._work.counters}
+        streams = self.machine.streams.values()
+        now = {
+            "reconnects": self.reconnects, "unsettled": self.machine.unsettled,
+            "undone": sum([len(stream.tracker.failed) for stream in streams]),
+            "stalled": sum([stream.stalled for stream in streams]), **self._work.counters,
+        }  # fmt: skip
         return {**now, **self.machine.counters}
 
 
@@ -460,7 +490,8 @@ _HEAR: dict[type, Any] = {
     machine.CaughtUp: EventsClient._hear_caught_up, machine.Entered: EventsClient._hear_entered,
     machine.TooLarge: EventsClient._hear_too_large,
     machine.Outside: EventsClient._hear_outside, machine.Asked: EventsClient._hear_asked,
-    machine.GoingAway: EventsClient._hear_going,
+    machine.GoingAway: EventsClient._hear_going, machine.Rewound: EventsClient._hear_rewound,
+    machine.Stalled: EventsClient._hear_stalled,
 }  # fmt: skip
 
 

@@ -122,6 +122,13 @@ class SQLiteCursor:
         if not had and self._db.in_transaction:
             self._db.commit()
 
+    def forget(self, room: str) -> None:
+        """The stream has gone back: which of its offsets were done says nothing any more."""
+        had = self._db.in_transaction
+        _forget(self._db, self._consumer, room)
+        if not had and self._db.in_transaction:
+            self._db.commit()
+
 
 def make_tables(db: Any) -> None:
     """The tables, if they are not there."""
@@ -134,6 +141,11 @@ def make_tables(db: Any) -> None:
         "CREATE TABLE IF NOT EXISTS transport_done (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
         " offset INTEGER NOT NULL, PRIMARY KEY (consumer, room, epoch, offset))"
     )
+
+
+def _forget(db: Any, consumer: str, room: str) -> None:
+    for table in ("transport_cursors", "transport_done"):
+        db.execute(f"DELETE FROM {table} WHERE consumer = ? AND room = ?", (consumer, room))  # noqa: S608
 
 
 class Once:
@@ -166,6 +178,8 @@ class Once:
 
         The cursor is the last event before the first that is not done; those done beyond it are kept one by one.
         """
+        if message.rewound is not None and self._consumer not in message.rewound:
+            _forget(db, self._consumer, message.room)
         where, here = (self._consumer, message.room), (str(message.epoch), message.offset)
         cursor = "SELECT epoch, offset FROM transport_cursors WHERE consumer = ? AND room = ?"
         row = db.execute(cursor, where).fetchone()
@@ -194,6 +208,8 @@ class Once:
         except BaseException:
             self._db.rollback()
             raise
+        if self._message.rewound is not None:
+            self._message.rewound.add(self._consumer)
         self._message.failed = False
         self._message.done()
 

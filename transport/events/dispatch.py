@@ -75,11 +75,12 @@ class Inbox:
         self._waiters: list[asyncio.Future[None]] = []
 
     def put(self, message: envelope.Message, size: int) -> None:
-        """One more; above the bound its client is not read."""
+        """One more; above the bound its client is not read, as a rule."""
         self._queue.append((message, size))
         self._queued_bytes += size
-        if self._queued_bytes > limits.EVENTS_INBOX_BYTES and self._session.member is not None:
-            self._session.member.hold_reading()
+        member = self._session.member
+        if self._queued_bytes > limits.EVENTS_INBOX_BYTES and member is not None:
+            member.hold_reading(self._queued_bytes - size)
         self.start()
 
     def start(self) -> None:

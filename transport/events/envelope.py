@@ -81,7 +81,11 @@ class Claim(NamedTuple):
 
 
 class Hello(NamedTuple):
-    """The first frame of a connection. `session` is empty for a new one; `floor` is 0 where the client forgot it."""
+    """The first frame of a connection.
+
+    `session` is empty for a new one; `floor` is 0 where the client forgot it; `largest`, the bytes of a frame that it
+    takes, is 0 where it does not say.
+    """
 
     namespace: str
     auth: Any
@@ -90,6 +94,7 @@ class Hello(NamedTuple):
     generation: int
     floor: int
     claims: list[Claim]
+    largest: int = 0
 
 
 class Join(NamedTuple):
@@ -140,7 +145,10 @@ class Continue(NamedTuple):
 
 
 class Welcome(NamedTuple):
-    """The client is in. `contiguous` and `beyond` are its messages that were handled, `seen` the highest that came."""
+    """The client is in. `contiguous` and `beyond` are its messages that were handled, `seen` the highest that came.
+
+    `largest` as of `Hello`, of the server.
+    """
 
     session: str
     secret: bytes
@@ -150,6 +158,7 @@ class Welcome(NamedTuple):
     beyond: list[int]
     seen: int
     window: int
+    largest: int = 0
 
 
 class Refused(NamedTuple):
@@ -286,6 +295,8 @@ def hello(message: Hello) -> bytes:
         "secret": message.secret, "generation": message.generation, "floor": message.floor,
         "streams": [list(claim) for claim in message.claims],
     }  # fmt: skip
+    if message.largest:
+        body["largest"] = message.largest
     return bytes(_head(Kind.HELLO)) + encode_body(body)
 
 
@@ -330,6 +341,8 @@ def welcome(message: Welcome) -> bytes:
         "resumed": message.resumed, "contiguous": message.contiguous, "beyond": message.beyond, "seen": message.seen,
         "window": message.window,
     }  # fmt: skip
+    if message.largest:
+        body["largest"] = message.largest
     return bytes(_head(Kind.WELCOME)) + encode_body(body)
 
 

@@ -57,7 +57,8 @@ class CallFailed(EventsError):
     """The other side answers that a call has failed.
 
     Attributes:
-        code: "unknown_event", "invalid", "failed", "timeout", "denied", "busy", "log_full", "lost", or a program's own.
+        code: "unknown_event", "invalid", "failed", "timeout", "denied", "busy", "log_full", "lost", "too_large", or a
+            program's own.
         text: for people.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,8 +21,11 @@ from transport.events.session import Session
 from transport.events.streams import Stream
 from transport.events.tokens import Tokens
 from transport.log.base import Log, Watch
+from transport.log.errors import UnknownStream
 from transport.log.records import Event
 from transport.log.records import Stream as Name
+
+log = logging.getLogger("transport.events")
 
 
 class Hub:
@@ -47,6 +51,7 @@ class Hub:
         self._watches: dict[Stream, Watch] = {}
         self._opening: dict[Name, asyncio.Task[None]] = {}
         self._aliases = 0
+        self._renewing = asyncio.Lock()
 
     # Streams
 
@@ -81,6 +86,16 @@ class Hub:
         finally:
             self._opening.pop(name, None)
 
+    async def exists(self, name: Name) -> bool:
+        """Whether there is such a stream, in use or in the log. Raises LogError."""
+        if name in self._streams:
+            return True
+        try:
+            await self.log.head(name, create=False)
+        except UnknownStream:
+            return False
+        return True
+
     def leave(self, stream: Stream) -> None:
         """One less is in it; with the last one it goes."""
         stream.users -= 1
@@ -104,6 +119,33 @@ class Hub:
         for sub in stream.targets():
             stream.remove(sub)
             sub.member.renewed(sub)  # type: ignore[attr-defined]
+
+    # A log that has gone back
+
+    async def gone_back(self, stream: Stream) -> None:
+        """The log has lost events of this epoch, and is about to give their offsets a second time: the server's own
+        signature says that somebody was let in behind the end. It is renewed, durably, before anybody is answered; else
+        whoever comes later would pass over other events in silence. Raises LogError.
+        """  # fmt: skip
+        async with self._renewing:
+            head = await self.log.head(stream.name)
+            if head.epoch != stream.epoch:  # it was renewed, or the stream dropped, meanwhile
+                self.renew(stream)
+                return
+            log.error("the log has lost events (%s ends with %d): every stream gets a new epoch", stream.name, head.top)
+            await self.log.renew()
+            self.counters["logs_renewed"] += 1
+            for each in list(self._streams.values()):
+                self.renew(each)
+
+    def beyond(self, stream: Stream, offset: int) -> None:
+        """A client says that it had an event behind the end. It may say what it likes: others go on."""
+        self.counters["cursors_beyond"] += 1
+        if self.counters["cursors_beyond"] == 1:
+            log.warning(
+                "a client says that it had event %d of %s, which ends with %d: if the log was put back from a backup,"
+                " end the server and call `transport events renew`", offset, stream.name, stream.top,
+            )  # fmt: skip
 
     def members(self, name: Name) -> list[Any]:
         """The connections that are in a stream now."""
@@ -211,6 +253,10 @@ class Calls:
         for member in asked.waiting:
             self._of.setdefault(member, set()).add(asked.number)
         return asked
+
+    def wait_for(self, member: Any) -> bool:
+        """Whether a client is asked something that it has not answered."""
+        return member in self._of
 
     def answered(self, member: Any, number: int, ok: bool, data: Any) -> None:
         """A client answered; one that was not asked, or too late, is not heard."""

@@ -23,10 +23,8 @@ from transport.errors import (
 from transport.events import cursors, envelope
 from transport.events.client import Client
 from transport.events.errors import Busy, Denied, Malformed, Refused, Superseded
-from transport.options import size
 
 log = logging.getLogger("transport.events")
-size_of = size(0, limits.MESSAGE_BYTES_MAX)
 
 
 class Wire(transport.Protocol):
@@ -153,7 +151,7 @@ class Life:
                 await transport.connect(self._url, protocol=lambda: wire, codec="raw", **self._options)
                 wire.conn.traits.check(Delivery.RELIABLE_ORDERED, wire.conn.url.scheme)
                 self._wire = wire
-                self.machine.largest = size_of(self._options.get("max_message", limits.MESSAGE_BYTES_DEFAULT))
+                self.machine.largest = wire.conn.get_extra_info("max_message")
                 self.machine.connected()
                 self.write()
                 await asyncio.wait((self._opened, wire.lost), return_when=asyncio.FIRST_COMPLETED)

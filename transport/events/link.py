@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import transport
 from transport import CloseCode, Delivery, limits
 from transport.errors import ConnectionClosed, MessageTooLarge, TransportError, WouldBlock
-from transport.events import dispatch, envelope, parse
+from transport.events import dispatch, door, envelope, parse
 from transport.events.envelope import Policy
 from transport.events.errors import Malformed, Refused
 from transport.events.session import Session, Verdict
@@ -32,17 +32,21 @@ class Link(transport.Protocol):
 
     Attributes:
         id: of its session, empty until it is let in.
+        address: of its client, as far as that counts as one peer.
         paused: its outbound budget is used up: whatever comes is left in the log.
         subs: by alias.
         rooms: by name, "" for its private stream.
         is_open: the client is let in, and its old streams are entered.
         over: it is closing or closed; nothing more is done for it.
+        largest: bytes of a frame that its client takes.
     """
 
     def __init__(self, app: Events) -> None:
         self.app = app
         self.hub = app.hub
         self.id = ""
+        self.address = ""
+        self.largest = limits.MESSAGE_BYTES_MAX
         self.paused = False
         self.over = False
         self.conn: Any = None
@@ -74,6 +78,7 @@ class Link(transport.Protocol):
     def connection_made(self, conn: Any) -> None:
         self.conn = conn
         self.refreshed_at = conn.loop.time()
+        self.address = door.address_of(conn.remote_address)
         self._send = conn.send_nowait
         if not conn.traits.supports(Delivery.RELIABLE_ORDERED):
             self.cut(CloseCode.POLICY, "events need a transport that is reliable and ordered")
@@ -172,7 +177,7 @@ class Link(transport.Protocol):
         return sum([1 for sub in self.subs.values() if sub.mode is Mode.READING])
 
     def go_away(self, frame: bytes) -> None:
-        """The server is about to end: the client is told, and sends nothing new from here on."""
+        """The server is about to end: the client is told when to come back. What it still sends is handled."""
         if self.session is not None:
             self.write(frame)
 
@@ -183,9 +188,18 @@ class Link(transport.Protocol):
         except ConnectionClosed:
             pass
 
-    def hold_reading(self) -> None:
-        """Its messages pile up before its handlers: it is not read until `go_on_reading`."""
-        if not self._reading_held and not self.over:
+    def hold_reading(self, waiting: int) -> None:
+        """Its messages pile up before its handlers, so many bytes and another: it is not read until `go_on_reading`.
+
+        Unless it is asked something: its answer comes behind what it has sent, and handlers may wait for that.
+        """
+        if self.over:
+            return
+        if self.hub.calls.wait_for(self):
+            if waiting > limits.EVENTS_INBOX_CALL_BYTES:
+                self.hub.counters["overflows"] += 1
+                self.cut(CloseCode.OVERLOADED, "too many messages come before an answer")
+        elif not self._reading_held:
             self._reading_held = True
             self.hub.counters["reading_held"] += 1
             self.conn.pause_reading()
@@ -200,6 +214,9 @@ class Link(transport.Protocol):
 
     def write(self, frame: bytes) -> bool:
         """Queues a frame; False if it is over what this client takes."""
+        if len(frame) > self.largest:  # known here alone, where the transport is not told
+            self.hub.counters["too_large"] += 1
+            return False
         try:
             self._send(frame)
         except MessageTooLarge:
@@ -213,6 +230,13 @@ class Link(transport.Protocol):
         except Exception:  # others that get the same frame must not miss it
             log.exception("a client can't be written to")
             self.cut(CloseCode.INTERNAL_ERROR, "internal error")
+        return True
+
+    def call(self, frame: bytes) -> bool:
+        """Writes a CALL, and reads on: the answer has to come through. False if it is over what this client takes."""
+        if not self.write(frame):
+            return False
+        self.go_on_reading()
         return True
 
     def volatile(self, frame: bytes, place: Any) -> bool:
@@ -229,6 +253,9 @@ class Link(transport.Protocol):
         return True
 
     def _write_loose(self, frame: bytes) -> None:
+        if len(frame) > self.largest:
+            self.hub.counters["too_large"] += 1
+            return
         try:
             self._send(frame, delivery=Delivery.UNRELIABLE)
         except MessageTooLarge:  # for an unreliable message: there may be room in a reliable one
@@ -275,6 +302,7 @@ class Link(transport.Protocol):
             if type(frame) is not envelope.Hello or self._said_hello:
                 raise Malformed("a client begins with one HELLO and waits for its WELCOME")
             self._said_hello = True
+            self.largest = frame.largest or self.largest
             self._opener = self.conn.loop.create_task(self.app.let_in(self, frame))
         elif type(frame) is envelope.Message:
             self._message(session, frame, size)

@@ -89,11 +89,23 @@ class Message:
         if stream is not None:
             self._client.finished(stream, self.epoch, self.offset)
 
+    def settle(self) -> None:
+        """The program is past it: it is done, or set aside where its effect has failed."""
+        if not self.failed:
+            self.done()
+        elif self._stream is not None:
+            self._client.set_aside(self._stream, self.epoch, self.offset)
+
     @property
     def is_next(self) -> bool:
         """Whether all that came before it in its stream is done; true of what is in no stream."""
         stream = self._stream
         return stream is None or (stream.epoch == self.epoch and stream.tracker.oldest in {self.offset, -1})
+
+    @property
+    def rewound(self) -> set[str] | None:
+        """Where its stream has gone back: the consumers that know. None where it has not."""
+        return None if self._stream is None else self._stream.rewound
 
     def once(self, db: Any, consumer: str = "") -> Once:
         """For `async with`: commits the cursor in the transaction of the effect; see `Once`."""
@@ -142,8 +154,8 @@ class Subscription:
     def give_up(self) -> list[Message]:
         """From the client: another one reads the room from now on. Gives what this one has not read."""
         last, self._last = self._last, None
-        if last is not None and not last.failed:
-            last.done()  # the next one is asked for, elsewhere
+        if last is not None:
+            last.settle()  # the next one is asked for, elsewhere
         unread = [message for message in self._queue if not message.volatile]
         self._queue.clear()
         self._loose = 0
@@ -167,8 +179,8 @@ class Subscription:
         if self._waiter is not None:
             raise LocalProtocolError(f"room {self.room!r} is read by another task already")
         last, self._last = self._last, None
-        if last is not None and not last.failed:
-            last.done()
+        if last is not None:
+            last.settle()
         if self._end is None:
             await self.begin()
         while not self._queue:

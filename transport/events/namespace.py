@@ -33,6 +33,7 @@ _DURABILITIES = ("memory", "os", "disk")
 _seconds = duration(0.001, 10 * limits.TIME_S_MAX)
 _bytes = size(0, 1 << 50)
 BODY_BYTES_MAX = limits.MESSAGE_BYTES_DEFAULT - limits.EVENTS_FRAME_COST_BYTES
+_TOO_LARGE = {"code": "too_large", "text": "the call is over what this client takes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +343,8 @@ async def ask(hub: Any, members: list[Any], alias: int, body: bytes, timeout: fl
     frame = envelope.call(asked.number, alias, body)
     try:
         for member in members:
-            member.write(frame)
+            if not member.call(frame):
+                hub.calls.answered(member, asked.number, False, _TOO_LARGE)
         asked.check()
         async with asyncio.timeout(timeout):
             await asked.future

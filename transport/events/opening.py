@@ -34,15 +34,11 @@ log = logging.getLogger("transport.events")
 async def let_in(app: Events, link: Link, hello: envelope.Hello) -> None:
     """Answers a HELLO: with a WELCOME and one answer for each stream, or with a REFUSED and the end."""
     try:
-        namespace = app.may_enter(hello)
-        identity = await _identify(namespace, link, hello)
-        session, generation, resumed = await _session(app, namespace, hello, identity)
-        if link.over:
-            return
-        _attach(app, link, session, generation, resumed)
-        await _restore(app, link, session, hello.claims)
-        if namespace.on_connected is not None and not link.over:
-            await _within(app.handler_timeout, namespace.on_connected(session.context))
+        namespace = app.may_enter(link, hello)
+        try:
+            await _enter(app, link, namespace, hello)
+        finally:
+            app.door.entered(link.address)
     except Busy as error:
         code = CloseCode.GOING_AWAY if error.reason == "going_away" else CloseCode.OVERLOADED
         link.refuse(error.reason, error.text, code, app.retry_ms())
@@ -57,8 +53,20 @@ async def let_in(app: Events, link: Link, hello: envelope.Hello) -> None:
         link.refuse("failed", "internal error", CloseCode.INTERNAL_ERROR, app.retry_ms())
     else:
         link.opened()
-        if not link.over:
-            session.inbox.start()
+        if link.session is not None:
+            link.session.inbox.start()
+
+
+async def _enter(app: Events, link: Link, namespace: Namespace, hello: envelope.Hello) -> None:
+    """A client of whom nothing is known yet."""
+    identity = await _identify(namespace, link, hello)
+    session, generation, resumed = await _session(app, namespace, hello, identity)
+    if link.over:
+        return
+    _attach(app, link, session, generation, resumed)
+    await _restore(app, link, session, hello.claims)
+    if namespace.on_connected is not None and not link.over:
+        await _within(app.handler_timeout, namespace.on_connected(session.context))
 
 
 async def _within(seconds: float, result: Any) -> Any:
@@ -132,9 +140,10 @@ async def _session(
     _remember(app, known)
     if known is before:
         await _correct(app, known, taken)
-    if not hello.floor:
+    knows = record is not None and hello.floor - 1 <= known.seen  # else the log has gone back behind what is settled
+    if not hello.floor or not knows:
         await _abandon(app, known)
-    return known, taken.generation, record is not None
+    return known, taken.generation, knows
 
 
 async def _correct(app: Events, session: Session, taken: Record) -> None:
@@ -180,7 +189,7 @@ def _attach(app: Events, link: Link, session: Session, generation: int, resumed:
         envelope.welcome(
             envelope.Welcome(
                 session.id, secret, session.generation, resumed, session.contiguous, sorted(session.beyond),
-                session.seen, limits.EVENTS_WINDOW,
+                session.seen, limits.EVENTS_WINDOW, link.conn.get_extra_info("max_message"),
             )
         )
     )  # fmt: skip
@@ -238,6 +247,10 @@ async def restore(
         return
     name = stream_name(session, room)
     stream = await app.hub.enter(name)
+    if claim.epoch == stream.epoch and claim.since > stream.top:  # which the server knows itself, or has signed
+        app.hub.leave(stream)
+        await app.hub.gone_back(stream)
+        stream = await app.hub.enter(name)
     if was is not None and session.rooms.get(room) is not was:  # the program has put it out meanwhile
         app.hub.leave(stream)
         if request:
@@ -245,7 +258,7 @@ async def restore(
         return
     fresh = claim.epoch == 0 and not room
     same = claim.epoch == stream.epoch
-    since = min(claim.since, stream.top) if same else 0  # above the top: the log has gone back
+    since = claim.since if same else 0
     if room and (known is None or known.epoch != stream.epoch or room not in session.rooms):
         await _record(app, session, name, room, Room(own, stream.epoch, since), stream)
     offset = claim.offset if same else 0 if fresh else -1
@@ -326,6 +339,8 @@ def place(
     sub = Subscription(stream, link, room, entry.since, entry.by_client)
     if before is not None and before.stream is stream:  # frames of before may be under way
         sub.furthest = max(before.furthest, before.sent)
+    if offset > stream.top:
+        app.hub.beyond(stream, offset)
     gap = offset < 0 or offset > stream.top
     start = 0 if gap else offset
     sub.sent = start
@@ -369,6 +384,8 @@ async def join(app: Events, link: Link | None, session: Session, room: str, sinc
         known.by_client = known.by_client or by_client
         return known.epoch, known.since
     name = stream_name(session, room)
+    if by_client and link is not None and session.namespace.room_authorizer is None:
+        await _may_begin(app, link, name)
     stream = await app.hub.enter(name)
     oldest = since == "oldest" and session.namespace.history.joiners == "oldest"
     start = 0 if oldest else stream.top
@@ -379,6 +396,13 @@ async def join(app: Events, link: Link | None, session: Session, room: str, sinc
     else:
         place(app, link, session, stream, room, entry, start, request, answer=oldest)
     return stream.epoch, start
+
+
+async def _may_begin(app: Events, link: Link, name: Name) -> None:
+    """Nobody is asked about rooms, so that a stranger may name any: the log must not be filled with what he names."""
+    if not await app.hub.exists(name) and not app.door.begin_room(link.address, app.loop.time()):
+        app.hub.counters["rooms_refused"] += 1
+        raise Refused("too_many_rooms", "too many new rooms come from this address")
 
 
 def _answer_again(app: Events, link: Link, session: Session, sub: Subscription, request: int) -> None:

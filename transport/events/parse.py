@@ -111,6 +111,14 @@ def _claim(body: Any) -> envelope.Claim:
     return envelope.Claim(room, epoch, offset, since, by_client, ticket)
 
 
+def _largest(body: Any) -> int:
+    """What a side says that it takes; 0 where it does not."""
+    found = body.get("largest", 0)
+    if not _is(found, int):
+        raise _invalid("a body lacks a good 'largest'")
+    return int(found)
+
+
 def _hello(reader: _Reader) -> envelope.Hello:
     body = reader.body()
     versions, namespace, session, secret, generation, floor, streams = _fields(
@@ -125,7 +133,7 @@ def _hello(reader: _Reader) -> envelope.Hello:
     if max(generation, floor) > varint.VALUE_MAX:
         raise _invalid("a number is out of range")
     claims = [_claim(claim) for claim in streams]
-    return envelope.Hello(namespace, body.get("auth"), session, secret, generation, floor, claims)
+    return envelope.Hello(namespace, body.get("auth"), session, secret, generation, floor, claims, _largest(body))
 
 
 def _join(reader: _Reader) -> envelope.Join:
@@ -166,13 +174,16 @@ def _continue(reader: _Reader) -> envelope.Continue:
 
 
 def _welcome(reader: _Reader) -> envelope.Welcome:
+    body = reader.body()
     session, secret, generation, resumed, contiguous, beyond, seen, window = _fields(
-        reader.body(), session=str, secret=bytes, generation=int, resumed=bool, contiguous=int, beyond=list, seen=int,
+        body, session=str, secret=bytes, generation=int, resumed=bool, contiguous=int, beyond=list, seen=int,
         window=int,
     )  # fmt: skip
     if not all(_is(number, int) for number in beyond) or len(beyond) > limits.EVENTS_WINDOW:
         raise _invalid("a WELCOME has bad numbers of messages")
-    return envelope.Welcome(session, secret, generation, resumed, contiguous, beyond, seen, window)
+    return envelope.Welcome(
+        session, secret, generation, resumed, contiguous, beyond, seen, window, _largest(body)
+    )  # fmt: skip
 
 
 def _refused(reader: _Reader) -> envelope.Refused:

@@ -134,31 +134,3 @@ class Session:
         while self.contiguous + 1 in self.beyond:
             self.contiguous += 1
             self.beyond.discard(self.contiguous)
-
-
-class Limiter:
-    """A bucket of tokens: how many clients are let in per second, so that a storm of them does not break a server.
-
-    Args:
-        rate: tokens per second.
-        burst: tokens that it holds.
-    """
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = float(burst)
-        self._at = 0.0
-
-    def allow(self, now: float) -> bool:
-        """Takes a token if there is one. `now` in seconds."""
-        self._tokens = min(self._burst, self._tokens + max(now - self._at, 0.0) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-    def retry_ms(self, share: float) -> int:
-        """When to come back: between half and one and a half of EVENTS_RETRY_S, by a random share from 0 to 1."""
-        return int((0.5 + share) * limits.EVENTS_RETRY_S * 1000)

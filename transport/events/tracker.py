@@ -15,15 +15,18 @@ class Tracker:
         cursor: everything up to this offset is finished.
         received: everything up to this offset has come.
         waiting_bytes: of events that are not finished.
+        failed, failed_bytes: those of them whose effect has failed, and that are not worked on any more.
     """
 
-    __slots__ = ("_open", "cursor", "received", "waiting_bytes")
+    __slots__ = ("_open", "cursor", "failed", "failed_bytes", "received", "waiting_bytes")
 
     def __init__(self, offset: int = 0) -> None:
         self.cursor = offset
         self.received = offset
         self.waiting_bytes = 0
         self._open: dict[int, tuple[int, int]] = {}  # offset, in order: size, and what had come before
+        self.failed: set[int] = set()
+        self.failed_bytes = 0
 
     def begin(self, offset: int, size: int = 0) -> None:
         """An event came, or a gap that ends at `offset`."""
@@ -43,10 +46,20 @@ class Tracker:
         if entry is None:
             return False
         self.waiting_bytes -= entry[0]
+        if offset in self.failed:
+            self.failed.discard(offset)
+            self.failed_bytes -= entry[0]
         before = self.cursor
         oldest = self.oldest
         self.cursor = self.received if oldest < 0 else self._open[oldest][1]
         return self.cursor > before
+
+    def set_aside(self, offset: int) -> None:
+        """The program has given it up for now: it is not finished, until `finish` says so after all."""
+        entry = self._open.get(offset)
+        if entry is not None and offset not in self.failed:
+            self.failed.add(offset)
+            self.failed_bytes += entry[0]
 
     @property
     def oldest(self) -> int:
@@ -56,6 +69,8 @@ class Tracker:
     def rebase(self, offset: int) -> None:
         """Another epoch, or a place further back: what was begun before counts no more."""
         self._open.clear()
+        self.failed.clear()
+        self.failed_bytes = 0
         self.waiting_bytes = 0
         self.cursor = self.received = offset
 

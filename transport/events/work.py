@@ -121,8 +121,9 @@ class Work:
                 self._check_cancelled(error)
                 log.exception("the handler of %r failed", what.name or "a gap")
                 self.counters["failed"] += 1
-            if not what.failed:
-                what.done()
+                if self._client.keeps_cursor:  # it comes again after a restart; without, nothing could bring it back
+                    what.failed = True
+            what.settle()
 
     def _check_cancelled(self, error: BaseException) -> None:
         """Raises again what ends this task; a handler that raises CancelledError of its own has only failed."""

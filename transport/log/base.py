@@ -74,6 +74,13 @@ class Log(ABC):
     Used as `async with`, or by `open` and `close`. All calls raise LogClosed when it is not open, and LogFailed (or
     LogFull, LogCorrupt) when the store can't be read or written. Reads never wait for writes.
 
+    Arguments that `MemoryLog` and `SQLiteLog` both take:
+        history: bounds of streams that have none of their own, nor of their namespace.
+        forget_ms: a stream without events that nobody watched or wrote for so long is forgotten.
+        key_window_ms: for which the key of an append is known.
+        clock: the wall clock in milliseconds.
+        entropy: secret random bytes.
+
     Attributes:
         durability: what an acknowledged write survives. "memory": nothing. "os": the end of this process, in whatever
             way. "disk": loss of power too.

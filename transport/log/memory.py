@@ -57,12 +57,8 @@ class MemoryLog(Log):
     """A ring for each stream. Its contents stay when it is closed, and are there when it is opened again.
 
     Args:
-        history: bounds of streams that have none of their own, nor of their namespace.
         max_bytes: of all events together, oldest forgotten.
-        forget_ms: a stream without events that nobody watched or wrote for so long is forgotten.
-        key_window_ms: for which the key of an append is known.
-        clock: the wall clock in milliseconds.
-        entropy: secret random bytes.
+        history, forget_ms, key_window_ms, clock, entropy: as of `Log`.
     """
 
     durability = "memory"

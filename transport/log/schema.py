@@ -9,7 +9,9 @@ may have gone back without giving every stream a new epoch.
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import sqlite3
 import warnings
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from urllib.parse import quote
 
 from transport import limits
 from transport.log.errors import LogCorrupt, LogError, LogFailed, LogFull, LogLocked, LogVersion
+from transport.log.memory import new_epoch
 
 try:
     import fcntl
@@ -116,7 +119,11 @@ def affected(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
 
 
 class Lock:
-    """The right to write: held by one process, given back by the kernel however that process ends."""
+    """The right to write: held by one process, given back by the kernel however that process ends.
+
+    In the file stands the mark that the log's last writer left in the log, too. A log with another mark is not the one
+    that was written last, but an older one that was put in its place.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(path.name + ".lock")
@@ -143,6 +150,23 @@ class Lock:
                 f"{self._path}: no lock to be had ({error}): see to it that one process writes{more}",
                 RuntimeWarning, stacklevel=2,
             )  # fmt: skip
+
+    def marks(self) -> list[str]:
+        """Those that the log may have: one, or two where a writer ended while it changed it; none in a new lock."""
+        os.lseek(self._file, 0, os.SEEK_SET)
+        return os.read(self._file, limits.LOG_MARKS_BYTES_MAX).decode("ascii", "replace").split()
+
+    def note(self, *marks: str) -> None:
+        """Writes them, to the disk. Raises LogFailed, LogFull."""
+        text = "".join([f"{mark}\n" for mark in marks]).encode("ascii")
+        try:
+            os.lseek(self._file, 0, os.SEEK_SET)
+            os.write(self._file, text)
+            os.ftruncate(self._file, len(text))
+            os.fsync(self._file)
+        except OSError as error:
+            kind = LogFull if error.errno == errno.ENOSPC else LogFailed
+            raise kind(f"{self._path}: {error.strerror}") from error
 
     def give_back(self) -> None:
         """The file stays: removing it would let two writers hold locks on two files of the same name."""
@@ -200,7 +224,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def open_writer(
-    path: Path, durability: str, size_max: int, check: bool, epoch: Callable[[], int]
+    path: Path, durability: str, size_max: int, check: bool, epoch: Callable[[], int], lock: Lock
 ) -> sqlite3.Connection:
     """The one connection that writes; makes the file if there is none. The lock must be held. Raises LogError."""
     try:
@@ -219,7 +243,7 @@ def open_writer(
         if not there:
             create(connection)
         connection.create_function("new_epoch", 0, lambda: signed(epoch()), deterministic=False)
-        begin(connection, path, durability, had_wal)
+        begin(connection, path, durability, had_wal, lock)
         connection.execute(f"PRAGMA synchronous = {DURABILITIES[durability]}")
     except sqlite3.Error as error:
         if connection is not None:
@@ -269,21 +293,24 @@ def boot() -> str:
         return ""
 
 
-def begin(connection: sqlite3.Connection, path: Path, durability: str, had_wal: bool) -> None:
+def begin(connection: sqlite3.Connection, path: Path, durability: str, had_wal: bool, lock: Lock) -> None:
     """Notes on the disk that a writer is at work, and gives new epochs where the last one's counters may be lost.
 
     They may be where the last writer did not close and its last commits had not been brought to the disk before the
     machine went down (durability "os"), or the write-ahead log that it must have left is gone; and where this is not
-    the file that it wrote, but a copy.
+    the file that it wrote, but a copy: another file, or one with an older mark.
     """
     meta = dict(connection.execute("SELECT name, value FROM meta"))
-    now = {"clean": 0, "boot": boot(), "inode": path.stat().st_ino, "durability": durability}
+    now = {"clean": 0, "boot": boot(), "inode": path.stat().st_ino, "durability": durability, "mark": new_mark()}
     lost = False
+    mark, believed = meta.get("mark"), lock.marks()
     if meta:
         rebooted = not now["boot"] or meta.get("boot") != now["boot"]
         unclean = not meta.get("clean")
-        lost = meta.get("inode") != now["inode"]
+        lost = meta.get("inode") != now["inode"] or (mark is not None and mark not in believed)
         lost = lost or (unclean and (not had_wal or (meta.get("durability") != "disk" and rebooted)))
+    # both, until the log has the new one: a crash between the two must look like nothing else
+    lock.note(*([mark] if mark in believed else []), str(now["mark"]))
     connection.execute("BEGIN IMMEDIATE")
     if lost:
         renew(connection)
@@ -291,6 +318,14 @@ def begin(connection: sqlite3.Connection, path: Path, durability: str, had_wal: 
     connection.execute("COMMIT")
     # into the file itself: else one whose write-ahead log was taken away would look as if it had been closed
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    # that a writer who wrote nothing else leaves a write-ahead log as well, and does not look like one whose was taken
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('begun', ?)", (now["mark"],))
+    lock.note(str(now["mark"]))
+
+
+def new_mark() -> str:
+    """A mark that no other writer, nor this one at another time, has left."""
+    return secrets.token_hex(8)
 
 
 def renew(connection: sqlite3.Connection) -> None:
@@ -300,10 +335,43 @@ def renew(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM causes")
 
 
-def end(connection: sqlite3.Connection) -> None:
-    """Notes that the counters can be believed, once everything before is on the disk."""
+def end(connection: sqlite3.Connection, lock: Lock) -> None:
+    """Notes that the counters can be believed, once everything before is on the disk.
+
+    With another mark: a backup that was made while this writer was at work has the one before. Raises LogFailed.
+    """
+    mark = new_mark()
+    lock.note(*lock.marks()[-1:], mark)
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("UPDATE meta SET value = 1 WHERE name = 'clean'")
+    connection.execute(
+        "UPDATE meta SET value = CASE name WHEN 'mark' THEN ? ELSE 1 END WHERE name IN ('mark', 'clean')", (mark,)
+    )
+    lock.note(mark)
+
+
+def renew_file(path: Path) -> int:
+    """A new epoch for every stream of a log that nobody has open; returns how many streams there are.
+
+    Nothing else in it changes: what is kept and for how long is its server's to say. Raises LogError.
+    """
+    open_reader(path).close()  # else a file that is not there would be made
+    lock = Lock(path)
+    lock.take()
+    try:
+        connection = open_writer(path, "disk", limits.LOG_FILE_BYTES, False, new_epoch, lock)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            renew(connection)
+            connection.execute("COMMIT")
+            end(connection, lock)
+            (count,) = connection.execute("SELECT count(namespace) FROM streams").fetchone()
+        except sqlite3.Error as error:
+            raise translated(error, str(path)) from error
+        finally:
+            connection.close()
+    finally:
+        lock.give_back()
+    return int(count)
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,17 +44,12 @@ class SQLiteLog(Log):
 
     Args:
         path: of the file, made if there is none. On a local disk: SQLite's write-ahead log needs shared memory.
-        durability: "disk" (an acknowledged append survives loss of power) or "os" (it survives the end of the process;
-            after loss of power the last ones may be gone, and every stream has a new epoch).
-        history: bounds of streams that have none of their own, nor of their namespace.
+        durability: "disk" or "os", as of `Log`.
         read_only: reads only, beside a writer in any process or without one; every write raises LogReadOnly.
         max_bytes: of the file; above it appends raise LogFull.
         check: reads the whole file when it is opened, and raises LogCorrupt if it is damaged. Takes a second for every
             few hundred megabytes.
-        forget_ms: a stream without events that nobody watched or wrote for so long is forgotten.
-        key_window_ms: for which the key of an append is known.
-        clock: the wall clock in milliseconds.
-        entropy: secret random bytes.
+        history, forget_ms, key_window_ms, clock, entropy: as of `Log`.
     """
 
     def __init__(
@@ -112,8 +108,9 @@ class SQLiteLog(Log):
         self._lock.take()
         started: asyncio.Future[None] = self._loop.create_future()
         writer = Writer(
-            self.path, self._open_store, self._retain, self._loop.call_soon_threadsafe, self._settle, self._clock
-        )
+            self.path, self._open_store, self._retain, self._loop.call_soon_threadsafe, self._settle, self._clock,
+            self._note_end,
+        )  # fmt: skip
         writer.start(started)
         try:
             await asyncio.shield(started)
@@ -128,7 +125,7 @@ class SQLiteLog(Log):
     def _open_store(self) -> Store:
         """In the writer's thread."""
         connection = schema.open_writer(
-            self.path, self.durability, self._max_bytes, self._check, lambda: new_epoch(self._entropy)
+            self.path, self.durability, self._max_bytes, self._check, lambda: new_epoch(self._entropy), self._lock
         )
         try:
             return Store(
@@ -141,6 +138,10 @@ class SQLiteLog(Log):
     def _retain(self, store: Store) -> int:
         """In the writer's thread."""
         return retention.step(store, self._clock(), self._watching)
+
+    def _note_end(self, connection: sqlite3.Connection) -> None:
+        """In the writer's thread."""
+        schema.end(connection, self._lock)
 
     async def close(self) -> None:
         if self._readers is not None:

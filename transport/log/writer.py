@@ -61,11 +61,13 @@ class Writer:
         post: hands a function to the event loop; raises RuntimeError when that is closed.
         settle: called there with each finished group of jobs.
         clock: wall clock in milliseconds.
+        end: notes that the file was closed well, in the thread.
     """
 
     def __init__(
         self, path: Path, opened: Callable[[], Store], retain: Callable[[Store], int],
         post: Callable[..., object], settle: Callable[[list[Job]], None], clock: Callable[[], int],
+        end: Callable[[sqlite3.Connection], None],
     ) -> None:  # fmt: skip
         self._path = path
         self._opened = opened
@@ -73,6 +75,7 @@ class Writer:
         self._post = post
         self._settle = settle
         self._clock = clock
+        self._note_end = end
         self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._ready: deque[Job] = deque()
         self._ending = False
@@ -278,8 +281,8 @@ class Writer:
         """The last notes; a log that is broken is left as it is, to be looked at when it is opened again."""
         try:
             if self._broken is None:
-                schema.end(store.connection)
-        except sqlite3.Error as error:
+                self._note_end(store.connection)
+        except (sqlite3.Error, LogError) as error:
             _LOGGER.warning("%s: could not be closed well: %s", self._path, error)
         finally:
             store.connection.close()

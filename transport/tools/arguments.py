@@ -218,6 +218,10 @@ def events(parser: argparse.ArgumentParser) -> None:
         made.add_argument("--session", metavar="ID", help="in place of a room: what is sent to this session alone")
         fill(made)
         output(made, every=False)
+    text = "a new epoch for every stream of a log that was put back from a backup"
+    made = actions.add_parser("renew", help=text, description=f"`transport events renew`: {text}.")
+    made.add_argument("file", metavar="FILE", help="of an SQLiteLog that nobody has open")
+    output(made, every=False)
 
 
 def _events_tail(parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,9 @@
-"""`transport events tail | replay | lag FILE`: what is in the log of an events server, looked at from outside.
+"""`transport events tail | replay | lag | renew FILE`: what is in the log of an events server, looked at from outside.
 
-The file is opened to be read: nothing here can write to it, and a server that has it open goes on. What is shown comes
-page by page, so that memory does not grow with the file. It must never pass over events that are gone without a word,
-and never call the place where a session was let in its cursor: that is the client's own.
+The file is opened to be read, but for `renew`, which takes one that nobody has open: nothing else here can write to it,
+and a server that has it open goes on. What is shown comes page by page, so that memory does not grow with the file. It
+must never pass over events that are gone without a word, and never call the place where a session was let in its
+cursor: that is the client's own.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import heapq
 import json
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from transport import MsgpackCodec, limits
 from transport.errors import CodecError, LocalProtocolError
-from transport.log import Event, Head, LogError, Page, SQLiteLog, Stream, StreamInfo, UnknownStream, follow
+from transport.log import Event, Head, LogError, Page, SQLiteLog, Stream, StreamInfo, UnknownStream, follow, schema
 from transport.tools.life import Stop, Stopped, fail
 from transport.tools.live import Output, amount, counted
 
@@ -472,6 +474,14 @@ async def _lag_of_cursors(log: SQLiteLog, given: Any, out: Output) -> int:
     return 1 if gaps else 0
 
 
+def renew(given: Any, out: Output) -> int:
+    """`transport events renew`, the only one that writes: nobody else has the file open. Returns 0. Raises LogError."""
+    streams = schema.renew_file(Path(given.file))
+    text = f"{counted(streams, 'stream')} with a new epoch: whoever comes back to one is told of a gap"
+    out.always("summary", text, streams=streams)
+    return 0
+
+
 # The command
 
 
@@ -486,12 +496,14 @@ _ACTIONS = {"tail": tail, "replay": replay, "lag": lag}
 
 
 async def run(given: Any, out: Output, stop: Stop) -> int:
-    """Opens the file to be read, and does what was asked. Returns the exit status.
+    """Opens the file, to be read as a rule, and does what was asked. Returns the exit status.
 
     Raises:
         LogError: no such file, no log, or a damaged one.
         OSError, LocalProtocolError: a cursor file that can't be read, or is none.
     """
+    if given.action == "renew":
+        return renew(given, out)
     name = f"events {given.action}"
     if given.session is not None and (given.namespace is None or given.room is not None):
         return fail(name, "--session ID goes with a NAMESPACE and without a ROOM")
