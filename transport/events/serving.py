@@ -134,8 +134,8 @@ def serve(app: Events, urls: tuple[str, ...], options: dict[str, Any]) -> Starti
         raise LocalProtocolError("serve needs a URL, such as 'tcp://127.0.0.1:0'")
     if "workers" in options:
         raise LocalProtocolError(
-            "events can't be served by several processes (workers): who is in a room is known to one process alone, and "
-            "one process writes the log"
+            "events can't be served by several processes (workers): who is in a room is known to one process alone, "
+            "and one process writes the log"
         )
     taken = {"protocol", "handler", "machine", "codec", "framing"} & set(options)
     if taken:
