@@ -232,11 +232,11 @@ class Run:
         """The server's process ends in the midst of what it does, and the next one begins after so many seconds."""
         await self.kit.crash()
         if self.log is not None:
-            before = self.log.epochs()
+            had = self.log.epochs()
             self.log.kill()
             await self.log.open()
-            after = self.log.epochs()
-            self.renewed += [name for name, epoch in before.items() if after.get(name) != epoch]
+            has = self.log.epochs()
+            self.renewed += [name for name, epoch in had.items() if has.get(name) != epoch]
             await self.witness.again(self.log)
         await self.kit.advance(after)
         await self.kit.start()

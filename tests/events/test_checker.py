@@ -121,7 +121,7 @@ def test_a_message_that_is_handled_twice(monkeypatch: pytest.MonkeyPatch) -> Non
         return Verdict.RUN if verdict in (Verdict.DONE, Verdict.AGAIN) else verdict
 
     monkeypatch.setattr(Session, "message", message)
-    monkeypatch.setattr("transport.events.namespace.cause_now", lambda: None)
+    monkeypatch.setattr("transport.events.dispatch.Turn.cause", lambda self: None)
     assert found()
 
 

@@ -29,11 +29,13 @@ class Stream:
         seeking: it was asked to go on behind a hole; `seek_top` is the highest event since.
         sink: where its events go; None while nobody wants them yet.
         held: those that wait for that.
+        before: where the client was when the stream began anew, until the program is done with the gap that says so.
+        gap_at: the offset of that gap, -1 until it has come.
     """
 
     __slots__ = (
-        "alias", "by_client", "epoch", "held", "paused", "room", "seek_top", "seeking", "since", "sink", "ticket",
-        "tracker",
+        "alias", "before", "by_client", "epoch", "gap_at", "held", "paused", "room", "seek_top", "seeking", "since",
+        "sink", "ticket", "tracker",
     )  # fmt: skip
 
     def __init__(self, room: str, epoch: int = 0, offset: int = 0) -> None:
@@ -49,10 +51,28 @@ class Stream:
         self.seek_top = 0
         self.sink: Any = None
         self.held: deque[Any] = deque()  # bounded: it counts as unfinished in the tracker
+        self.before: Claim | None = None
+        self.gap_at = -1
 
     def claim(self) -> Claim:
         """What the client says about it when it comes back."""
+        if self.before is not None and self.gap_at < 0:  # or the gap would never be told
+            return self.before
         return Claim(self.room, self.epoch, self.tracker.received, self.since, self.by_client, self.ticket)
+
+    def kept(self) -> Claim:
+        """The same for a client that is started again: where its program is."""
+        if self.before is not None:
+            return self.before
+        return Claim(self.room, self.epoch, self.tracker.cursor, self.since, self.by_client, self.ticket)
+
+    def rebase(self, epoch: int, offset: int, gap_follows: bool) -> None:
+        """It goes on elsewhere. What was before is remembered until the program knows."""
+        if gap_follows:
+            self.before = self.before or self.claim()
+            self.gap_at = -1
+        self.epoch = epoch
+        self.tracker.rebase(offset)
 
 
 class Outgoing:
@@ -239,8 +259,8 @@ class Client:
         self._next, self._forgot = 1, False
         self.happened.append(Opened(False, uncertain))
         for room, stream in list(self.streams.items()):
-            stream.epoch, stream.ticket = 0, b""
-            stream.tracker.rebase(0)
+            stream.ticket, stream.before = b"", None
+            stream.rebase(0, 0, False)
             gap = envelope.Gap(0, Why.EPOCH, envelope.Policy.NOW, 0, room, 0, 0, -1, None)
             self.happened.append(GapFound(room, stream, 0, gap))
             if room and stream.by_client:
@@ -379,6 +399,9 @@ class Client:
         if epoch != stream.epoch:
             return False
         moved = stream.tracker.finish(offset)
+        if stream.before is not None and offset == stream.gap_at:
+            stream.before = None
+            moved = True
         if stream.paused and not self._is_full(stream, 2):
             stream.paused = False
             if stream.alias:
@@ -431,15 +454,16 @@ class Client:
         if stream is None:
             stream = self.streams[frame.room] = Stream(frame.room, frame.epoch, frame.offset)
         elif stream.epoch != frame.epoch:
-            stream.epoch = frame.epoch
-            stream.tracker.rebase(frame.offset)
+            stream.rebase(frame.epoch, frame.offset, frame.catching_up and stream.epoch != 0)
         elif not stream.alias and wish is not None and frame.offset > stream.tracker.received:
-            stream.tracker.rebase(frame.offset)  # it was asked to begin anew
+            stream.rebase(frame.epoch, frame.offset, False)  # it was asked to begin anew
         elif not stream.alias and frame.catching_up and frame.offset < stream.tracker.received:
-            stream.tracker.rebase(frame.offset)  # the log has gone back; a gap follows
+            stream.rebase(frame.epoch, frame.offset, True)  # the log has gone back
         if stream.alias != frame.alias:
             self._aliases.pop(stream.alias, None)
             stream.paused = stream.seeking = False
+        if not frame.catching_up and stream.gap_at < 0:
+            stream.before = None  # nothing more is said about it
         stream.alias = frame.alias
         stream.since, stream.by_client, stream.ticket = frame.since, frame.by_client, frame.ticket
         self._aliases[frame.alias] = stream
@@ -500,6 +524,8 @@ class Client:
     def _caught_up(self, frame: envelope.CaughtUp) -> None:
         stream = self._aliases.get(frame.alias)
         if stream is not None:
+            if stream.gap_at < 0:
+                stream.before = None
             self.happened.append(CaughtUp(stream, frame.events))
 
     def _gap(self, frame: envelope.Gap) -> None:
@@ -518,6 +544,7 @@ class Client:
         if stream is None or stream.paused:  # the server finds it again, when the program has room
             return
         stream.seeking = False
+        stream.gap_at = frame.offset
         if frame.offset > stream.tracker.received:
             stream.tracker.begin(frame.offset)
         self.happened.append(GapFound(stream.room, stream, stream.epoch, frame))
