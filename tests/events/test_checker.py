@@ -40,6 +40,7 @@ def test_a_seed_repeats_its_run(log: str) -> None:
     assert one.delivered != other.delivered
 
 
+@pytest.mark.slow
 def test_a_file_is_killed_in_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a commit, and behind one that nobody has heard of."""
     kill, ways = SteppedWriter.kill, set()
