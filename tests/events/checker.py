@@ -1,29 +1,37 @@
 """A model checker for missed events: random schedules in virtual time, judged by what the log held.
 
-    python -m tests.events.checker 1-1000      # so many seeds; a failure names its own
+    python -m tests.events.checker 1-1000                 # so many seeds; a failure names its own
+    python -m tests.events.checker 1-1000 --log sqlite    # with a log in a file, killed and opened again
 
 Clients join rooms, send, read slowly, and lose their connections in every way; the server is killed, the log is trimmed
-or loses a room. A witness that sits at the log writes down every event that ever was. In the end each client's account
+or loses a room. A log in a file is killed with its server, as by kill -9: before a commit, or behind one of which
+nobody has heard. A witness that sits at the log writes down every event that ever was. In the end each client's account
 must be the witness's, but for what it was told is missing, and for what it was not meant to see:
 
 - no silent loss: an offset that a client did not get is one that it must not see, or lies in a gap that it was told of;
 - no duplicate, nothing out of order, nothing that the log does not have;
 - no duplicate effect: every message of a client led to one event, however often it was sent;
-- one connection for each session: who came back has fenced what was there before.
+- one connection for each session: who came back has fenced what was there before;
+- no room that begins anew because a process was killed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from tests.events.stepped import SteppedLog
 from transport import limits
 from transport.errors import TransportError
 from transport.events import Events, History
 from transport.events.testing import Kit
+from transport.log.errors import UnknownStream
 from transport.log.records import Stream as Name
 
 ROOMS = ("r0", "r1", "r2")
@@ -57,16 +65,38 @@ class Witness:
     def __init__(self) -> None:
         self.events: dict[str, dict[int, dict[int, tuple[Any, frozenset[str]]]]] = {}
         self.effects: dict[str, int] = {}
+        self.names: list[Name] = []
+
+    async def watch(self, log: Any, name: Name) -> None:
+        """Sees every event of a stream from now on."""
+        self.names.append(name)
+        await log.watch(name, self.saw)
+
+    async def again(self, log: SteppedLog) -> None:
+        """The log was killed and is open again: what was committed last was told to nobody."""
+        for name in self.names:
+            await log.watch(name, self.saw)
+            with contextlib.suppress(UnknownStream):
+                epoch = (await log.head_of(name)).epoch
+                known = self.events.get(_key(name), {}).get(epoch, ())
+                page = await log.all_after(name, max(known, default=0))
+                assert not page.trimmed, "what nobody has seen can't be too old"
+                if page.events:
+                    self.saw(name, epoch, page.events)
 
     def saw(self, name: Name, epoch: int, events: Any) -> None:
         from transport.events.envelope import _codec
 
-        of = self.events.setdefault("@" + name.room if name.private else name.room, {}).setdefault(epoch, {})
+        of = self.events.setdefault(_key(name), {}).setdefault(epoch, {})
         for event in events:
             _, data = _codec.decode(event.payload)
             of[event.offset] = (data, frozenset(event.skip))
             if data[0] is not None:
                 self.effects[data[0]] = self.effects.get(data[0], 0) + 1
+
+
+def _key(name: Name) -> str:
+    return "@" + name.room if name.private else name.room
 
 
 class Actor:
@@ -86,7 +116,7 @@ class Actor:
     async def begin(self, witness: Witness) -> None:
         self.client = await self.kit.client()
         session = self.client.machine.session
-        await self.kit.app.log.watch(Name("/", session, True), witness.saw)
+        await witness.watch(self.kit.app.log, Name("/", session, True))
         private = self.rooms["@" + session] = Seen(self.client.machine.streams[""].epoch, 0)
         self.client.on("note", lambda m: private.entries.append(("event", m.epoch, m.offset, m.event)))
         self.client.on_gap(lambda m: private.entries.append(("gap", m.epoch, m.offset, m.gap.reason)))
@@ -128,7 +158,7 @@ class Actor:
 class Run:
     """One schedule."""
 
-    def __init__(self, seed: int, steps: int, clients: int, loses: bool) -> None:
+    def __init__(self, seed: int, steps: int, clients: int, loses: bool, log: SteppedLog | None) -> None:
         self.seed = seed
         self.steps = steps
         self.count = clients
@@ -138,7 +168,9 @@ class Run:
         self.tasks: set[asyncio.Task[None]] = set()
         self.said = 0
         self.doubled: set[str] = set()
-        self.app = Events()
+        self.renewed: list[Any] = []
+        self.log = log
+        self.app = Events(log)
         policy = ("now", "oldest")[seed // 2 % 2]
         concurrency = (1, 4)[seed // 4 % 2]
         self.namespace = self.app.namespace("/", history=History(count=200), on_gap=policy, concurrency=concurrency)
@@ -154,7 +186,7 @@ class Run:
     async def __call__(self, kit: Kit) -> Outcome:
         self.kit = kit
         for room in ROOMS:
-            await self.app.log.watch(Name("/", room), self.witness.saw)
+            await self.witness.watch(self.app.log, Name("/", room))
         for number in range(self.count):
             self.actors.append(Actor(f"c{number}", kit))
         await asyncio.gather(*[actor.begin(self.witness) for actor in self.actors])
@@ -186,7 +218,7 @@ class Run:
         elif what < 0.93:
             actor.slow = random.choice([0.0, 0.0, 0.01, 0.1])
         elif what < 0.95:
-            await kit.restart(after=random.random() * 2)
+            await self.restart(random.random() * 2)
         elif what < 0.97:
             room = random.choice(ROOMS)
             head = await self.app.log.head(Name("/", room))
@@ -195,6 +227,19 @@ class Run:
             await kit.lose(random.choice(ROOMS))
         self.look()
         await kit.advance(random.choice([0.0, 0.001, 0.01, 0.1, 1.0]) * random.random())
+
+    async def restart(self, after: float) -> None:
+        """The server's process ends in the midst of what it does, and the next one begins after so many seconds."""
+        await self.kit.crash()
+        if self.log is not None:
+            had = self.log.epochs()
+            self.log.kill()
+            await self.log.open()
+            has = self.log.epochs()
+            self.renewed += [name for name, epoch in had.items() if has.get(name) != epoch]
+            await self.witness.again(self.log)
+        await self.kit.advance(after)
+        await self.kit.start()
 
     def look(self) -> None:
         """At any moment a session has one connection that was let in."""
@@ -255,6 +300,7 @@ class Run:
                 wrong.append(f"{actor.name}: {actor.client.machine.unsettled} messages were never settled")
         wrong += [f"{number} had {count} effects" for number, count in self.witness.effects.items() if count > 1]
         wrong += [f"session {session} had two connections at once" for session in sorted(self.doubled)]
+        wrong += [f"{name} began anew when the server was killed" for name in self.renewed]
         outcome.events = sum([len(of) for epochs in self.witness.events.values() for of in epochs.values()])
         return outcome
 
@@ -306,9 +352,18 @@ TIGHT = {"EVENTS_QUEUE_EVENTS": 16, "EVENTS_HOLD_EVENTS": 4, "EVENTS_PAGE_EVENTS
 """Bounds that every second seed runs with, so that pauses, full holds and many pages happen."""
 
 
-def check(seed: int, steps: int = 150, clients: int = 4, loses: bool = True, link: str = "delay=1ms") -> Outcome:
-    """One seed's schedule, run and judged."""
-    run = Run(seed, steps, clients, loses)
+def check(
+    seed: int, steps: int = 150, clients: int = 4, loses: bool = True, link: str = "delay=1ms", log: str = "memory"
+) -> Outcome:
+    """One seed's schedule, run and judged; `log` is "memory" or "sqlite"."""
+    if log == "memory":
+        return _check(Run(seed, steps, clients, loses, None), link)
+    with tempfile.TemporaryDirectory() as folder:
+        return _check(Run(seed, steps, clients, loses, SteppedLog(Path(folder) / "events.db", seed)), link)
+
+
+def _check(run: Run, link: str) -> Outcome:
+    seed = run.seed
     kit = run.app.test(seed, link)
     usual = {name: getattr(limits, name) for name in TIGHT}
     try:
@@ -330,12 +385,13 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--link", default="delay=1ms", help=f'such as "{LOSSY}"')
+    parser.add_argument("--log", choices=("memory", "sqlite"), default="memory")
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
     total = Outcome(0, [])
     bad = 0
     for seed in range(int(first), int(last or first) + 1):
-        outcome = check(seed, given.steps, given.clients, link=given.link)
+        outcome = check(seed, given.steps, given.clients, link=given.link, log=given.log)
         for name in ("events", "delivered", "replayed", "gaps", "sent"):
             setattr(total, name, getattr(total, name) + getattr(outcome, name))
         if outcome.wrong:

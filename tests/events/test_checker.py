@@ -7,16 +7,21 @@ from typing import Any
 import pytest
 
 from tests.events import checker
+from tests.events.stepped import SteppedWriter
 from transport.events import envelope, opening
 from transport.events.link import Link
 from transport.events.session import Session, Verdict
 from transport.events.streams import Subscription
 from transport.log.memory import MemoryLog
+from transport.log.sqlite import SQLiteLog
+
+LOGS = pytest.mark.parametrize("log", ["memory", "sqlite"])
 
 
+@LOGS
 @pytest.mark.parametrize("number", range(4))
-def test_nothing_is_wrong(number: int) -> None:
-    outcome = checker.check(number, steps=100)
+def test_nothing_is_wrong(number: int, log: str) -> None:
+    outcome = checker.check(number, steps=100, log=log)
     assert not outcome.wrong
     assert outcome.delivered > 100
 
@@ -28,17 +33,41 @@ def test_the_schedules_are_hard_enough() -> None:
     assert sum([one.sent for one in total]) > 50
 
 
-def found(seeds: int = 12) -> bool:
+@LOGS
+def test_a_seed_repeats_its_run(log: str) -> None:
+    one, two, other = (checker.check(seed, steps=60, log=log) for seed in (7, 7, 8))
+    assert one == two
+    assert one.delivered != other.delivered
+
+
+@pytest.mark.slow
+def test_a_file_is_killed_in_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a commit, and behind one that nobody has heard of."""
+    kill, ways = SteppedWriter.kill, set()
+
+    def noted(self: SteppedWriter, commits: bool) -> Any:
+        ways.add((bool(self._ready), commits or bool(self.untold)))
+        return kill(self, commits)
+
+    monkeypatch.setattr(SteppedWriter, "kill", noted)
+    for seed in range(200, 206):
+        assert not checker.check(seed, steps=100, log="sqlite").wrong
+    assert {(True, False), (True, True)} <= ways
+
+
+def found(seeds: int = 12, log: str = "memory") -> bool:
     """Whether one of some schedules shows that something is wrong."""
-    return any(checker.check(seed).wrong for seed in range(seeds))
+    return any(checker.check(seed, log=log).wrong for seed in range(seeds))
 
 
-def test_a_dropped_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+@LOGS
+def test_a_dropped_fence(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Link, "fence", lambda self, generation: None)
-    assert found()
+    assert found(log=log)
 
 
-def test_a_lost_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+@LOGS
+def test_a_lost_epoch(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resume that looks at the offset alone."""
     original = opening.restore
 
@@ -50,11 +79,13 @@ def test_a_lost_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
         await original(app, link, session, room, claim, *rest, **more)
 
     monkeypatch.setattr(opening, "restore", restore)
-    assert found(40)
+    assert found(40, log)
 
 
-def test_a_page_that_begins_one_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = MemoryLog.read
+@LOGS
+def test_a_page_that_begins_one_too_late(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = {"memory": MemoryLog, "sqlite": SQLiteLog}[log]
+    original = kind.read
 
     async def read(self: Any, stream: Any, after: int, **bounds: Any) -> Any:
         head = await self.head(stream)
@@ -64,9 +95,9 @@ def test_a_page_that_begins_one_too_late(monkeypatch: pytest.MonkeyPatch) -> Non
         """Without this the client's own eyes find the hole, and mend it."""
         return bool(offset > stream.tracker.received and not stream.paused)
 
-    monkeypatch.setattr(MemoryLog, "read", read)
+    monkeypatch.setattr(kind, "read", read)
     monkeypatch.setattr("transport.events.client.Client._follows", follows)
-    assert found()
+    assert found(log=log)
 
 
 def test_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +122,7 @@ def test_a_message_that_is_handled_twice(monkeypatch: pytest.MonkeyPatch) -> Non
         return Verdict.RUN if verdict in (Verdict.DONE, Verdict.AGAIN) else verdict
 
     monkeypatch.setattr(Session, "message", message)
-    monkeypatch.setattr("transport.events.namespace.cause_now", lambda: None)
+    monkeypatch.setattr("transport.events.dispatch.Turn.cause", lambda self: None)
     assert found()
 
 

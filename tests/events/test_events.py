@@ -1,4 +1,4 @@
-"""Events over every scheme: the same programs on tcp, rudp, unix and memory."""
+"""Events over every scheme: the same programs on tcp, ws, rudp, unix and memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from transport.events import (
     connect_events,
 )
 
-SCHEMES = ["tcp", "rudp", "unix", "memory"]
+SCHEMES = ["tcp", "ws", "rudp", "unix", "memory"]
 
 
 @pytest.fixture(params=SCHEMES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return {
-        "tcp": "tcp://127.0.0.1:0", "rudp": "rudp://127.0.0.1:0", "unix": f"unix://{tmp_path}/s",
-        "memory": "memory://e",
+        "tcp": "tcp://127.0.0.1:0", "ws": "ws://127.0.0.1:0", "rudp": "rudp://127.0.0.1:0",
+        "unix": f"unix://{tmp_path}/s", "memory": "memory://e",
     }[request.param]  # fmt: skip
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.events.stepped import SteppedLog
 from tests.events.test_bounds import run
 from transport import limits
 from transport.errors import UnsupportedDelivery, UnsupportedOperation
@@ -271,6 +273,105 @@ def test_the_private_stream_is_missed_and_had_again() -> None:
     run(scenario)
 
 
+def test_a_gap_that_is_lost_with_its_connection() -> None:
+    """JOINED says that the stream began anew, and the line breaks before the gap itself: it is told the next time."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+        got: list[Any] = []
+        client.on("x", lambda m: got.append(m.event))
+        client.on_gap(lambda m: got.append(m.gap.reason))
+        await client.join("r")
+        await namespace.to("r").emit("x", 1)
+        await kit.advance(1)
+        kit.partition(client)
+        await kit.lose("r")
+        await namespace.to("r").emit("x", 2)
+        receive, broken = client.machine.receive, 0
+
+        def breaks(data: bytes) -> None:
+            nonlocal broken
+            if broken < 3 and isinstance(parse.parse(data, parse.FROM_SERVER), envelope.Gap):
+                broken += 1
+                kit.half_open(client)
+                return
+            receive(data)
+
+        client.machine.receive = breaks
+        kit.heal(client)
+        await kit.advance(60)
+        await namespace.to("r").emit("x", 3)
+        await kit.advance(1)
+        assert got == [1, "epoch", 3]
+        assert broken == 3
+        kit.half_open(client)
+        await kit.advance(10)
+        await namespace.to("r").emit("x", 4)
+        await kit.advance(1)
+        assert got == [1, "epoch", 3, 4], "and once only"
+
+    run(scenario)
+
+
+def test_a_gap_that_a_program_did_not_come_to() -> None:
+    """It ends in the midst of what it does about the gap: the next one hears of it again."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        saved: list[bytes] = []
+        store = type("Store", (), {"load": lambda self: saved[-1] if saved else None,
+                                   "save": lambda self, state: saved.append(state)})()  # fmt: skip
+        for life in range(3):
+            client = await kit.client(cursor=store, reconnect=None)
+            room = client.subscribe("r")
+            await room.begin()
+            if not life:
+                await namespace.to("r").emit("x", 1)
+                assert (await room.__anext__()).event == 1
+                asked = asyncio.ensure_future(room.__anext__())
+                await kit.advance(1)
+                await kit.lose("r")
+                await namespace.to("r").emit("x", 2)
+                assert (await asked).gap.reason == "epoch"
+                await namespace.to("r").emit("x", 3)
+            elif life == 1:
+                assert (await room.__anext__()).gap.reason == "epoch"
+                await namespace.to("r").emit("x", 4)
+                assert (await room.__anext__()).event == 4, "the gap is done"
+            else:
+                assert (await room.__anext__()).event == 4
+            client.save()
+            kit.drop(client)
+            client._store = None
+            await client.close(grace=0)
+
+    run(scenario)
+
+
+def test_a_client_that_comes_back_while_its_handler_emits(tmp_path: Path) -> None:
+    """The log knows of the newer generation before the server has heard that it does."""
+    log = SteppedLog(tmp_path / "log", 1)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        emitted: list[int] = []
+
+        async def work(ctx: Any, number: int) -> int:
+            for step in range(50):
+                emitted.append((await namespace.to("r").emit("x", [number, step])).offset)
+            return number
+
+        namespace.on("work", work)
+        client = await kit.client()
+        calls = [asyncio.create_task(client.call("work", number)) for number in range(3)]
+        for _ in range(20):
+            await kit.advance(0.2 * kit.random.random())
+            kit.half_open(client)
+        assert await asyncio.gather(*calls) == [0, 1, 2]
+        assert emitted == list(range(1, 151))
+        assert client.reconnects > 5
+
+    run(scenario, Events(log))
+
+
 def test_a_drain_has_an_end() -> None:
     async def scenario(kit: Kit, namespace: Any) -> None:
         namespace.on("never", lambda ctx, data: asyncio.sleep(10_000))
@@ -302,7 +403,7 @@ async def test_what_is_unreliable_is_refused() -> None:
 async def test_one_app_on_many_urls() -> None:
     app = Events()
     namespace = app.namespace("/")
-    async with app.serve("tcp://127.0.0.1:0", "rudp://127.0.0.1:0", "memory://many") as serving:
+    async with app.serve(*[f"{scheme}://127.0.0.1:0" for scheme in ("tcp", "ws", "rudp")], "memory://many") as serving:
         clients = [await connect_events(url) for url in serving.urls]
         got: list[Any] = []
         for client in clients:
@@ -310,7 +411,7 @@ async def test_one_app_on_many_urls() -> None:
             await room.begin()
             got.append(room)
         await namespace.to("r").emit("x", 5)
-        assert [(await room.__anext__()).event for room in got] == [5, 5, 5]
+        assert [(await room.__anext__()).event for room in got] == [5, 5, 5, 5]
         for client in clients:
             await client.close()
 

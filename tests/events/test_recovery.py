@@ -1,4 +1,4 @@
-"""The situations in which a recovery usually fails, on tcp and rudp: nothing is lost, and nothing comes twice."""
+"""The situations in which a recovery usually fails, on tcp, ws and rudp: nothing is lost, and nothing comes twice."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from transport.log.memory import MemoryLog
 QUICK = transport.Backoff(initial=0.01, maximum=0.05)
 
 
-@pytest.fixture(params=["tcp://127.0.0.1:0", "rudp://127.0.0.1:0"], ids=["tcp", "rudp"])
+@pytest.fixture(params=["tcp", "ws", "rudp"])
 def url(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    return f"{request.param}://127.0.0.1:0"
 
 
 class Listener:
@@ -198,6 +198,31 @@ async def test_a_server_that_was_started_again(url: str, tmp_path: Path) -> None
 
 
 @pytest.mark.asyncio
+async def test_a_server_that_is_started_again_while_a_client_is_there(url: str) -> None:
+    app, namespace = chat()
+    serving = await app.serve(url)
+    async with connect_events(serving.url, namespace="/chat", reconnect=QUICK) as client:
+        listener = Listener(client)
+        await client.join("r")
+        await namespace.to("r").emit("said", 1)
+        await until(lambda: listener.got == [1])
+        client.url = "memory://nobody-is-there"
+        await serving.close()
+        await until(lambda: not client.machine.up)
+        serving = await app.serve(url)
+        await namespace.to("r").emit("said", 2)
+        client.home = serving.url
+        await back(client, 1)
+        _, offset = await client.call("say", {"room": "r", "text": 3})
+        assert offset == 3
+        await until(lambda: len(listener.got) == 3)
+        assert listener.got == [1, 2, 3]
+        assert listener.replayed == [2]
+        assert app.statistics()["resumed"] == 1
+    await serving.close()
+
+
+@pytest.mark.asyncio
 async def test_somebody_else_s_session(tmp_path: Path) -> None:
     """A resume needs the session's secret and its owner's identity; a forged position is denied."""
     app = Events()
@@ -300,10 +325,10 @@ async def test_a_snapshot_closes_a_gap() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_client_that_is_started_again_knows_what_it_had_done(tmp_path: Path) -> None:
+async def test_a_client_that_is_started_again_knows_what_it_had_done(url: str, tmp_path: Path) -> None:
     app, namespace = chat()
     path = tmp_path / "me.cur"
-    async with app.serve("memory://e") as serving:
+    async with app.serve(url) as serving:
         first = await connect_events(serving.url, namespace="/chat", cursor=path)
         await first.call("say", {"room": "other", "text": 0})
         room = first.subscribe("r")

@@ -186,3 +186,20 @@ async def test_retention_keeps_up_with_writes(tmp_path: Path, monkeypatch: pytes
         stats = await log.statistics()
         assert stats.trimmed > 600
         assert stats.events < 10 * 20 + 10 + 2 * 50
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_begins_anew_within_a_commit(tmp_path: Path) -> None:
+    """Watchers hear of each event under the epoch that it belongs to."""
+    async with SQLiteLog(tmp_path / "log") as log:
+        heard: list[tuple[int, list[int]]] = []
+        await log.watch(ROOM, lambda stream, epoch, events: heard.append((epoch, [one.offset for one in events])))
+        gate, task = await shut(log)
+        calls = [log.append(ROOM, b"1"), log.append(ROOM, b"2"), log.drop(ROOM), log.append(ROOM, b"1")]
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        await asyncio.sleep(0)
+        gate.leave.set()
+        first, _, _, last = await asyncio.gather(*tasks)
+        await task
+        assert first.epoch != last.epoch
+        assert heard == [(first.epoch, [1, 2]), (last.epoch, [1])]

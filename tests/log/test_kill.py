@@ -1,4 +1,7 @@
-"""kill -9 in the middle of commits: what was acknowledged is there, without a hole, under the same epoch."""
+"""kill -9 in the middle of commits: what was acknowledged is there, without a hole, under the same epoch.
+
+TRANSPORT_KILL_ROUNDS says how often a process is killed in a test.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,7 @@ async def compare(path: Path, known: Acknowledged) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(60 + 10 * ROUNDS)
 @pytest.mark.parametrize("durability", ["os", "disk"])
 def test_nothing_acknowledged_is_lost(durability: str, tmp_path: Path, rng: random.Random) -> None:
     known = Acknowledged()

@@ -39,6 +39,19 @@ async def test_a_crash_of_the_process_keeps_the_epoch(durability: str, tmp_path:
 
 
 @pytest.mark.asyncio
+async def test_a_crash_before_the_first_write_keeps_the_epoch(tmp_path: Path) -> None:
+    """The write-ahead log is there, and empty: nothing is missing."""
+    epoch = await crash(tmp_path / "log")
+    async with SQLiteLog(tmp_path / "log"):
+        found = {name: (tmp_path / name).read_bytes() for name in ("log", "log-wal")}
+    for name, data in found.items():
+        (tmp_path / name).write_bytes(data)
+    assert found["log-wal"] == b""
+    async with SQLiteLog(tmp_path / "log") as log:
+        assert await log.head(ROOM) == (epoch, 1, 5)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("durability", ["os", "disk"])
 async def test_a_crash_of_the_machine(durability: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only "disk" can believe its counters afterwards; the next writer's own durability does not matter."""

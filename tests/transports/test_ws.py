@@ -15,6 +15,8 @@ from tests.transports.ws_peers import URL, echo, shaken
 from tests.websocket.by_hand import BINARY, TEXT, frame
 from transport import ConnectFailed, HttpResponse, connect, serve
 from transport.errors import UnsupportedOperation
+from transport.transports.ws import host_of, target_of
+from transport.url import Url
 
 # Messages
 
@@ -132,6 +134,53 @@ async def test_callbacks() -> None:
             assert await conn.recv() == "/p"
             await conn.send([1])
             assert await conn.recv() == [1]
+
+
+# What a client asks with (RFC 6455 section 4.1)
+
+
+@pytest.mark.asyncio
+async def test_4_1_every_connection_has_a_key_of_its_own() -> None:
+    keys: list[str] = []
+
+    async def look(conn: Any) -> None:
+        keys.append(conn.get_extra_info("request").header("sec-websocket-key"))
+
+    async with serve(URL, look) as server:
+        for _ in range(3):
+            async with connect(server.url) as conn:
+                await conn.wait_closed()
+    assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        (Url("ws", "example.com", 80), "example.com"),
+        (Url("ws", "example.com", 443), "example.com:443"),
+        (Url("wss", "example.com", 443), "example.com"),
+        (Url("wss", "example.com", 80), "example.com:80"),
+        (Url("ws", "::1", 8080), "[::1]:8080"),
+        (Url("ws", "fe80::1%eth0", 80), "[fe80::1]"),
+        (Url("ws", "münchen.example", 80), "xn--mnchen-3ya.example"),
+    ],
+)
+def test_4_1_the_host_of_a_request(url: Url, host: str) -> None:
+    assert host_of(url) == host
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        (Url("ws", "h", 80), "/"),
+        (Url("ws", "h", 80, "/chat"), "/chat"),
+        (Url("ws", "h", 80, "/a b", "x=%20&y"), "/a%20b?x=%20&y"),
+        (Url("ws", "h", 80, "/ä", "q=ä"), "/%C3%A4?q=%C3%A4"),
+        (Url("ws", "h", 80, "", "x"), "/?x"),
+    ],
+)
+def test_3_the_target_of_a_request(url: Url, target: str) -> None:
+    assert target_of(url) == target
 
 
 # Memory

@@ -157,6 +157,15 @@ def test_bad_requests(data: bytes, status: int) -> None:
         assert ended(one).code == 0
 
 
+@pytest.mark.parametrize("version", ["0", "8", "12", "14", "255", "x"])
+def test_4_4_a_client_of_another_version_is_told_ours(version: str) -> None:
+    one = listening()
+    feed(one, request(f"Sec-WebSocket-Version: {version}", without="sec-websocket-version"))
+    status, headers, _ = answer(one)
+    assert (status, headers["sec-websocket-version"], headers["upgrade"]) == (426, "13", "websocket")
+    assert one.state == Phase.CLOSED
+
+
 @pytest.mark.parametrize(("version", "more"), [("1.1", ("Content-Length: 5",)), ("1.0", ())])
 def test_a_body_that_ends_where_a_proxy_may_not_see_it(version: str, more: tuple[str, ...]) -> None:
     """RFC 9112 section 6.1: two lengths in one request, or chunks in HTTP/1.0, are how requests are smuggled."""
@@ -469,6 +478,8 @@ def test_4_1_a_client_whose_server_agrees(step: int) -> None:
     [
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", CloseCode.POLICY, "answered 403 Forbidden"),
         (b"HTTP/1.1 503 X\r\n\r\n", CloseCode.OVERLOADED, "answered 503"),
+        (b"HTTP/1.1 426 X\r\nSec-WebSocket-Version: 8, 7\r\n\r\n", CloseCode.PROTOCOL_ERROR, "answered 426"),
+        (b"HTTP/1.1 401 X\r\nWWW-Authenticate: Basic\r\n\r\n", CloseCode.POLICY, "answered 401"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", CloseCode.PROTOCOL_ERROR, "answered 200 OK"),
         (b"HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n", CloseCode.PROTOCOL_ERROR, "302"),
         (GOOD.replace(b"Accept: s", b"Accept: t"), CloseCode.PROTOCOL_ERROR, "Accept does not fit"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.websocket.by_hand import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    KEY,
     PING,
     PONG,
     SECOND,
@@ -29,6 +32,7 @@ from transport.machine import ByteMachine, Closed, Pong
 from transport.websocket.states import Phase
 
 STEPS = pytest.mark.parametrize("step", [1, 2, 3, 7, 1 << 60])
+BOTH = pytest.mark.parametrize(("side", "key"), [(server, KEY), (client, None)], ids=["server", "client"])
 
 
 def refused(data: bytes, status: int, step: int = 1 << 60, session: object = None, **options: object) -> Closed:
@@ -133,6 +137,27 @@ def test_5_4_control_frames_between_fragments(step: int) -> None:
     assert said(one) == [Frame(PONG, b"1"), Frame(PONG, b"2")]
 
 
+@BOTH
+@pytest.mark.parametrize("pieces", [[b"", b""], [b"", b"", b""], [b"", b"x"], [b"x", b""], [b"", b"x", b"", b"y", b""]])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_5_4_empty_fragments(side: Any, key: Any, pieces: list[bytes], opcode: int) -> None:
+    one = side()
+    data = frame(opcode, pieces[0], fin=False, key=key)
+    data += b"".join(frame(CONTINUATION, piece, fin=False, key=key) for piece in pieces[1:-1])
+    feed(one, (data + frame(CONTINUATION, pieces[-1], key=key)) * 2)
+    assert messages(one) == [b"".join(pieces)] * 2
+
+
+@BOTH
+def test_5_4_a_ping_is_answered_before_the_message_is_whole(side: Any, key: Any) -> None:
+    one = side()
+    feed(one, frame(TEXT, b"a", fin=False, key=key) + frame(PING, b"?", key=key))
+    assert [(found.opcode, found.payload) for found in said(one)] == [(PONG, b"?")]
+    assert messages(one) == []
+    feed(one, frame(CONTINUATION, b"b", key=key))
+    assert messages(one) == [b"ab"]
+
+
 @pytest.mark.parametrize("fin", [True, False])
 def test_5_4_a_continuation_without_a_message(fin: bool) -> None:
     refused(frame(CONTINUATION, b"x", fin=fin), 1002)
@@ -178,15 +203,19 @@ def test_5_4_nothing_comes_between_the_fragments_of_a_message() -> None:
 # 5.5 Control frames
 
 
-def test_5_5_a_control_frame_that_is_too_long() -> None:
-    for opcode in (CLOSE, PING, PONG):
-        refused(frame(opcode, bytes(126)), 1002)
-        refused(frame(opcode, b"", size=1 << 40), 1002)
+@BOTH
+@pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
+def test_5_5_a_control_frame_that_is_too_long(side: Any, key: Any, opcode: int) -> None:
+    refused(frame(opcode, bytes(126), key=key), 1002, session=side())
+    refused(frame(opcode, b"", size=1 << 40, key=key), 1002, session=side())
 
 
-def test_5_5_a_control_frame_in_fragments() -> None:
-    for opcode in (CLOSE, PING, PONG):
-        refused(frame(opcode, b"", fin=False), 1002)
+@BOTH
+@pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
+def test_5_5_a_control_frame_in_fragments(side: Any, key: Any, opcode: int) -> None:
+    refused(frame(opcode, b"", fin=False, key=key), 1002, session=side())
+    started = frame(TEXT, b"a", fin=False, key=key)
+    refused(started + frame(opcode, b"", fin=False, key=key), 1002, session=side())
 
 
 @STEPS
@@ -260,14 +289,46 @@ def test_8_1_text_that_is_not(text: bytes, step: int) -> None:
         refused(frame(TEXT, text[:at], fin=False) + frame(CONTINUATION, text[at:]), 1007, step)
 
 
-def test_8_1_it_is_refused_at_the_first_byte_that_can_not_be() -> None:
-    data = frame(TEXT, "κόσμε".encode() + b"\xf4\x90" + bytes(1000), fin=False)
-    end = data.index(b"\x00" * 3) if b"\x00" * 3 in data else 6 + 10 + 4
-    one = server()
-    for byte in data[: 2 + 2 + 4 + 10 + 2]:
+@BOTH
+@pytest.mark.parametrize("bad", [
+    b"\x80", b"\xc0", b"\xc1", b"\xf5", b"\xff", b"\xceA", b"\xce\xce", b"\xe0\x80",
+    b"\xe1\xbd\xce", b"\xed\xa0", b"\xf0\x80", b"\xf4\x90",
+])  # fmt: skip
+def test_8_1_it_is_refused_at_the_first_byte_that_can_not_be(side: Any, key: Any, bad: bytes) -> None:
+    good = "κόσμε".encode()
+    data = frame(TEXT, good + bad + bytes(1000), fin=False, key=key)
+    last = len(data) - 1000  # the header, what is right, and what is not
+    one = side()
+    for byte in data[: last - 1]:
         one.receive(bytes([byte]), 0)
-    assert one.state == Phase.CLOSED, end
+    assert one.state == Phase.OPEN
+    one.receive(data[last - 1 : last], 0)
     assert ended(one).code == CloseCode.INVALID_BODY
+
+
+@BOTH
+@STEPS
+def test_8_1_a_byte_in_each_fragment_and_pings_between(side: Any, key: Any, step: int) -> None:
+    text = "κόσμε \U0001f600 \U0010ffff".encode()
+    data = frame(TEXT, b"", fin=False, key=key)
+    for at in range(len(text)):
+        data += frame(CONTINUATION, text[at : at + 1], fin=False, key=key) + frame(PING, b"%d" % at, key=key)
+    one = side()
+    feed(one, data, step)
+    assert [found.payload for found in said(one)] == [b"%d" % at for at in range(len(text))]
+    feed(one, frame(CONTINUATION, b"", key=key), step)
+    assert messages(one) == [text]
+
+
+@BOTH
+def test_8_1_a_character_that_the_last_fragment_does_not_end(side: Any, key: Any) -> None:
+    for text in (b"\xce", b"\xe1\xbd", b"\xf0\x9f\x98"):
+        one = side()
+        feed(one, frame(TEXT, text, fin=False, key=key))
+        assert one.state == Phase.OPEN
+        feed(one, frame(CONTINUATION, b"", key=key))
+        assert ended(one).code == CloseCode.INVALID_BODY
+        assert messages(one) == []
 
 
 def test_8_1_binary_may_be_anything() -> None:
@@ -304,6 +365,8 @@ def test_10_4_fragments_count_together() -> None:
     feed(one, data + frame(PING, bytes(125)) + frame(CONTINUATION, b""))
     assert messages(one) == [bytes(100)]
     refused(data + frame(CONTINUATION, b"", size=1), 1009, max_message=100)
+    for_a_client = b"".join(frame(opcode, bytes(51), fin=False, key=None) for opcode in (BINARY, CONTINUATION))
+    refused(for_a_client, 1009, session=client(max_message=100))
 
 
 @pytest.mark.parametrize("size", [(1 << 63) - 1, (1 << 63) - 60, 1 << 62])

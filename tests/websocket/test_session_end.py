@@ -8,6 +8,7 @@ from tests.websocket.by_hand import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    KEY,
     PING,
     TEXT,
     Frame,
@@ -21,7 +22,7 @@ from tests.websocket.by_hand import (
     server,
 )
 from transport import limits
-from transport.errors import CloseCode
+from transport.errors import CloseCode, to_websocket
 from transport.machine import EOF
 from transport.websocket.session import may_be_received
 from transport.websocket.states import Phase
@@ -54,6 +55,18 @@ def test_7_4_a_status_that_may_not_stand_in_a_frame(status: int) -> None:
     assert not may_be_received(status)
 
 
+@pytest.mark.parametrize("status", [*GOOD, *BAD])
+def test_7_4_a_client_judges_statuses_as_a_server_does(status: int) -> None:
+    one = client()
+    feed(one, frame(CLOSE, close_body(status), key=None))
+    assert said(one)[0].payload[:2] == close_body(status if status in GOOD else 1002)
+    assert ended(one).by_peer is (status in GOOD)
+
+
+def test_7_4_1_no_close_code_becomes_a_status_that_may_not_be_sent() -> None:
+    assert not [code for code in range(1 << 16) if not may_be_received(to_websocket(code))]
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(1000, 0), (1001, 1001), (4000, 4000), (4001, 1), (4999, 999), (3000, 3000), (1011, 1011)]
 )
@@ -71,15 +84,20 @@ def test_7_1_5_no_status() -> None:
     assert (closed.code, closed.reason, closed.by_peer, closed.clean) == (0, "", True, True)
 
 
-def test_5_5_1_a_body_of_one_byte() -> None:
-    one = server()
-    feed(one, frame(CLOSE, b"\x03"))
-    assert said(one)[0].payload[:2] == close_body(1002)
+@pytest.mark.parametrize("byte", [b"\x03", b"\x00", b"\xff"])
+def test_5_5_1_a_body_of_one_byte(byte: bytes) -> None:
+    for one, key in ((server(), KEY), (client(), None)):
+        feed(one, frame(CLOSE, byte, key=key))
+        assert said(one)[0].payload[:2] == close_body(1002)
+        assert ended(one).code == CloseCode.PROTOCOL_ERROR
 
 
-def test_5_5_1_a_reason_that_is_not_utf8() -> None:
+@pytest.mark.parametrize(
+    "reason", [b"\xff", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"ok \xf4\x90\x80\x80", b"x" * 122 + b"\xc3"]
+)
+def test_5_5_1_a_reason_that_is_not_utf8(reason: bytes) -> None:
     one = server()
-    feed(one, frame(CLOSE, close_body(1000, b"\xff")))
+    feed(one, frame(CLOSE, close_body(1000, reason)))
     assert said(one)[0].payload[:2] == close_body(1007)
     assert ended(one).code == CloseCode.INVALID_BODY
 

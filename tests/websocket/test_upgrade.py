@@ -59,6 +59,9 @@ def test_4_2_1_a_good_request() -> None:
         (426, {"sec_websocket_version": "8"}),
         (426, {"sec_websocket_version": "013"}),
         (426, {"sec_websocket_version": ["13", "8"]}),
+        (426, {"sec_websocket_version": "13, 8"}),
+        (426, {"sec_websocket_version": ""}),
+        (426, {"sec_websocket_version": "14"}),
         (400, {"sec_websocket_key": None}),
         (400, {"sec_websocket_key": [REQUEST_KEY.decode(), REQUEST_KEY.decode()]}),
         (400, {"sec_websocket_key": ""}),
@@ -76,7 +79,7 @@ def test_4_2_1_a_bad_request(wanted: int, changed: Any) -> None:
 def test_4_4_the_version_is_told() -> None:
     with pytest.raises(Refused) as caught:
         upgrade.check_request(b"GET", b"1.1", lines(sec_websocket_version="7"), config())
-    assert caught.value.headers == [("Sec-WebSocket-Version", "13")]
+    assert caught.value.headers == [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
 
 
 SAME = [
@@ -168,7 +171,10 @@ def test_9_1_extensions(value: str, found: Any) -> None:
     assert upgrade.extensions(lines(sec_websocket_extensions=value)) == found
 
 
-MALFORMED = ("foo bar", "foo; =1", "foo;", 'foo; a="b', 'foo; a="b c"', "foo; a=", "@", "x" * 5000)
+MALFORMED = (
+    "foo bar", "foo; =1", "foo;", "foo;; a", "foo,; a", 'foo; a="b', 'foo; a="b c"', 'foo; a=""', "foo; a=",
+    "foo; a=b=c", "@", "x" * 5000,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("value", MALFORMED)
@@ -179,6 +185,11 @@ def test_9_1_extensions_that_are_none(value: str) -> None:
     with pytest.raises(Refused) as caught:
         upgrade.choose_extension(headers, config(compression=True))
     assert caught.value.status == 400
+
+
+def test_9_1_lines_are_one_list_in_their_order() -> None:
+    headers = lines(sec_websocket_extensions=["foo; a, bar", "foo; b"])
+    assert upgrade.extensions(headers) == [("foo", [("a", None)]), ("bar", []), ("foo", [("b", None)])]
 
 
 def test_extensions_take_linear_time() -> None:
@@ -195,6 +206,8 @@ def answer(**changed: Any) -> list[tuple[bytes, bytes]]:
 
 def test_4_1_a_good_answer() -> None:
     assert upgrade.check_answer(answer(), REQUEST_KEY, config()) == ("", None)
+    spelled = answer(upgrade="WebSocket", connection="x, UPGRADE", sec_websocket_accept=f" {REQUEST_ACCEPT.decode()} ")
+    assert upgrade.check_answer(spelled, REQUEST_KEY, config()) == ("", None)
     wanted = config(subprotocols=("a", "b"))
     assert upgrade.check_answer(answer(sec_websocket_protocol="b"), REQUEST_KEY, wanted) == ("b", None)
 
@@ -219,3 +232,12 @@ def test_4_1_a_good_answer() -> None:
 def test_4_1_a_bad_answer(changed: Any) -> None:
     with pytest.raises(ValueError, match=".+"):
         upgrade.check_answer(answer(**changed), REQUEST_KEY, config(subprotocols=("a", "b")))
+
+
+def test_11_3_2_an_answer_has_one_line_of_extensions() -> None:
+    twice = answer(sec_websocket_extensions=["permessage-deflate", ""])
+    with pytest.raises(ValueError, match="stands twice"):
+        upgrade.check_answer(twice, REQUEST_KEY, config(compression=True))
+    _, agreed = upgrade.check_answer(answer(sec_websocket_extensions="permessage-deflate"), REQUEST_KEY,
+                                     config(compression=True))  # fmt: skip
+    assert agreed is not None

@@ -27,7 +27,8 @@ def test_reports_add_up() -> None:
 
 
 def test_a_process_that_is_gone_leaves_counts_but_no_connections() -> None:
-    rest = line.snapshot(line.merge([line.ended(line.report([statistics(7, 10, handshakes=2, a=1)]))]))
+    now = {"half_open": 1, "handshakes": 2, "http_connections": 3, "peers": 4}
+    rest = line.snapshot(line.merge([line.ended(line.report([statistics(7, 10, a=1, **now)]))]))
     assert (rest.connections, rest.accepted, rest.counters) == (0, 10, {"a": 1})
     assert line.ended({}) == {"counters": {}}
 

@@ -329,7 +329,14 @@ class Events:
         if link is not None:
             link.drop_room(room)
         stream = opening.stream_name(session, room)
-        await self.hub.log.update_session(session.id, session.generation, leave=[stream])
+        while True:
+            held = session.generation
+            try:
+                await self.hub.log.update_session(session.id, held, leave=[stream])
+                break
+            except Fenced:
+                if session.generation == held:  # else the client has come back meanwhile
+                    raise
         if link is not None and reason:
             link.write(envelope.left(0, room, reason))
         presence.left(self, session, room)

@@ -12,52 +12,9 @@ from typing import Any, NamedTuple
 
 from transport import limits
 from transport.events import envelope, parse
-from transport.events.envelope import Claim, Why
+from transport.events.envelope import Why
 from transport.events.errors import Malformed
-from transport.events.tracker import Tracker
-
-
-class Stream:
-    """One stream as the client knows it.
-
-    Attributes:
-        room: its name, "" for the private one.
-        epoch, tracker: where the client is.
-        since, by_client, ticket: what the server signed.
-        alias: on the present connection; 0 while it is not in it.
-        paused: the server was asked to stop, for the program has too much to do.
-        stalled: it will stay so: of too many events the effects have failed.
-        seeking: it was asked to go on behind a hole; `seek_top` is the highest event since.
-        sink: where its events go; None while nobody wants them yet.
-        held: those that wait for that.
-        rewound: the log has gone back within the epoch: the consumers of `once` that have forgotten what they noted;
-            None where it has not.
-    """
-
-    __slots__ = (
-        "alias", "by_client", "epoch", "held", "paused", "rewound", "room", "seek_top", "seeking", "since", "sink",
-        "stalled", "ticket", "tracker",
-    )  # fmt: skip
-
-    def __init__(self, room: str, epoch: int = 0, offset: int = 0) -> None:
-        self.room = room
-        self.epoch = epoch
-        self.tracker = Tracker(offset)
-        self.since = 0
-        self.by_client = True
-        self.ticket = b""
-        self.alias = 0
-        self.paused = False
-        self.stalled = False
-        self.seeking = False
-        self.seek_top = 0
-        self.sink: Any = None
-        self.held: deque[Any] = deque()  # bounded: it counts as unfinished in the tracker
-        self.rewound: set[str] | None = None
-
-    def claim(self) -> Claim:
-        """What the client says about it when it comes back."""
-        return Claim(self.room, self.epoch, self.tracker.received, self.since, self.by_client, self.ticket)
+from transport.events.following import Stream
 
 
 class Outgoing:
@@ -257,8 +214,8 @@ class Client:
         self._next, self._forgot = 1, False
         self.happened.append(Opened(False, uncertain))
         for room, stream in list(self.streams.items()):
-            stream.epoch, stream.ticket = 0, b""
-            stream.tracker.rebase(0)
+            stream.ticket, stream.before = b"", None
+            stream.rebase(0, 0, False)
             gap = envelope.Gap(0, Why.EPOCH, envelope.Policy.NOW, 0, room, 0, 0, -1, None)
             self.happened.append(GapFound(room, stream, 0, gap))
             if room and stream.by_client:
@@ -399,6 +356,9 @@ class Client:
         moved = stream.tracker.finish(offset)
         if stream.stalled:
             self._check_stalled(stream)
+        if stream.before is not None and offset == stream.gap_at:
+            stream.before = None
+            moved = True
         if stream.paused and not self._is_full(stream, 2):
             stream.paused = False
             if stream.alias:
@@ -470,17 +430,18 @@ class Client:
         if stream is None:
             stream = self.streams[frame.room] = Stream(frame.room, frame.epoch, frame.offset)
         elif stream.epoch != frame.epoch:
-            stream.epoch = frame.epoch
-            stream.tracker.rebase(frame.offset)
+            stream.rebase(frame.epoch, frame.offset, frame.catching_up and stream.epoch != 0)
         elif not stream.alias and wish is not None and frame.offset > stream.tracker.received:
-            stream.tracker.rebase(frame.offset)  # it was asked to begin anew
+            stream.rebase(frame.epoch, frame.offset, False)  # it was asked to begin anew
         elif not stream.alias and frame.catching_up and frame.offset < stream.tracker.received:
-            stream.tracker.rebase(frame.offset)  # the log has gone back; a gap follows
+            stream.rebase(frame.epoch, frame.offset, True)  # the log has gone back; a gap follows
             stream.rewound = set()
             self.happened.append(Rewound(stream))
         if stream.alias != frame.alias:
             self._aliases.pop(stream.alias, None)
             stream.paused = stream.seeking = False
+        if not frame.catching_up and stream.gap_at < 0:
+            stream.before = None  # nothing more is said about it
         stream.alias = frame.alias
         stream.since, stream.by_client, stream.ticket = frame.since, frame.by_client, frame.ticket
         self._aliases[frame.alias] = stream
@@ -542,6 +503,8 @@ class Client:
     def _caught_up(self, frame: envelope.CaughtUp) -> None:
         stream = self._aliases.get(frame.alias)
         if stream is not None:
+            if stream.gap_at < 0:
+                stream.before = None
             self.happened.append(CaughtUp(stream, frame.events))
 
     def _gap(self, frame: envelope.Gap) -> None:
@@ -560,6 +523,7 @@ class Client:
         if stream is None or stream.paused:  # the server finds it again, when the program has room
             return
         stream.seeking = False
+        stream.gap_at = frame.offset
         if frame.offset > stream.tracker.received:
             stream.tracker.begin(frame.offset)
         self.happened.append(GapFound(stream.room, stream, stream.epoch, frame))

@@ -216,10 +216,7 @@ class Once:
 
 def pack(client: Client) -> bytes:
     """What has to be kept of a client."""
-    streams = [
-        [stream.room, stream.epoch, stream.tracker.cursor, stream.since, stream.by_client, stream.ticket]
-        for stream in client.streams.values() if stream.ticket
-    ]  # fmt: skip
+    streams = [list(stream.kept()) for stream in client.streams.values() if stream.ticket]
     body = {
         "format": FORMAT, "namespace": client.namespace, "session": client.session, "secret": client.secret,
         "generation": client.generation, "streams": streams,

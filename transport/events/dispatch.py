@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ from transport.errors import CodecError
 from transport.events import envelope, handlers
 from transport.events.errors import CallFailed, Refused
 from transport.events.session import Session
+from transport.log.base import Log
 from transport.log.errors import Fenced, LogError, LogFailed, LogLimit
-from transport.log.records import Cause, Committed, Receipt
+from transport.log.records import Appended, Cause, Committed, Receipt, Stream
 
 if TYPE_CHECKING:
     from transport.events.app import Events
@@ -48,10 +50,23 @@ class Turn:
 turn_now: ContextVar[Turn | None] = ContextVar("turn_now", default=None)
 
 
-def cause_now() -> Cause | None:
-    """The cause of an append that is made now; None outside of handlers, and once they have returned."""
+async def append(log: Log, stream: Stream, body: bytes, skip: Sequence[str], key: str | None) -> Appended:
+    """Appends an event, which has the message that is being handled now as its cause.
+
+    The client may come back meanwhile, and the log knows of that before this process does: then once more, as its newer
+    generation. Raises LogError.
+    """
     turn = turn_now.get()
-    return turn.cause() if turn is not None and turn.open else None
+    if turn is None or not turn.open:
+        return await log.append(stream, body, skip=skip, key=key)
+    cause = turn.cause()
+    while True:
+        try:
+            return await log.append(stream, body, skip=skip, key=key, cause=cause)
+        except Fenced:
+            if turn.session.generation == cause.generation:  # it lives on in another process, or is forgotten
+                raise
+            cause = cause._replace(generation=turn.session.generation)
 
 
 class Inbox:

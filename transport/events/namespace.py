@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from transport import limits
 from transport.errors import LocalProtocolError, MessageTooLarge, UnsupportedOperation
 from transport.events import envelope, handlers, presence
-from transport.events.dispatch import cause_now
+from transport.events.dispatch import append
 from transport.events.envelope import Policy
 from transport.events.errors import CallFailed, CallTimeout, PeerGone
 from transport.events.handlers import Handlers
@@ -319,7 +319,7 @@ class Room:
         has = hub.log.durability
         if durability is not None and _DURABILITIES.index(durability) > _DURABILITIES.index(has):
             raise UnsupportedOperation(f"durability {durability!r} is asked for, the log has {has!r}")
-        done = await hub.log.append(self.stream, body, skip=left_out, key=key, cause=cause_now())
+        done = await append(hub.log, self.stream, body, left_out, key)
         hub.counters["emitted"] += 1
         return Position(done.epoch, done.offset)
 
@@ -419,7 +419,7 @@ class Context:
                 member.volatile(envelope.volatile(0, body), None if conflate is None else (0, conflate))
             return None
         stream = Name(self.namespace.name, self.id, True)
-        done = await hub.log.append(stream, body, key=key, cause=cause_now())
+        done = await append(hub.log, stream, body, (), key)
         return Position(done.epoch, done.offset)
 
     async def call(self, event: Any, data: Any = None, *, timeout: float = 5.0) -> Any:

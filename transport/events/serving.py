@@ -132,7 +132,12 @@ def serve(app: Events, urls: tuple[str, ...], options: dict[str, Any]) -> Starti
     """See `Events.serve`. Raises LocalProtocolError for options that this layer sets itself."""
     if not urls:
         raise LocalProtocolError("serve needs a URL, such as 'tcp://127.0.0.1:0'")
-    taken = {"protocol", "handler", "machine", "codec", "framing", "workers"} & set(options)
+    if "workers" in options:
+        raise LocalProtocolError(
+            "events can't be served by several processes (workers): who is in a room is known to one process alone, "
+            "and one process writes the log"
+        )
+    taken = {"protocol", "handler", "machine", "codec", "framing"} & set(options)
     if taken:
         raise LocalProtocolError(f"events choose {', '.join(sorted(taken))} themselves")
     return Starting(app, urls, {**OPTIONS, **options})

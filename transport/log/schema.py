@@ -227,10 +227,7 @@ def open_writer(
     path: Path, durability: str, size_max: int, check: bool, epoch: Callable[[], int], lock: Lock
 ) -> sqlite3.Connection:
     """The one connection that writes; makes the file if there is none. The lock must be held. Raises LogError."""
-    try:
-        had_wal = path.with_name(path.name + "-wal").stat().st_size > 0
-    except FileNotFoundError:
-        had_wal = False
+    had_wal = path.with_name(path.name + "-wal").exists()  # empty while its writer has not written yet
     connection = None
     try:
         connection = sqlite3.connect(

@@ -221,8 +221,7 @@ class SQLiteLog(Log):
 
     def _settle(self, jobs: list[Job]) -> None:
         """What became of a commit: first the watchers hear of it, then those who made it."""
-        fresh: dict[Stream, list[Event]] = {}
-        epochs: dict[Stream, int] = {}
+        fresh: dict[tuple[Stream, int], list[Event]] = {}  # a stream may begin anew in the midst of a commit
         for job in jobs:
             self._counts["waiting"] -= job.events
             self._counts["waiting_bytes"] -= job.size
@@ -230,10 +229,9 @@ class SQLiteLog(Log):
                 for append, done in zip(job.appends, job.result.appended, strict=True):
                     if append.stream in self._watching and not done.repeated:
                         event = Event(done.offset, done.previous, job.at_ms, append.payload, append.skip)
-                        fresh.setdefault(append.stream, []).append(event)
-                        epochs[append.stream] = done.epoch
-        for stream, events in fresh.items():
-            self._watching.tell(stream, epochs[stream], events)
+                        fresh.setdefault((append.stream, done.epoch), []).append(event)
+        for (stream, epoch), events in fresh.items():
+            self._watching.tell(stream, epoch, events)
         for job in jobs:
             if not job.future.done():
                 if job.error is None:

@@ -145,6 +145,8 @@ class Decompressor:
             RemoteProtocolError: TOO_LARGE before more than `most` bytes are built, INVALID_BODY for what is no
                 compressed data (section 7.2.2).
         """
+        if not data:  # no block at all: the tail alone would leave half of one behind
+            return b""
         left = data + TAIL
         parts: list[bytes] = []
         room = most

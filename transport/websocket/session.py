@@ -369,6 +369,9 @@ class WebSocketSession(SendingHalf):
             self._utf8.decode(piece, is_last)
         except UnicodeDecodeError:
             raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY) from None
+        held = self._utf8.getstate()[0]
+        if held[:1] == b"\xed" and held[1:] >= b"\xa0":  # a surrogate: the decoder would wait for its third byte
+            raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
 
     def _add_piece(self, piece: bytes) -> None:
         parts = self._parts

@@ -111,7 +111,7 @@ def check_request(method: bytes, version: bytes, headers: Headers, config: WebSo
     if not versions:
         raise Refused(400, "Sec-WebSocket-Version is missing")
     if versions != [VERSION]:  # section 4.4
-        raise Refused(426, "this side speaks version 13", [("Sec-WebSocket-Version", "13")])
+        raise Refused(426, "this side speaks version 13", [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")])
     keys = values(headers, b"sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
         raise Refused(400, "Sec-WebSocket-Key is not 16 bytes in base64, once")
@@ -185,6 +185,8 @@ def check_answer(headers: Headers, key: bytes, config: WebSocketConfig) -> tuple
     subprotocol = chosen[0].decode("latin-1").strip() if chosen else ""
     if len(chosen) > 1 or (chosen and subprotocol not in config.subprotocols):
         _wrong("it chose a subprotocol that was not offered")
+    if len(values(headers, b"sec-websocket-extensions")) > 1:  # section 11.3.2
+        _wrong("Sec-WebSocket-Extensions stands twice")
     return subprotocol, deflate.agree(extensions(headers), config)
 
 

@@ -19,7 +19,7 @@ from transport.errors import LocalProtocolError
 from transport.server import ServerStatistics
 
 URL = "unix:///worker"  # the pair has no name of its own
-GAUGES = frozenset({"connections", "handshakes"})  # how things stand, not how often
+GAUGES = frozenset({"connections", "half_open", "handshakes", "http_connections", "peers"})  # how things stand
 Report = dict[str, Any]
 
 

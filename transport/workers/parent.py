@@ -53,7 +53,7 @@ async def serve_workers(
     """Starts a server of `workers` processes; returns when all of them serve.
 
     Args:
-        url: where to listen; tcp, tls or unix, or any transport with a `share` operation.
+        url: where to listen; any transport with a `share` operation.
         handler: "package.module:name" of a coroutine function. A name in `__main__` works too, if the program's start
             stands under `if __name__ == "__main__":`.
         workers: how many processes.
@@ -64,15 +64,16 @@ async def serve_workers(
         LocalProtocolError: a mistake in the call, or a worker that can't import the handler; the text says why.
         UnsupportedOperation: this scheme or system has no workers. OSError: the address can't be bound.
     """
-    request, share = _prepare(url, handler, workers, options, unsupported)
+    request, transport = _prepare(url, handler, workers, options, unsupported)
     main = _main_module()
     packed = line.pack_options(options)
     if handler.startswith("__main__:") and main is None:
         raise LocalProtocolError(f"{handler!r}: this program's main module is no file that a worker could import")
     needs_main = handler.startswith("__main__:") or b"__main__" in packed
-    shared = await share(request, workers)
+    shared = await transport.share(request, workers)
     job = line.Job(handler, str(shared.url), list(sys.argv), main if needs_main else None, packed, secret=shared.secret)
-    server = WorkerServer(shared, job)
+    in_query = getattr(transport, "options_in_query", True)
+    server = WorkerServer(shared, job, shared.url.without_query() if in_query else shared.url)
     try:
         await server.start()
     except BaseException:
@@ -100,14 +101,16 @@ def _prepare(
         raise LocalProtocolError(f"workers is a number from 1 to {limits.WORKERS_MAX}, not {workers!r}")
     parsed = parse(url)
     transport = Registry.default().find(parsed.scheme)
-    share = getattr(transport, "share", None)
-    if share is None or os.name != "posix":
-        where = f"{parsed.scheme}://" if share is None else "this system"
+    can_share = hasattr(transport, "share")
+    if not can_share or os.name != "posix":
+        where = "this system" if can_share else f"{parsed.scheme}://"
         raise UnsupportedOperation(f"{where} can't be served by several processes")
     given = {name: value for name, value in options.items() if name not in ("codec", "framing")}
-    typed = parse_options(parsed, given, {**COMMON, **transport.options})
+    in_query = getattr(transport, "options_in_query", True)
+    typed = parse_options(parsed, given, {**COMMON, **transport.options}, use_query=in_query)
     resolve(options.get("codec", "msgpack"))
-    return Request(url=parsed, owner=_nobody, options=typed), share
+    asked = Request(url=parsed, owner=_nobody, options=typed, framing=options.get("framing", "message"))
+    return asked, transport
 
 
 def _nobody(*_: Any) -> Any:
@@ -142,8 +145,8 @@ class WorkerServer:
         restarts: how often a worker had to be started again.
     """
 
-    def __init__(self, shared: Any, job: line.Job) -> None:
-        self.url: Url = shared.url.without_query()
+    def __init__(self, shared: Any, job: line.Job, url: Url) -> None:
+        self.url = url
         self.restarts = 0
         self.job = job
         self.closing = False
