@@ -28,6 +28,7 @@ SYSCTLS = (
     "net.core.wmem_default",
     "net.core.busy_poll",
     "kernel.sched_rt_runtime_us",
+    "kernel.sched_autogroup_enabled",  # 1: what runs in another session takes an equal share, whatever its priority
 )
 
 

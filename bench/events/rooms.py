@@ -68,9 +68,9 @@ class OurRoom:
     def limit(self) -> None:
         """From now on clients are let in as the defaults have it, as if none had come for a while."""
         from transport import limits
-        from transport.events.session import Limiter
+        from transport.events.door import Door
 
-        self.app.limiter = Limiter(limits.EVENTS_RESUMES_PER_S, limits.EVENTS_RESUMES_BURST)
+        self.app.door = Door(limits.EVENTS_RESUMES_PER_S)
 
     def cut(self) -> int:
         """Closes all sockets in one turn of the loop, without a word; returns how many."""

@@ -5,9 +5,9 @@ five times a second. The server closes all their sockets without a word. Each mu
 every number once and in order; a client is back with the first event after its reconnect. When everybody is, emitting
 ends, and what each has is compared. The server grows by its largest resident size over the one before the cut.
 
-A server lets in 100 clients a second after a burst of 200 (`EVENTS_RESUMES_PER_S`, `EVENTS_RESUMES_BURST`) and tells
-the others to come back after 1 to 3 s by a random share (`EVENTS_RETRY_S`): with a thousand that alone takes 8 s, and
-the last ones their share of 3 s more. The row without that limit says what the work itself takes.
+A server lets in a thousand clients of one address at once and then 100 a second (`EVENTS_RESUMES_BURST`,
+`EVENTS_RESUMES_PER_S`), and tells the others to come back after 1 to 3 s by a random share (`EVENTS_RETRY_S`): beyond a
+thousand that decides, and all clients here have one address. The row without that limit says what the work takes.
 """
 
 from __future__ import annotations

@@ -76,6 +76,10 @@ class Stub:
         """Instead of a frame in a queue."""
         self._counter.count += 1
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """It has no limits of its own."""
+        return default
+
     def close_soon(self, code: int = 0, reason: str = "") -> None:
         """Nobody is to be ended in a run. Raises RuntimeError."""
         raise RuntimeError(f"a member was ended: {reason or code}")

@@ -369,9 +369,9 @@ def how(data: dict[str, Any]) -> list[str]:
         "Every message carries its number, its planned time and a CRC-32 and is checked whole. A reliable peer that "
         "loses or doubles one, or breaks an order it promises, FAILs, however fast it was.",
         "A round is INVALID, and counts for nothing, when the sender handed messages over later than 50 us (or a tenth "
-        "of the peer's latency) at p99, beside what the peer itself was still busy with: late us is that figure. So is "
-        "one whose link released packets late at p99 by more than 0.5 ms (or 5 % of its delay), or dropped any that it "
-        "should not have.",
+        "of the peer's latency) at p99, what the peer itself was still busy with left out: late us is that figure. "
+        "So is one whose link released packets late at p99 by more than 0.5 ms (or 5 % of its delay), or dropped any "
+        "that it should not have.",
         f"Lowest and level go by the median over rounds of p99; level is within {findings.LEVEL_TEXT}. "
         "They are words for this run, not a test of significance.",
         "cpu contains the sender's waiting before each message, up to 1 ms over loopback and 200 us over a link: it "

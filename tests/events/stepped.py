@@ -150,7 +150,8 @@ class SteppedLog(SQLiteLog):
         self._loop = asyncio.get_running_loop()
         self._lock.take()
         writer = SteppedWriter(
-            self.path, self._open_store, self._retain, self._loop.call_soon, self._settle, self._clock
+            self.path, self._open_store, self._retain, self._loop.call_soon, self._settle, self._clock,
+            self._note_end,
         )  # fmt: skip
         writer.begin(self._loop, self._random)
         self._writer = writer

@@ -43,7 +43,7 @@ async def test_a_crash_before_the_first_write_keeps_the_epoch(tmp_path: Path) ->
     """The write-ahead log is there, and empty: nothing is missing."""
     epoch = await crash(tmp_path / "log")
     async with SQLiteLog(tmp_path / "log"):
-        found = {name: (tmp_path / name).read_bytes() for name in ("log", "log-wal")}
+        found = {name: (tmp_path / name).read_bytes() for name in ("log", "log-wal", "log.lock")}
     for name, data in found.items():
         (tmp_path / name).write_bytes(data)
     assert found["log-wal"] == b""

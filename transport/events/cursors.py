@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from transport import limits
 from transport.errors import CodecError, LocalProtocolError
 from transport.events import envelope
-from transport.events.client import Client, Stream
+from transport.events.client import Client
+from transport.events.following import Stream
 
 if TYPE_CHECKING:
     from transport.events.messages import Message

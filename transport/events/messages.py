@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transport import limits
 from transport.errors import LocalProtocolError
-from transport.events.client import Stream
 from transport.events.cursors import Once
 from transport.events.errors import Denied
+from transport.events.following import Stream
 
 if TYPE_CHECKING:
     from transport.events.connect import EventsClient

@@ -315,8 +315,6 @@ def begin(connection: sqlite3.Connection, path: Path, durability: str, had_wal: 
     connection.execute("COMMIT")
     # into the file itself: else one whose write-ahead log was taken away would look as if it had been closed
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    # that a writer who wrote nothing else leaves a write-ahead log as well, and does not look like one whose was taken
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('begun', ?)", (now["mark"],))
     lock.note(str(now["mark"]))
 
 

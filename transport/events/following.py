@@ -1,0 +1,75 @@
+"""A stream as its client follows it: where it is, what has come, and what the program is done with.
+
+Nothing here waits, reads a clock or knows a socket; `client` decides what happens to it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from transport.events.envelope import Claim
+from transport.events.tracker import Tracker
+
+
+class Stream:
+    """One stream as the client knows it.
+
+    Attributes:
+        room: its name, "" for the private one.
+        epoch, tracker: where the client is.
+        since, by_client, ticket: what the server signed.
+        alias: on the present connection; 0 while it is not in it.
+        paused: the server was asked to stop, for the program has too much to do.
+        stalled: it will stay so: of too many events the effects have failed.
+        seeking: it was asked to go on behind a hole; `seek_top` is the highest event since.
+        sink: where its events go; None while nobody wants them yet.
+        held: those that wait for that.
+        rewound: the log has gone back within the epoch: the consumers of `once` that have forgotten what they noted;
+            None where it has not.
+        before: where the client was when the stream began anew, until the program is done with the gap that says so.
+        gap_at: the offset of that gap, -1 until it has come.
+    """
+
+    __slots__ = (
+        "alias", "before", "by_client", "epoch", "gap_at", "held", "paused", "rewound", "room", "seek_top", "seeking",
+        "since", "sink", "stalled", "ticket", "tracker",
+    )  # fmt: skip
+
+    def __init__(self, room: str, epoch: int = 0, offset: int = 0) -> None:
+        self.room = room
+        self.epoch = epoch
+        self.tracker = Tracker(offset)
+        self.since = 0
+        self.by_client = True
+        self.ticket = b""
+        self.alias = 0
+        self.paused = False
+        self.stalled = False
+        self.seeking = False
+        self.seek_top = 0
+        self.sink: Any = None
+        self.held: deque[Any] = deque()  # bounded: it counts as unfinished in the tracker
+        self.rewound: set[str] | None = None
+        self.before: Claim | None = None
+        self.gap_at = -1
+
+    def claim(self) -> Claim:
+        """What the client says about it when it comes back."""
+        if self.before is not None and self.gap_at < 0:  # or the gap would never be told
+            return self.before
+        return Claim(self.room, self.epoch, self.tracker.received, self.since, self.by_client, self.ticket)
+
+    def kept(self) -> Claim:
+        """The same for a client that is started again: where its program is."""
+        if self.before is not None:
+            return self.before
+        return Claim(self.room, self.epoch, self.tracker.cursor, self.since, self.by_client, self.ticket)
+
+    def rebase(self, epoch: int, offset: int, gap_follows: bool) -> None:
+        """It goes on elsewhere. What was before is remembered until the program knows."""
+        if gap_follows:
+            self.before = self.before or self.claim()
+            self.gap_at = -1
+        self.epoch = epoch
+        self.tracker.rebase(offset)
