@@ -2,9 +2,9 @@ cimport cython
 from transport.rudp cimport pen
 from transport.rudp.mtu cimport MtuSearch
 from transport.rudp.sending cimport Sending
-from transport.rudp.sent cimport Item, SentPacket
+from transport.rudp.sent cimport Item, SentPacket, SentRing
 
-cdef int BLACK_HOLE_PACKETS, FIXED_BIT, OPEN, PING_FRAME, PROBE
+cdef int BLACK_HOLE_PACKETS, DOUBTING, FIXED_BIT, LOST, OPEN, PING_FRAME, PROBE, SENT
 cdef Py_ssize_t BASE, CHECKSUM_BYTES
 cdef long long LATE_FLIGHTS
 
@@ -21,6 +21,8 @@ cdef class Probing(Sending):
     cpdef bint is_search(self, SentPacket packet) except? -1
     cpdef _probe_acked(self, long long number, long long size)
     cpdef _probe_lost(self, long long number, long long size, long long now, long long pause)
+    @cython.locals(ring=SentRing, before=int, after=int)
+    cpdef bint _is_in_burst(self, long long number) except? -1
     cpdef _try_again(self, long long now)
     cpdef _resize(self)
     cpdef _on_large_lost(self, long long number)

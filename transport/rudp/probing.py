@@ -15,7 +15,7 @@ from transport.rudp.kinds import FIXED_BIT, PROBE
 from transport.rudp.mtu import MtuSearch
 from transport.rudp.sending import Sending
 from transport.rudp.sent import Item, SentPacket
-from transport.rudp.states import OPEN
+from transport.rudp.states import DOUBTING, LOST, OPEN, SENT
 from transport.rudp.turns import Exchange
 
 BASE = limits.RUDP_DATAGRAM_BYTES_MIN
@@ -82,8 +82,18 @@ class Probing(Sending):
             self._resize()
 
     def _probe_lost(self, number: int, size: int, now: int, pause: int) -> None:
+        if self.search.phase == DOUBTING and self._is_in_burst(number):
+            size = -1  # of another size: it says nothing of this one
         if self.search.on_lost(number, size, now, pause):
             self._resize()
+
+    def _is_in_burst(self, number: int) -> bool:
+        """Whether what was sent right before and right after a lost packet is lost as well: then not its size did it."""
+        ring = self.ring
+        if number <= ring.oldest or number >= self._largest_acked:
+            return False
+        before, after = ring.get(number - 1).state, ring.get(number + 1).state
+        return (before == SENT or before == LOST) and (after == SENT or after == LOST)
 
     def _try_again(self, now: int) -> None:
         """The next probe may leave at once, for it was not the network that lost the last."""
