@@ -88,7 +88,7 @@ class Probing(Sending):
             self._resize()
 
     def _is_in_burst(self, number: int) -> bool:
-        """Whether what was sent right before and right after a lost packet is lost as well: then not its size did it."""
+        """Whether what was sent right before and after a lost packet is lost as well: then not its size did it."""
         ring = self.ring
         if number <= ring.oldest or number >= self._largest_acked:
             return False
