@@ -212,6 +212,45 @@ def test_effects_that_were_noted_before(how: str, tmp_path: Path) -> None:
     db.close()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_log_that_has_grown_past_the_place_before_the_gap_is_done(fails: bool, tmp_path: Path) -> None:
+    """The gap is told by the next life, too: the events in between are others than those that the last one had."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        got: list[Any] = []
+        for life in range(2):
+            client = await kit.client(cursor=tmp_path / "me.cur")
+            client.on("x", lambda m: got.append(m.event))
+
+            async def gap(m: Any, life: int = life) -> None:
+                if m.room and not life:
+                    if fails:
+                        raise RuntimeError("not now")
+                    await asyncio.sleep(100)
+                if m.room:
+                    got.append(m.gap.reason)
+
+            client.on_gap(gap)
+            await client.join("r")
+            if life:
+                await kit.advance(5)
+                continue
+            await emitted(namespace, "r", range(1, 11))
+            await kit.advance(1)
+            kit.partition(client)
+            await kit.advance(60)
+            go_back(kit, "r", 3)
+            kit.heal(client)
+            await kit.advance(5)
+            await client.close()
+            await emitted(namespace, "r", range(101, 121))
+        await emitted(namespace, "r", [200])
+        await kit.advance(5)
+        assert got == [*range(1, 11), "epoch", 200]
+
+    run(scenario)
+
+
 def test_a_claim_on_joining() -> None:
     """The other way in, by JOIN with a claim."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from transport.codec import varint
 from transport.events.envelope import Claim
 from transport.events.tracker import Tracker
 
@@ -28,7 +29,7 @@ class Stream:
         rewound: the log has gone back within the epoch: the consumers of `once` that have forgotten what they noted;
             None where it has not.
         before: where the client was when the stream began anew, until the program is done with the gap that says so.
-        gap_at: the offset of that gap, -1 until it has come.
+        gap_at: the offset of that gap, not of a later one; -1 until it has come.
     """
 
     __slots__ = (
@@ -69,7 +70,10 @@ class Stream:
     def rebase(self, epoch: int, offset: int, gap_follows: bool) -> None:
         """It goes on elsewhere. What was before is remembered until the program knows."""
         if gap_follows:
-            self.before = self.before or self.claim()
-            self.gap_at = -1
+            before = self.before or self.claim()
+            if before.epoch == epoch:  # the log has gone back, and may have grown past that place until it is said
+                before = before._replace(offset=varint.VALUE_MAX)
+            self.before, self.gap_at = before, -1
         self.epoch = epoch
+        self.stalled = False
         self.tracker.rebase(offset)
