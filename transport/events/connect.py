@@ -19,6 +19,7 @@ from transport.errors import ConnectionClosed, LocalProtocolError, MessageTooLar
 from transport.events import client as machine
 from transport.events import cursors, envelope
 from transport.events.errors import CallFailed, CallTimeout, Denied, Refused, Uncertain
+from transport.events.following import Stream
 from transport.events.life import Life
 from transport.events.messages import Gap, Message, Subscription
 from transport.events.namespace import Position, body_of, check_room
@@ -127,7 +128,7 @@ class EventsClient(Life):
             else:
                 _HEAR[kind](self, what)
 
-    def _give(self, stream: machine.Stream, message: Message) -> None:
+    def _give(self, stream: Stream, message: Message) -> None:
         if self._ack_received:
             message.done()
         sink = stream.sink
@@ -137,12 +138,12 @@ class EventsClient(Life):
         else:
             sink.put(message)
 
-    def _adopt_if_handled(self, stream: machine.Stream) -> None:
+    def _adopt_if_handled(self, stream: Stream) -> None:
         """Streams that nobody has to ask for go to the handlers, once there are any."""
         if (not stream.room or not stream.by_client) and self._work.handlers.count:
             self.adopt(stream, self._work)
 
-    def adopt(self, stream: machine.Stream, sink: Any) -> None:
+    def adopt(self, stream: Stream, sink: Any) -> None:
         """From now on a stream's events go there, those that waited first."""
         before, stream.sink = stream.sink, sink
         if isinstance(before, Subscription) and before is not sink:
@@ -225,14 +226,14 @@ class EventsClient(Life):
 
     # The cursor
 
-    def finished(self, stream: machine.Stream, epoch: int, offset: int) -> None:
+    def finished(self, stream: Stream, epoch: int, offset: int) -> None:
         """The program is done with an event."""
         if self.machine.finish(stream, epoch, offset):
             self._save_soon()
         if self.machine.out:
             self.write()
 
-    def set_aside(self, stream: machine.Stream, epoch: int, offset: int) -> None:
+    def set_aside(self, stream: Stream, epoch: int, offset: int) -> None:
         """The effect of an event has failed."""
         self.machine.set_aside(stream, epoch, offset)
         self._happened()
