@@ -212,6 +212,116 @@ def test_effects_that_were_noted_before(how: str, tmp_path: Path) -> None:
     db.close()
 
 
+def test_effects_in_two_databases() -> None:
+    """Consumers of one name: each database forgets what was noted in it."""
+    dbs = [sqlite3.connect(":memory:") for _ in range(2)]
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        done: list[Any] = []
+
+        async def effect(m: Any) -> None:
+            async with m.once(dbs[m.event % 2]) as fresh:
+                if fresh:
+                    done.append(m.event)
+
+        client = await kit.client()
+        client.on("x", effect)
+        await client.join("r")
+        await emitted(namespace, "r", range(1, 6))
+        await kit.advance(1)
+        kit.partition(client)
+        await kit.advance(60)
+        go_back(kit, "r", 2)
+        kit.heal(client)
+        await kit.advance(5)
+        await emitted(namespace, "r", [11, 12])
+        await kit.advance(5)
+        assert done == [1, 2, 3, 4, 5, 11, 12]
+
+    run(scenario)
+    for db in dbs:
+        db.close()
+
+
+def test_an_event_of_before_that_is_done_late() -> None:
+    """It says nothing about the other one that has its offset now, neither here nor in a database."""
+    db = sqlite3.connect(":memory:")
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        done: list[Any] = []
+        gate = asyncio.Event()
+
+        async def effect(m: Any) -> None:
+            if m.event > 100:
+                await gate.wait()
+            elif m.event > 3:
+                await asyncio.sleep(70)
+            async with m.once(db) as fresh:
+                if fresh:
+                    done.append(m.event)
+
+        client = await kit.client(concurrency=8)
+        client.on("x", effect)
+        await client.join("r")
+        await emitted(namespace, "r", range(1, 6))
+        await kit.advance(1)
+        kit.partition(client)
+        await kit.advance(60)
+        go_back(kit, "r", 3)
+        kit.heal(client)
+        await kit.advance(5)
+        await emitted(namespace, "r", [101, 102])
+        await kit.advance(30)
+        assert done == [1, 2, 3, 4, 5]
+        assert client.cursors["r"].offset == 3
+        gate.set()
+        await kit.advance(1)
+        assert done == [1, 2, 3, 4, 5, 101, 102]
+        assert client.cursors["r"].offset == 5
+
+    run(scenario)
+    db.close()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_log_that_has_grown_past_the_place_before_the_gap_is_done(fails: bool, tmp_path: Path) -> None:
+    """The gap is told by the next life, too: the events in between are others than those that the last one had."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        got: list[Any] = []
+        for life in range(2):
+            client = await kit.client(cursor=tmp_path / "me.cur")
+            client.on("x", lambda m: got.append(m.event))
+
+            async def gap(m: Any, life: int = life) -> None:
+                if m.room and not life:
+                    if fails:
+                        raise RuntimeError("not now")
+                    await asyncio.sleep(100)
+                if m.room:
+                    got.append(m.gap.reason)
+
+            client.on_gap(gap)
+            await client.join("r")
+            if life:
+                await kit.advance(5)
+                continue
+            await emitted(namespace, "r", range(1, 11))
+            await kit.advance(1)
+            kit.partition(client)
+            await kit.advance(60)
+            go_back(kit, "r", 3)
+            kit.heal(client)
+            await kit.advance(5)
+            await client.close()
+            await emitted(namespace, "r", range(101, 121))
+        await emitted(namespace, "r", [200])
+        await kit.advance(5)
+        assert got == [*range(1, 11), "epoch", 200]
+
+    run(scenario)
+
+
 def test_a_claim_on_joining() -> None:
     """The other way in, by JOIN with a claim."""
 

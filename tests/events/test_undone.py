@@ -217,6 +217,40 @@ def test_a_gap_whose_handler_raises_is_told_again(tmp_path: Path) -> None:
     run(scenario)
 
 
+def test_a_gap_whose_handler_raises_is_told_again_though_another_one_followed(tmp_path: Path) -> None:
+    """That the program is done with the second says nothing of the first."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        told: list[Any] = []
+        for life in range(2):
+            client = await kit.client(cursor=tmp_path / "me.cur")
+
+            def gap(m: Any, life: int = life) -> None:
+                if m.room:
+                    told.append((life, m.gap.reason))
+                    if not life and m.gap.reason == "epoch":
+                        raise ValueError("a mistake")
+
+            client.on_gap(gap)
+            await client.join("r")
+            if not life:
+                await namespace.to("r").emit("x", 1)
+                kit.partition(client)
+                await kit.app.log.renew()
+                kit.heal(client)
+                await kit.advance(10)
+                kit.partition(client)
+                for number in range(5):
+                    await namespace.to("r").emit("x", number)
+                await kit.trim("r", 4)
+                kit.heal(client)
+            await kit.advance(10)
+            await client.close()
+        assert told == [(0, "epoch"), (0, "trimmed"), (1, "epoch")]
+
+    run(scenario)
+
+
 def test_a_server_that_goes_away_is_still_told() -> None:
     """GOAWAY says when to come back. Until the connection ends, what a client sends is handled."""
 

@@ -40,13 +40,13 @@ async def test_a_crash_of_the_process_keeps_the_epoch(durability: str, tmp_path:
 
 @pytest.mark.asyncio
 async def test_a_crash_before_the_first_write_keeps_the_epoch(tmp_path: Path) -> None:
-    """The write-ahead log is there, and empty: nothing is missing."""
+    """The write-ahead log is there, with nothing new in it: nothing is missing."""
     epoch = await crash(tmp_path / "log")
     async with SQLiteLog(tmp_path / "log"):
         found = {name: (tmp_path / name).read_bytes() for name in ("log", "log-wal", "log.lock")}
     for name, data in found.items():
         (tmp_path / name).write_bytes(data)
-    assert found["log-wal"] == b""
+    assert found["log-wal"]
     async with SQLiteLog(tmp_path / "log") as log:
         assert await log.head(ROOM) == (epoch, 1, 5)
 
@@ -84,14 +84,22 @@ async def test_a_restart_after_a_clean_end(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.asyncio
-async def test_a_write_ahead_log_that_was_taken_away(tmp_path: Path) -> None:
-    """What it held was acknowledged: the offsets are given again, and so under another epoch."""
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_a_write_ahead_log_that_was_taken_away(is_read: bool, tmp_path: Path) -> None:
+    """What it held was acknowledged: the offsets are given again, and so under another epoch.
+
+    Also if somebody has read the log meanwhile: SQLite then makes another write-ahead log, and leaves it there.
+    """
     async with SQLiteLog(tmp_path / "log") as log:
         first = await log.append(ROOM, b"kept")
     epoch = await crash(tmp_path / "log")
     assert epoch == first.epoch
     (tmp_path / "log-wal").unlink()
     (tmp_path / "log-shm").unlink(missing_ok=True)
+    if is_read:
+        async with SQLiteLog(tmp_path / "log", read_only=True) as log:
+            assert (await log.head(ROOM)).top == 1
+        assert (tmp_path / "log-wal").exists()
     async with SQLiteLog(tmp_path / "log") as log:
         assert (await log.head(ROOM)).epoch != epoch
         assert (await log.head(ROOM))[1:] == (1, 1)

@@ -523,7 +523,8 @@ class Client:
         if stream is None or stream.paused:  # the server finds it again, when the program has room
             return
         stream.seeking = False
-        stream.gap_at = frame.offset
+        if stream.before is None or stream.gap_at < 0:
+            stream.gap_at = frame.offset
         if frame.offset > stream.tracker.received:
             stream.tracker.begin(frame.offset)
         self.happened.append(GapFound(stream.room, stream, stream.epoch, frame))

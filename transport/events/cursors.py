@@ -179,7 +179,9 @@ class Once:
 
         The cursor is the last event before the first that is not done; those done beyond it are kept one by one.
         """
-        if message.rewound is not None and self._consumer not in message.rewound:
+        if message.is_past:
+            return True
+        if message.rewound is not None and self._notes() not in message.rewound:
             _forget(db, self._consumer, message.room)
         where, here = (self._consumer, message.room), (str(message.epoch), message.offset)
         cursor = "SELECT epoch, offset FROM transport_cursors WHERE consumer = ? AND room = ?"
@@ -198,6 +200,11 @@ class Once:
             db.execute("INSERT INTO transport_done VALUES (?, ?, ?, ?)", (*where, *here))
         return fresh
 
+    def _notes(self) -> tuple[str, str]:
+        """What tells its notes from others: the consumer, and the database that they are in."""
+        file = self._db.execute("PRAGMA database_list").fetchone()[2]
+        return self._consumer, file or str(id(self._db))  # one in memory has no name
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -209,8 +216,8 @@ class Once:
         except BaseException:
             self._db.rollback()
             raise
-        if self._message.rewound is not None:
-            self._message.rewound.add(self._consumer)
+        if self._message.rewound is not None and not self._message.is_past:
+            self._message.rewound.add(self._notes())
         self._message.failed = False
         self._message.done()
 

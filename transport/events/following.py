@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from transport.codec import varint
 from transport.events.envelope import Claim
 from transport.events.tracker import Tracker
 
@@ -25,15 +26,16 @@ class Stream:
         seeking: it was asked to go on behind a hole; `seek_top` is the highest event since.
         sink: where its events go; None while nobody wants them yet.
         held: those that wait for that.
-        rewound: the log has gone back within the epoch: the consumers of `once` that have forgotten what they noted;
-            None where it has not.
+        rewound: the log has gone back within the epoch: the consumers of `once`, and their databases, that have
+            forgotten what they noted; None where it has not.
+        era: how often it has begun anew.
         before: where the client was when the stream began anew, until the program is done with the gap that says so.
-        gap_at: the offset of that gap, -1 until it has come.
+        gap_at: the offset of that gap, not of a later one; -1 until it has come.
     """
 
     __slots__ = (
-        "alias", "before", "by_client", "epoch", "gap_at", "held", "paused", "rewound", "room", "seek_top", "seeking",
-        "since", "sink", "stalled", "ticket", "tracker",
+        "alias", "before", "by_client", "epoch", "era", "gap_at", "held", "paused", "rewound", "room", "seek_top",
+        "seeking", "since", "sink", "stalled", "ticket", "tracker",
     )  # fmt: skip
 
     def __init__(self, room: str, epoch: int = 0, offset: int = 0) -> None:
@@ -50,7 +52,8 @@ class Stream:
         self.seek_top = 0
         self.sink: Any = None
         self.held: deque[Any] = deque()  # bounded: it counts as unfinished in the tracker
-        self.rewound: set[str] | None = None
+        self.rewound: set[tuple[str, str]] | None = None
+        self.era = 0
         self.before: Claim | None = None
         self.gap_at = -1
 
@@ -69,7 +72,11 @@ class Stream:
     def rebase(self, epoch: int, offset: int, gap_follows: bool) -> None:
         """It goes on elsewhere. What was before is remembered until the program knows."""
         if gap_follows:
-            self.before = self.before or self.claim()
-            self.gap_at = -1
+            before = self.before or self.claim()
+            if before.epoch == epoch:  # the log has gone back, and may have grown past that place until it is said
+                before = before._replace(offset=varint.VALUE_MAX)
+            self.before, self.gap_at = before, -1
         self.epoch = epoch
+        self.era += 1
+        self.stalled = False
         self.tracker.rebase(offset)

@@ -56,6 +56,7 @@ class Message:
 
     __slots__ = (
         "_client",
+        "_era",
         "_stream",
         "epoch",
         "event",
@@ -73,6 +74,7 @@ class Message:
                  gap: Gap | None = None) -> None:  # fmt: skip
         self._client = client
         self._stream = stream
+        self._era = 0 if stream is None else stream.era
         self.room = room
         self.epoch = epoch
         self.offset = offset
@@ -86,14 +88,14 @@ class Message:
     def done(self) -> None:
         """Counts it as done, so that the cursor may move over it. Iteration and handlers do that by themselves."""
         stream, self._stream = self._stream, None
-        if stream is not None:
+        if stream is not None and stream.era == self._era:
             self._client.finished(stream, self.epoch, self.offset)
 
     def settle(self) -> None:
         """The program is past it: it is done, or set aside where its effect has failed."""
         if not self.failed:
             self.done()
-        elif self._stream is not None:
+        elif self._stream is not None and self._stream.era == self._era:
             self._client.set_aside(self._stream, self.epoch, self.offset)
 
     @property
@@ -103,8 +105,14 @@ class Message:
         return stream is None or (stream.epoch == self.epoch and stream.tracker.oldest in {self.offset, -1})
 
     @property
-    def rewound(self) -> set[str] | None:
-        """Where its stream has gone back: the consumers that know. None where it has not."""
+    def is_past(self) -> bool:
+        """Whether the log has gone back behind it: its offset, in this epoch, is another event's."""
+        stream = self._stream
+        return stream is not None and stream.epoch == self.epoch and stream.era != self._era
+
+    @property
+    def rewound(self) -> set[tuple[str, str]] | None:
+        """Where its stream has gone back: the consumers, and their databases, that know. None where it has not."""
         return None if self._stream is None else self._stream.rewound
 
     def once(self, db: Any, consumer: str = "") -> Once:

@@ -227,7 +227,10 @@ def open_writer(
     path: Path, durability: str, size_max: int, check: bool, epoch: Callable[[], int], lock: Lock
 ) -> sqlite3.Connection:
     """The one connection that writes; makes the file if there is none. The lock must be held. Raises LogError."""
-    had_wal = path.with_name(path.name + "-wal").exists()  # empty while its writer has not written yet
+    try:
+        had_wal = path.with_name(path.name + "-wal").stat().st_size > 0  # a reader leaves an empty one behind
+    except FileNotFoundError:
+        had_wal = False
     connection = None
     try:
         connection = sqlite3.connect(
@@ -314,8 +317,14 @@ def begin(connection: sqlite3.Connection, path: Path, durability: str, had_wal: 
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", now.items())
     connection.execute("COMMIT")
     # into the file itself: else one whose write-ahead log was taken away would look as if it had been closed
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    empty_wal(connection)
     lock.note(str(now["mark"]))
+
+
+def empty_wal(connection: sqlite3.Connection) -> None:
+    """Brings the write-ahead log into the file. One that is quite empty would look as if it had been taken away."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('carried', ?)", (new_mark(),))
 
 
 def new_mark() -> str:

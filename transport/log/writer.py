@@ -259,7 +259,7 @@ class Writer:
             if os.stat(f"{self._path}-wal").st_size > limits.LOG_WAL_BYTES:
                 store.connection.execute(f"PRAGMA busy_timeout = {limits.LOG_WAL_WAIT_MS}")
                 try:
-                    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    schema.empty_wal(store.connection)
                 finally:
                     store.connection.execute(f"PRAGMA busy_timeout = {limits.LOG_OPEN_WAIT_MS}")
         except (sqlite3.Error, OSError) as error:  # what was acknowledged is in the write-ahead log still
