@@ -1,7 +1,9 @@
 """Transfers while a NAT gives the client another port ten times a second, or another host once a second.
 
-A NAT's old entry lives on for a while. The hard case, in which it is gone at once, costs what is on its way to it
-whatever a protocol does, and is shown beside: a client that only receives is found again by its keep-alive.
+A NAT's old entry lives on for a while, or is gone at once. To the client that costs whatever the server sends from half
+a round trip before a change to half of one after it, for sooner it can't know the new port; and an eighth each until
+the client asks, and until the server counts as lost what is not acknowledged. To the server it costs no packet, but no
+ack comes for a round trip.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ HIGH_WATER = 1 << 20
 KEEP_NS = 2000 * MS
 PORT_EVERY_MS, HOST_EVERY_MS = 100, 1000
 GOODPUT_PERCENT = 90.0
+GONE_UP_PERCENT = 70.0  # of the same, where the old port is gone at once
+GONE_DOWN_PERCENT = 0.8 * 100 * (1 - 1.25 * TRIP / PORT_EVERY_MS)
 HOME = ("c", 1)
 CONFIG = replace(config_of(True), keepalive_ns=500 * MS)
 
@@ -85,6 +89,7 @@ def run(tick: Tick, seeds: int) -> Found:
     cells: list[dict[str, Any]] = []
     rows = []
     shares = []
+    gone: dict[bool, float] = {}
     missing = 0
     for is_up in (True, False):
         direction = "to the server" if is_up else "to the client"
@@ -100,6 +105,8 @@ def run(tick: Tick, seeds: int) -> Found:
             share = 100 * goodput / still
             if keep_ns:
                 shares.append(share)
+            elif every_ms and not is_host:
+                gone[is_up] = share
             cells.append({"cell": f"{direction}, {name}", "mbit_per_s": goodput, "percent": share, "changes": changes,
                           "lost_percent": lost, "missing": absent})  # fmt: skip
             figures = (f"{goodput:.1f}", f"{share:.1f}", f"{changes:.1f}", f"{lost:.2f}", str(absent))
@@ -108,6 +115,10 @@ def run(tick: Tick, seeds: int) -> Found:
     bars = [
         simple_bar("moving-goodput", "another port every 100 ms, goodput of what it is without", "%", min(shares),
                    GOODPUT_PERCENT, high=max(shares), count=seeds, direction=">="),
+        simple_bar("moving-gone-up", "the same, old port gone at once, to the server", "%", gone[True], GONE_UP_PERCENT,
+                   count=seeds, direction=">="),
+        simple_bar("moving-gone-down", "the same, to the client", "%", gone[False], GONE_DOWN_PERCENT,
+                   count=seeds, direction=">="),
         simple_bar("moving-lost", "messages that did not arrive, all of these", "messages", float(missing), 0.0,
                    count=seeds * len(cells)),
     ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 from transport import limits
 from transport.machine import Closed, Path
+from transport.rudp import dissect
 from transport.rudp.config import RudpConfig
 from transport.rudp.endpoint import RudpEndpoint
 from transport.sim.config import LinkConfig
@@ -101,6 +102,15 @@ class Moving:
     def to(self, address: Any) -> list[bytes]:
         """What the server has sent to an address."""
         return [data for _, source, target, data in self.network.sent if source == SERVER and target == address]
+
+    def asked(self) -> list[int]:
+        """When the client has sent a packet with PING (ns)."""
+        numbers = dissect.Numbers(is_sure=True)
+        times = []
+        for when, source, _, data in self.network.sent:
+            if source != SERVER and any(frame.name == "PING" for frame in dissect.short(data, None, numbers).frames):
+                times.append(when)
+        return times
 
     def say(self, body: bytes, channel: int = 0, delivery: int = 0) -> None:
         """The client sends a message."""

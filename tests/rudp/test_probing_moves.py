@@ -182,3 +182,20 @@ def test_traces_tell_of_probes() -> None:
     assert len(lost & numbers) == counts["mtu_probes_lost"] > 0
     assert numbers <= lost | acked
     assert {data["raw"]["length"] for data in probes} >= {1472}
+
+
+def test_a_probe_that_went_to_a_port_that_was_left_tries_nothing() -> None:
+    """However many are lost with their ports, the size that they tried is not given up for it."""
+    duo = Moving(LAN, replace(SEARCH, mtu_max=1472))
+    for index in range(limits.RUDP_MTU_TRIES + 1):
+        while duo.far.search.number < 0:
+            duo.far.send(BODY[:20_000], 0, 0, 0, 0, duo.now)
+            duo.world.run_for(0.001)
+        duo.network.rebind(duo.port, ("c", index + 2))
+        lost = duo.far.search.lost
+        duo.near.ping(index, duo.now)
+        duo.world.run_until(lambda before=lost: duo.far.search.lost > before, 10)
+    assert duo.far.search.lost > limits.RUDP_MTU_TRIES
+    complete(duo)
+    assert duo.far.mtu == 1472
+    assert duo.far.statistics()["black_holes"] == 0

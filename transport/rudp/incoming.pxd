@@ -28,6 +28,7 @@ cdef class Incoming(Recovery):
     cdef long long _start_window
     cdef readonly long long _lent
     cdef public Py_ssize_t last_bytes
+    cdef long long _spacing
     cdef public long long heard, messages_received, packets_received, bytes_received
     cdef public long long packets_duplicate, packets_corrupt, packets_refused
 

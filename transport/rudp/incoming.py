@@ -61,6 +61,7 @@ class Incoming(Recovery):
         self._lent = 0  # to all channels, see `_loan`
         self.heard = 0
         self.last_bytes = 0
+        self._spacing = limits.SECOND_NS  # between packets that came, on average: at first as if they were rare
         self.messages_received = 0
         self.packets_received = 0
         self.bytes_received = 0
@@ -122,6 +123,7 @@ class Incoming(Recovery):
             return False
         is_in_order = number == ranges.largest + 1
         ranges.add(number)
+        self._spacing += (now - self.heard - self._spacing) >> 3
         self.heard = now
         self.last_bytes = size
         if ecn:

@@ -1,9 +1,10 @@
 cimport cython
 from transport.rudp cimport pen
 from transport.rudp.incoming cimport Incoming
-from transport.rudp.sent cimport Item, SentPacket
+from transport.rudp.sent cimport Item, SentPacket, SentRing
 
-cdef int CLOSED, OPEN, FIXED_BIT, NEW_CID, PATH_CHALLENGE, RETIRE_CID
+cdef int CLOSED, OPEN, SENT, CREDIT, FIXED_BIT, NEW_CID, PATH_CHALLENGE, RETIRE_CID
+cdef long long LAST_PACKETS
 cdef Py_ssize_t CHECKSUM_BYTES, CID_BYTES, CHALLENGE_BYTES, TOKEN_BYTES
 
 
@@ -15,6 +16,9 @@ cdef class Located(Incoming):
     cdef public unsigned long long home
     cdef bytes _challenge, _response
 
+    cpdef follow(self, path, long long now)
+    @cython.locals(ring=SentRing, number="long long", packet=SentPacket, item=Item)
+    cpdef leave_port(self, long long now)
     cpdef take_path(self, path, long long now)
     cpdef change_path(self, path, long long now)
     cpdef test_marks(self, long long now)

@@ -16,17 +16,18 @@ from transport.rudp import congestion, ids, paths, pen
 from transport.rudp.config import RudpConfig
 from transport.rudp.congestion.base import Controller
 from transport.rudp.incoming import Incoming
-from transport.rudp.kinds import FIXED_BIT, NEW_CID, PATH_CHALLENGE, RETIRE_CID
+from transport.rudp.kinds import CREDIT, FIXED_BIT, NEW_CID, PATH_CHALLENGE, RETIRE_CID
 from transport.rudp.loss import LossThresholds
 from transport.rudp.pacer import Pacer
 from transport.rudp.sent import Item, SentPacket
-from transport.rudp.states import CLOSED, OPEN
+from transport.rudp.states import CLOSED, OPEN, SENT
 from transport.rudp.turns import Exchange
 
 CHECKSUM_BYTES = 4
 CID_BYTES = 8
 CHALLENGE_BYTES = 8
 TOKEN_BYTES = 16
+LAST_PACKETS = limits.RUDP_MOVED_PACKETS
 ECN_TIMEOUTS = 3  # probe time-outs that a test of marks lasts at most (RFC 9000 section 13.4.2)
 
 
@@ -71,7 +72,7 @@ class Located(Incoming):
             if self.is_client or number < self.acks.ranges.largest:
                 return
             if paths.is_same_host(path.remote, self.path.remote):
-                self.take_path(path, now)
+                self.follow(path, now)
                 return
         if self.life < CLOSED:
             paths.came_by(self, path, number, size, now)
@@ -81,6 +82,35 @@ class Located(Incoming):
     def goodbye_bytes(self) -> int:
         """How large a datagram with our goodbye is at most."""
         raise NotImplementedError
+
+    def follow(self, path: Path, now: int) -> None:
+        """The peer is somewhere else, where it is known: what went to where it was does not arrive any more."""
+        if self.life < CLOSED:
+            self.leave_port(now)
+        self.take_path(path, now)
+
+    def leave_port(self, now: int) -> None:
+        """The peer is at another port of its host. What is in flight may be lost; if it is, that says nothing about the
+        path. Acks and credit may be lost, too, and the peer can't go on without: it gets them at once.
+        """
+        ring = self.ring
+        self.acks.ask()
+        if ring.next > self._moved:
+            self._moved_before = self._moved
+            self._moved = ring.next
+        self._gone_to = 0
+        self._proved = 0
+        self._ack_bytes = 0
+        self._ack_packets = 0
+        self._detect(self.in_flight - self.copied, now)
+        if not self.in_flight:
+            self._pto_count = 0
+        for number in range(max(self._first_sent(), ring.next - LAST_PACKETS), ring.next):
+            packet = ring.get(number)
+            if packet.state == SENT:
+                for item in (packet.item, *(packet.more or ())):
+                    if item is not None and item.kind == CREDIT:
+                        self._credit_lost(item.start, item.end)
 
     def take_path(self, path: Path, now: int) -> None:
         """Goes on over another path to a host that is known: all that was found out still holds."""

@@ -242,7 +242,7 @@ def _newest(session: Located, paths: Paths, trial: Trial | None, path: Path, siz
         if trial is not None:
             paths.trials.remove(trial)
         _leave(session, paths, now)
-        session.take_path(path, now)
+        session.follow(path, now)
         session.forget_mtu()  # what the other one carries, this one may lose
     elif trial is None:
         trial = paths.begin(path, _pto(session), now)
@@ -288,6 +288,7 @@ def _move(session: Located, paths: Paths, trial: Trial, now: int) -> None:
     _leave(session, paths, now)
     first = session.ring.next
     session.change_path(trial.path, now)
+    session.acks.ask()  # what was acknowledged last may not have reached it
     if trial.rtt:
         session.rtt.update(trial.rtt, 0)
     paths.confirming = Trial(trial.path, True, _pto(session), now)

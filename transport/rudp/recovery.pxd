@@ -27,7 +27,7 @@ cdef class Recovery(Probing):
     cdef Py_ssize_t _number_end
     cdef long long _ack_bytes, _ack_packets, _ack_spurious, _ack_largest_at, _ack_latest
     cdef Ranges _known
-    cdef long long _unsettled, _left
+    cdef long long _unsettled, _left, _moved, _moved_before, _gone_to, _proved
 
     @cython.locals(largest="long long", delay="long long", count="long long", run="long long", before="long long",
                    needed="long long",
@@ -47,20 +47,24 @@ cdef class Recovery(Probing):
     cpdef _settle_own(self, SentPacket packet)
     @cython.locals(kind=int, lane=OutLane, rider=Rider)
     cpdef _acked_item(self, Item item)
-    @cython.locals(rtt=RttEstimator, sample="long long", flow=Outflow, samples=RateSampler)
+    @cython.locals(rtt=RttEstimator, sample="long long", flow=Outflow, samples=RateSampler, grown="long long")
     cpdef _after_ack(self, long long largest, long long delay, long long before, long long needed, long long now)
     @cython.locals(ring=SentRing, packet=SentPacket)
     cpdef _make_room(self, long long now)
+    cpdef int64_t _grown(self) except? -1
     @cython.locals(ring=SentRing, packet=SentPacket, state=int)
     cpdef _advance(self, long long now)
     @cython.locals(ring=SentRing, number="long long")
     cpdef int64_t _first_sent(self) except? -1
     @cython.locals(ring=SentRing, largest="long long", thresholds=LossThresholds, rtt=RttEstimator, delay="long long",
                    gap="long long", number="long long", lost_bytes="long long", lost_packets="long long",
-                   latest="long long", first="long long", packet=SentPacket, span="long long")
+                   latest="long long", first="long long", packet=SentPacket, span="long long", end="long long",
+                   sure="long long", at="long long", is_astray=bint)
     cpdef _detect(self, long long needed, long long now)
-    @cython.locals(lane=OutLane, more=list, kept=list, item=Item, only=Item, samples=RateSampler)
-    cpdef _lose(self, SentPacket packet, long long number, long long now)
+    @cython.locals(bound="long long")
+    cpdef bint _is_astray(self, long long number) except? -1
+    @cython.locals(lane=OutLane, more=list, kept=list, item=Item, only=Item, samples=RateSampler, tried="long long")
+    cpdef _lose(self, SentPacket packet, long long number, bint is_astray, long long now)
     @cython.locals(ring=SentRing, number="long long", packet=SentPacket)
     cpdef leave_path(self, long long now)
     cpdef _give_back(self, OutLane lane, long long start, long long end)

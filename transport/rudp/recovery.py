@@ -64,6 +64,9 @@ class Recovery(Probing):
         self._known = Ranges()  # packet numbers that acks have named, as far as the ring goes back
         self._unsettled = 0  # no packet below is in flight
         self._left = 0  # packets below went over a path that was left
+        self._moved = self._moved_before = 0  # packets below went to a port that the peer has left, to the one before
+        self._gone_to = 0  # what is below was lost with its port; 0 once half a window has been delivered since
+        self._proved = 0  # bytes of that
 
     # Acks
 
@@ -262,8 +265,9 @@ class Recovery(Probing):
         if self._ack_packets:
             self._pto_count = 0
             self.packets_acked += self._ack_packets
+            grown = self._ack_bytes if not self._gone_to else self._grown()
             self.controller.on_ack(
-                self._ack_bytes, self.ring.get(self._ack_latest).time, before, rtt.latest, rtt.smoothed, rtt.minimum,
+                grown, self.ring.get(self._ack_latest).time, before, rtt.latest, rtt.smoothed, rtt.minimum,
                 now, largest, self.ring.next, self.is_app_limited,
             )  # fmt: skip
         self._detect(needed, now)
@@ -292,6 +296,16 @@ class Recovery(Probing):
                 flow.overtook = False
                 self.overtaking = False
 
+    def _grown(self) -> int:
+        """Bytes that a window may grow by which says nothing of the path, for what it let leave was lost with a port:
+        none before half of it has been delivered, or it would grow without anybody ever seeing what that loses.
+        """
+        self._proved += self._ack_bytes
+        if 2 * self._proved < self.controller.window:
+            return 0
+        self._gone_to = 0
+        return self._ack_bytes
+
     def _advance(self, now: int) -> None:
         """The ring lets go of what is settled at its old end."""
         ring = self.ring
@@ -317,7 +331,7 @@ class Recovery(Probing):
         ring = self.ring
         packet = ring.get(ring.oldest)
         if packet.state == SENT:
-            self._lose(packet, ring.oldest, now)
+            self._lose(packet, ring.oldest, False, now)
         packet.state = FREE
         packet.lane = None
         packet.more = None
@@ -337,6 +351,8 @@ class Recovery(Probing):
 
         `needed` was in flight before, copies left out: they take room that nothing else needed, and a window that looks
         used because of them would be cut for losses that it did not cause, until new data had to wait.
+        What went to a port that the peer has left is lost by its age alone: nothing later need have arrived. And if the
+        oldest of it is, the NAT knows that port no more, and all of it is.
         """
         self._loss_at = 0
         ring = self.ring
@@ -345,29 +361,33 @@ class Recovery(Probing):
         rtt = self.rtt
         delay = thresholds.loss_delay(rtt.latest, rtt.smoothed)
         gap = thresholds.packets
+        end = sure = largest
+        if largest < self._moved:
+            end = self._moved
+            sure = max(largest, end - gap - self.policy.threshold)  # the acks of the last may have been kept back
         number = self._first_sent()
         lost_bytes = 0
         lost_packets = 0
         latest = -1
         first = -1
-        while number < largest:
+        while number < end:
             packet = ring.get(number)
             if packet.state == SENT:
-                if number <= largest - gap or packet.time + delay <= now:
-                    self._lose(packet, number, now)
+                at = packet.time + (delay if number < sure else delay + self.peer_ack_delay_ns)
+                if number > largest - gap and at > now and number >= self._gone_to:
+                    self._loss_at = at
+                    break
+                is_astray = number < self._moved and self._is_astray(number)
+                self._lose(packet, number, is_astray, now)
+                if not is_astray and not (packet.size > BASE and self.is_search(packet)):
+                    # else it is no sign of congestion (RFC 9000 sections 9.4 and 14.4)
                     if packet.size > BASE:
-                        if self.is_search(packet):  # no sign of congestion (RFC 9000 section 14.4)
-                            number += 1
-                            continue
                         self._on_large_lost(number)
                     lost_bytes += packet.size
                     lost_packets += 1
                     latest = packet.time
                     if first < 0:
                         first = packet.time
-                else:
-                    self._loss_at = packet.time + delay
-                    break
             number += 1
         if self._ack_packets or lost_packets:
             self.redundancy.on_packets(self._ack_packets, lost_packets, now)
@@ -381,22 +401,36 @@ class Recovery(Probing):
             if self.trace is not None:
                 self.trace.updated(now)
 
-    def _lose(self, packet: SentPacket, number: int, now: int) -> None:
+    def _is_astray(self, number: int) -> bool:
+        """Whether a lost packet went to a port that was left, and nothing that was sent there later has arrived: then
+        nothing will.
+        """
+        bound = self._moved_before if number < self._moved_before else self._moved
+        if number >= bound or self._known.next_start(number, bound) < bound:
+            return False
+        self._gone_to = bound
+        return True
+
+    def _lose(self, packet: SentPacket, number: int, is_astray: bool, now: int) -> None:
+        """A packet counts as lost: what it carried goes back to its lane. Of one that went astray no more is known."""
         packet.state = LOST
         packet.lost_at = now
         if self.trace is not None:
             self.trace.packet_lost(number, packet.size, now)
         if self.is_search(packet):
-            self._probe_lost(number, packet.size, now, 2 * self.rtt.probe_timeout(self.peer_ack_delay_ns))
+            tried = -1 if is_astray else packet.size
+            self._probe_lost(number, tried, now, 2 * self.rtt.probe_timeout(self.peer_ack_delay_ns))
         else:
             self.packets_lost += 1
             samples = self.controller.samples
-            if samples is not None:
+            if samples is not None and not is_astray:
                 assert packet.mark is not None
                 samples.lost += packet.size
                 self.controller.on_packet_lost(packet.mark, number, packet.size, packet.time, now)
         self.in_flight -= packet.size
         self.copied -= packet.copied
+        if is_astray:
+            packet.size = 0
         lane = packet.lane
         if lane is not None:
             self._give_back(lane, packet.start, packet.end)
@@ -422,7 +456,7 @@ class Recovery(Probing):
         for number in range(ring.oldest, ring.next):
             packet = ring.get(number)
             if packet.state == SENT:
-                self._lose(packet, number, now)
+                self._lose(packet, number, True, now)
             packet.size = 0
         self._left = ring.next
         self._loss_at = 0
@@ -558,5 +592,5 @@ class Recovery(Probing):
             if self.mtu > BASE:
                 self._doubt()
             return
-        self._lose(self.ring.get(number), number, now)
+        self._lose(self.ring.get(number), number, False, now)
         self._try_again(now)

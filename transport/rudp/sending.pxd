@@ -57,7 +57,7 @@ cdef class Sending(Accepting):
     cdef long long _largest_acked, _eliciting_at, _data_packets, _skip_at, _pace_at
     cdef bytes _dice
     cdef int _ack_only
-    cdef bint _is_ping_due
+    cdef bint _is_ping_due, _is_question
     cdef bint _has_skips
     cdef public long long packets_sent, bytes_sent, copies_sent, copy_bytes, copies_saved, probes_sent
 

@@ -118,6 +118,7 @@ class Sending(Accepting):
         self._dice = b""
         self._pace_at = 0
         self._is_ping_due = False  # by the keep-alive, or as a client's first packet
+        self._is_question = False  # and as large as what has not been acknowledged
         self._has_skips = config.skips
         self.packets_sent = 0
         self.bytes_sent = 0
@@ -136,8 +137,7 @@ class Sending(Accepting):
             mtu = BASE  # perhaps it is their size for which no ack comes (RFC 8899 section 4.3)
         window = self._window_room(mtu)
         rate = self.controller.rate(self.rtt.smoothed)
-        if not self._probes:  # also without a rate: what is not paced is no debt
-            window = min(window, self.pacer.room(now, rate, self._burst(rate)))
+        window = min(window, self.pacer.room(now, rate, self._burst(rate)))  # without a rate, too: then there is no debt
         total = 0
         count = 0
         self.is_starved = False
@@ -234,10 +234,12 @@ class Sending(Accepting):
         if pos == unasked:
             if is_probe or self._is_ping_due:
                 pos = pen.put8(room, pos, PING_FRAME)
+                if self._is_question and mtu > BASE:
+                    pos = pen.put_zeros(room, pos, end - pos)
             elif self._asks_for_ack(has_data):  # not by a PING, whose ack could not ride on the peer's data
                 pos = pen.put8(room, pos, CONNECTION_CREDIT_FRAME)
                 pos = pen.put_varint(room, pos, self._in_flow.limit)
-        self._is_ping_due = False
+        self._is_ping_due = self._is_question = False
         is_eliciting = pos > unasked
         if is_eliciting and pos < end and self.schedule.count and end - pos < PAD_MAX:
             pos = pen.put_zeros(room, pos, end - pos)  # a train goes on only behind a full packet

@@ -3,12 +3,13 @@ from libc.stdint cimport int64_t
 from transport.rudp cimport pen
 from transport.rudp.ecn cimport EcnValidator
 from transport.rudp.located cimport Located
+from transport.rudp.rtt cimport RttEstimator
 from transport.rudp.sent cimport SentPacket
 
-cdef int CLOSE, CLOSE_BYTES, PTO_COUNT, TROUBLE_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL
+cdef int ASK_TRIES, CLOSE, CLOSE_BYTES, PTO_COUNT, TROUBLE_COUNT, PINGS_MAX, UNHEARD_MAX, FIXED_BIT, STREAM_CHANNEL
 cdef int CLOSED, CLOSING, FLUSHING, LINGERING, OPEN, OPENING, TESTING
-cdef long long LINGER_MAX_NS, ASK_NS
-cdef Py_ssize_t FULL_BYTES
+cdef long long LINGER_MAX_NS, ASK_NS, ASK_STEADY_NS, HUSH_NS, RARE, ANSWER
+cdef Py_ssize_t FULL_BYTES, MUCH_BYTES
 cdef list PUBLIC
 
 
@@ -17,7 +18,8 @@ cdef class RudpSession(Located):
     cdef public long long opened_at, path_errors, linger_until, closes_sent
     cdef public object streams
     cdef list _streams_due, _events
-    cdef long long _asked, _pinged, _idle_ns, _keepalive_ns, _close_at
+    cdef long long _asked, _answered, _pinged, _idle_ns, _keepalive_ns, _close_at
+    cdef int _questions
     cdef tuple _goodbye
     cdef bint _says_close
 
@@ -37,8 +39,13 @@ cdef class RudpSession(Located):
     @cython.locals(first="long long")
     cpdef int64_t due(self) except? -1
     cpdef int64_t _idle_at(self) except? -1
-    @cython.locals(at="long long")
+    @cython.locals(is_much=bint, is_part=bint, is_amid=bint, rtt=RttEstimator, timeout="long long",
+                   pause="long long", at="long long", oldest=SentPacket, overdue="long long",
+                   sent_at="long long")
     cpdef int64_t _ask_at(self) except? -1
+    cpdef int64_t _count(self) except? -1
+    @cython.locals(count="long long")
+    cpdef _ask(self, long long now)
     cpdef linger(self, long long now)
 
 

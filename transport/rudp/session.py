@@ -31,6 +31,12 @@ PTO_COUNT = 3  # probe time-outs that a closed session lingers, and that an idle
 TROUBLE_COUNT = 2  # probe time-outs in a row from which on a client looks whether its own address has changed
 FULL_BYTES = limits.RUDP_DATAGRAM_BYTES_MIN
 ASK_NS = limits.RUDP_ASK_NS
+ASK_STEADY_NS = limits.RUDP_ASK_STEADY_NS
+HUSH_NS = limits.RUDP_HUSH_NS
+MUCH_BYTES = 8 * FULL_BYTES  # in flight, so that acks come one after the other
+ASK_TRIES = limits.RUDP_ASK_TRIES
+ANSWER = 3  # packets that come or arrive for a question alone, at most
+RARE = 8  # times the usual distance of packets is a pause
 PINGS_MAX = limits.PINGS_OUTSTANDING_MAX
 UNHEARD_MAX = limits.RUDP_PTO_TRIES
 LINGER_MAX_NS = limits.RUDP_LINGER_MAX_NS
@@ -61,6 +67,8 @@ class RudpSession(Located):
         self.heard = now
         self._pinged = now
         self._asked = 0
+        self._questions = 0  # since more than an answer came
+        self._answered = 0  # packets that had come or arrived at the last one
         self._idle_ns = config.idle_ns
         self._keepalive_ns = config.keepalive_ns
         self._goodbye: tuple[int, str] | None = None
@@ -410,7 +418,7 @@ class RudpSession(Located):
             first = _earlier(first, self._probe_at())
         first = _earlier(first, self._pace_at)
         first = _earlier(first, self.path_at)
-        if self.is_client and self.last_bytes >= FULL_BYTES:
+        if self.is_client:
             first = _earlier(first, self._ask_at())
         if self.life == CLOSING:
             first = _earlier(first, self._close_at)
@@ -425,13 +433,56 @@ class RudpSession(Located):
         return self.heard + max(self._idle_ns, PTO_COUNT * self.rtt.probe_timeout(self.peer_ack_delay_ns))
 
     def _ask_at(self) -> int:
-        """When a client in the midst of receiving, by the size of the last packet, asks why nothing follows: it may
-        have another address, of which the server can't know. 0 for never; at most once a second.
+        """When a client in the midst of a transfer asks why nothing is heard: it may have another address, of which the
+        server can't know. 0 for never.
+
+        Where packets or acks came one after the other, or a message in part, a pause that is unusual is enough: for a
+        few questions. What is left of a transfer is asked about once a second, if nothing is in flight.
         """
-        if self.in_flight or self.life != OPEN:
+        if self.life < OPEN or self.life > FLUSHING:
             return 0
-        at = self.heard + self.rtt.probe_timeout(self.peer_ack_delay_ns)
-        return max(at, self._asked + ASK_NS)
+        is_much = self.in_flight >= MUCH_BYTES
+        is_part = self._unfinished.reliable > 0
+        is_amid = (is_part or self.last_bytes >= FULL_BYTES) and self.life == OPEN
+        if not is_much and not is_amid and not self.flow.blocked:
+            return 0
+        rtt = self.rtt
+        timeout = rtt.probe_timeout(self.peer_ack_delay_ns)
+        if self._questions < ASK_TRIES or self._count() > self._answered + ANSWER:
+            pause = RARE * self._spacing
+            if is_much or is_part:
+                pause = min(pause, rtt.smoothed >> 1)
+            pause = max(pause, rtt.smoothed >> 3, HUSH_NS)
+            if pause < timeout:
+                at = max(self.heard + pause, self._asked + max(rtt.smoothed >> 1, ASK_STEADY_NS))
+                overdue = self.thresholds.loss_delay(rtt.latest, rtt.smoothed) + self.peer_ack_delay_ns
+                sent_at = self._eliciting_at
+                if is_much:
+                    oldest = self.ring.get(self._first_sent())
+                    at = max(at, oldest.time + overdue, sent_at + pause)
+                elif sent_at > self.heard and sent_at > self._asked:  # this may be answered yet
+                    at = max(at, sent_at + overdue)
+                return at
+        return max(self.heard + timeout, self._asked + ASK_NS) if is_amid and not self.in_flight else 0
+
+    def _count(self) -> int:
+        """Packets that came or arrived."""
+        return self.packets_received + self.packets_acked
+
+    def _ask(self, now: int) -> None:
+        """Asks, and counts how often it has since more came than an answer."""
+        count = self._count()
+        if count > self._answered + ANSWER:
+            self._questions = 0
+        self._questions = min(self._questions + 1, ASK_TRIES)
+        self._answered = count
+        self._asked = now
+        self._is_ping_due = True
+        if self.in_flight >= MUCH_BYTES:
+            self._is_question = True
+            self.probes_sent += 1
+        if self.acks.ranges.largest >= 0:
+            self.acks.ask()  # if the last were lost, the answer would be much that has come
 
     def deadline(self) -> int | None:
         """As in every session."""
@@ -467,10 +518,8 @@ class RudpSession(Located):
                 return
         if 0 < self.path_at <= now:
             paths.expire(self, now)
-        if self.is_client and self.last_bytes >= FULL_BYTES and 0 < self._ask_at() <= now:
-            self.last_bytes = 0
-            self._asked = now
-            self._is_ping_due = True
+        if self.is_client and 0 < self._ask_at() <= now:
+            self._ask(now)
         if self.life == CLOSING and 0 < self._close_at <= now:
             self._close_at = 0
             if self.closes_sent >= limits.RUDP_CLOSE_TRIES:
