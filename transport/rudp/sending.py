@@ -137,7 +137,7 @@ class Sending(Accepting):
             mtu = BASE  # perhaps it is their size for which no ack comes (RFC 8899 section 4.3)
         window = self._window_room(mtu)
         rate = self.controller.rate(self.rtt.smoothed)
-        window = min(window, self.pacer.room(now, rate, self._burst(rate)))  # without a rate, too: then there is no debt
+        window = min(window, self.pacer.room(now, rate, self._burst(rate)))  # also without one
         total = 0
         count = 0
         self.is_starved = False
