@@ -28,6 +28,7 @@ cdef class LossBased(Controller):
     cdef long long _counted
     cdef long long _spared
     cdef long long _round_end
+    cdef bint _has_queue
     cdef long long _recovery
     cdef long long _recovery_before
     cdef long long _owed
