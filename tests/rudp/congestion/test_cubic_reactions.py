@@ -47,7 +47,7 @@ def test_a_window_that_is_not_used_is_cut_from_what_was_in_flight_where_that_ove
         controller.on_sent(0, MSS, used, 5)
         controller.on_ack(MSS, 5, used, MS, MS, MS, 10, 0, 1, True)
         controller.on_loss(5, 2 * most, 3 * MSS, 10)  # lost at random: nothing waits on this path
-        controller.on_ack(MSS, 5, used, 5 * MS // 4, MS, MS, 10, 1, 2, True)  # the next round trip
+        controller.on_ack(MSS, 5, used, 11 * MS, MS, MS, 10, 1, 2, True)  # the next round trip
         assert (controller.window, controller.cuts, controller.cuts_spared) == (400 * MSS, 0, 1)
         for _ in range(3):
             controller.on_loss(5, most // 3, 3 * MSS, 10)

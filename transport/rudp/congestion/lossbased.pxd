@@ -10,6 +10,7 @@ cdef long long INFINITE
 cdef int DONE
 cdef long long MOST
 cdef int SPARED_SHIFT
+cdef long long QUEUE_NS
 
 
 cdef class LossBased(Controller):

@@ -19,6 +19,7 @@ GAIN = 1_250_000_000
 INFINITE = 1 << 62
 MOST = limits.RUDP_CONGESTION_BYTES_MAX
 SPARED_SHIFT = 3  # an eighth of what was in flight
+QUEUE_NS = 2 * limits.RUDP_ACK_DELAY_MAX_NS  # what acks that are kept back add to a round trip shows no queue
 
 
 class LossBased(Controller):
@@ -93,7 +94,7 @@ class LossBased(Controller):
         if largest_acked_pn >= self._round_end:
             self._round_end = next_pn
             self._spared = 0
-        self._has_queue = min_rtt > 0 and latest_rtt >= min_rtt + (min_rtt >> 2)
+        self._has_queue = min_rtt > 0 and latest_rtt - min_rtt >= max(min_rtt >> 2, QUEUE_NS)
         self._app_limited = app_limited
         since = now - self._counted
         self._counted = now
