@@ -39,15 +39,16 @@ def test_no_cut_while_less_than_half_is_used() -> None:
     assert (controller.window, controller.cuts) == (70 * MSS, 1)
 
 
-def test_a_window_that_is_not_used_is_cut_from_what_was_in_flight_once_much_of_it_is_lost() -> None:
-    """Half an initial window is little for anybody; of more than four of them it is an eighth."""
+def test_a_window_that_is_not_used_is_cut_from_what_was_in_flight_where_that_overfills_a_queue() -> None:
+    """Much is lost while round trips are long. Much is more than an eighth, and than half an initial window."""
     for used, most in ((10 * MSS, 5 * MSS), (80 * MSS, 10 * MSS)):
         controller = Cubic(MSS)
         controller.window = 400 * MSS
         controller.on_sent(0, MSS, used, 5)
-        controller.on_loss(5, most, 3 * MSS, 10)
+        controller.on_ack(MSS, 5, used, MS, MS, MS, 10, 0, 1, True)
+        controller.on_loss(5, 2 * most, 3 * MSS, 10)  # lost at random: nothing waits on this path
+        controller.on_ack(MSS, 5, used, 11 * MS, MS, MS, 10, 1, 2, True)  # the next round trip
         assert (controller.window, controller.cuts, controller.cuts_spared) == (400 * MSS, 0, 1)
-        controller.on_ack(MSS, 5, used, MS, MS, MS, 10, 0, 1, True)  # the next round trip
         for _ in range(3):
             controller.on_loss(5, most // 3, 3 * MSS, 10)
         assert (controller.cuts, controller.cuts_spared) == (0, 4)

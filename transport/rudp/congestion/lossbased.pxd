@@ -10,6 +10,7 @@ cdef long long INFINITE
 cdef int DONE
 cdef long long MOST
 cdef int SPARED_SHIFT
+cdef long long QUEUE_NS
 
 
 cdef class LossBased(Controller):
@@ -28,6 +29,7 @@ cdef class LossBased(Controller):
     cdef long long _counted
     cdef long long _spared
     cdef long long _round_end
+    cdef bint _has_queue
     cdef long long _recovery
     cdef long long _recovery_before
     cdef long long _owed

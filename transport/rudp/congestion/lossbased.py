@@ -2,7 +2,7 @@
 
 How the window grows afterwards is a subclass's. It must never grow a window that is not used, nor cut twice for what
 was lost in one round trip, nor cut at all for a loss that a window not half used did not cause. It did cause it if much
-of what was in flight is lost: what an application sends in a burst overflows a queue, however much more it might send.
+is lost while round trips are long: what an application sends overflows a queue, however much more it might send.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ GAIN = 1_250_000_000
 INFINITE = 1 << 62
 MOST = limits.RUDP_CONGESTION_BYTES_MAX
 SPARED_SHIFT = 3  # an eighth of what was in flight
+QUEUE_NS = 2 * limits.RUDP_ACK_DELAY_MAX_NS  # what acks that are kept back add to a round trip shows no queue
 
 
 class LossBased(Controller):
@@ -31,7 +32,7 @@ class LossBased(Controller):
 
     Attributes:
         cuts, cuts_undone: reactions to losses and marks, and those that turned out to be wrong.
-        cuts_spared: losses and marks without one, because less than half of the window was used and little was lost.
+        cuts_spared: losses and marks without one: less than half of the window was used, and that overfilled no queue.
         collapses: persistent congestion.
     """
 
@@ -53,6 +54,7 @@ class LossBased(Controller):
         self._counted = 0  # up to when time has counted: not while nothing is under way
         self._spared = 0  # bytes lost in this round trip without a reaction
         self._round_end = 0  # it ends when this packet number is acknowledged
+        self._has_queue = False  # the last round trip was a quarter longer than the path is
         # the last reaction
         self._recovery = -1  # what was sent until then belongs to it
         self._recovery_before = -1
@@ -92,6 +94,7 @@ class LossBased(Controller):
         if largest_acked_pn >= self._round_end:
             self._round_end = next_pn
             self._spared = 0
+        self._has_queue = min_rtt > 0 and latest_rtt - min_rtt >= max(min_rtt >> 2, QUEUE_NS)
         self._app_limited = app_limited
         since = now - self._counted
         self._counted = now
@@ -147,7 +150,7 @@ class LossBased(Controller):
         if not self._used(in_flight_before):
             base = max(self._peak, in_flight_before)
             self._spared += lost_bytes
-            if self._spared <= max(base >> SPARED_SHIFT, initial_window(self.mss) >> 1):
+            if not self._has_queue or self._spared <= max(base >> SPARED_SHIFT, initial_window(self.mss) >> 1):
                 self.cuts_spared += 1  # not this window's doing
                 return
         self._undo = (self.window, self._threshold, self._kept())
