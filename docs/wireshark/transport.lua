@@ -648,6 +648,10 @@ local function short(tvb, pinfo, tree, is_cut)
   if band(first, 0x2c) ~= 0 then flags:add_proto_expert_info(e.reserved) end
   tree:add(f.cid, tvb(1, 8))
   local number_bytes = first % 4 + 1
+  if 9 + number_bytes > size then
+    tree:add_proto_expert_info(e.malformed, "the number is cut off")
+    return "SHORT (malformed)", {}
+  end
   tree:add(f.number, tvb(9, number_bytes))
   local has_sum = status == "good" or status == "wrong"
   local stop = has_sum and size - CHECKSUM or size

@@ -318,6 +318,18 @@ def test_damaged_packets_are_told_and_harm_nothing(tmp_path: Path, seed: int) ->
     assert sum(1 for row in rows if row[1]) > 200
 
 
+def test_a_number_that_is_cut_off_is_told(tmp_path: Path) -> None:
+    """Twelve bytes are a packet's least with a number of one byte or two; its first byte says four."""
+    talk = rich()
+    at, source, target, _ = talk.packets[0]
+    talk.packets = [(at, source, target, bytes.fromhex("672a091d7765092c80000102"))]
+    out = tshark(
+        talk.pcap(), tmp_path, "-d", f"udp.port=={PORT},trudp", "-d", "udp.port==40000,trudp", "-T", "fields",
+        "-e", "_ws.lua.error", "-e", "trudp.malformed",
+    )  # fmt: skip
+    assert out.rstrip("\n").split("\t") == ["", "1"]
+
+
 def test_the_script_knows_the_names_that_we_have() -> None:
     """Also where there is no tshark: frames, packets, parameters, codes."""
     text = SCRIPT.read_text(encoding="utf-8")
