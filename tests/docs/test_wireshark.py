@@ -318,6 +318,8 @@ def test_damaged_packets_are_told_and_harm_nothing(tmp_path: Path, seed: int) ->
     assert sum(1 for row in rows if row[1]) > 200
 
 
+@needs_tshark
+@pytest.mark.slow
 def test_a_number_that_is_cut_off_is_told(tmp_path: Path) -> None:
     """Twelve bytes are a packet's least with a number of one byte or two; its first byte says four."""
     talk = rich()
