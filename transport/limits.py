@@ -398,6 +398,8 @@ EVENTS_RESUMES_ALL_PER_S = 1000.0  # the same from all addresses together
 EVENTS_RESUMES_ALL_BURST = 4000
 EVENTS_NEW_ROOMS_PER_S = 0.5  # that clients from one address begin where nobody is asked about rooms: they fill no log
 EVENTS_NEW_ROOMS_BURST = 4096
+EVENTS_NEW_ROOMS_ALL_PER_S = 8.0  # the same from all addresses together
+EVENTS_NEW_ROOMS_ALL_BURST = 65_536
 EVENTS_ADDRESSES_MAX = 16_384  # that a server remembers for these, the one not seen for longest forgotten
 EVENTS_RETRY_S = 2.0  # the middle of what others are told to wait for
 EVENTS_DRAIN_S = 10.0
@@ -406,6 +408,7 @@ EVENTS_PRESENCE_S = 15.0  # without a connection, after which a client is no lon
 # Events: in a client
 EVENTS_QUEUE_EVENTS = 1024  # of one stream that wait for the program; above, the server is asked to stop
 EVENTS_QUEUE_BYTES = 1 * MIB
+EVENTS_CLIENT_STREAMS_MAX = 2048  # rooms that a client knows of: more than a server keeps for one session
 EVENTS_VOLATILE_MAX = 1024  # volatile events that wait for the program, oldest dropped
 EVENTS_REQUESTS_MAX = 1024  # joins and leaves that wait for their answers
 EVENTS_CURSOR_S = 0.2  # until a cursor that has moved is written to its file

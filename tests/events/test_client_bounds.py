@@ -14,6 +14,8 @@ from tests.events.test_events import chat
 from transport import limits
 from transport.errors import LocalProtocolError
 from transport.events import CallFailed, FileCursor, envelope
+from transport.events.client import Client
+from transport.events.errors import Malformed
 from transport.events.testing import NAME, Kit
 
 
@@ -173,3 +175,16 @@ def test_bad_input_of_one_client_slows_nobody_else() -> None:
             raw.conn.abort()
 
     app.test().run(scenario)
+
+
+def test_a_server_that_names_ever_more_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own table is bounded, whatever the server says."""
+    monkeypatch.setattr(limits, "EVENTS_CLIENT_STREAMS_MAX", 5)
+    client = Client("/")
+    client.connected()
+    client.receive(envelope.welcome(envelope.Welcome("me", b"secret", 1, False, 0, [], 0, 16, 1000)))
+    for number in range(4):
+        client.receive(envelope.joined(envelope.Joined(0, number + 2, False, f"r{number}", 7, 0, 0, 0, False, b"t")))
+    with pytest.raises(Malformed, match="too many rooms"):
+        client.receive(envelope.joined(envelope.Joined(0, 9, False, "r9", 7, 0, 0, 0, False, b"t")))
+    assert len(client.streams) == 5

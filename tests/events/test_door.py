@@ -85,7 +85,7 @@ def test_all_of_them_together() -> None:
 
 
 def test_what_is_remembered_of_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that was not seen for longest is forgotten: it has its burst again, and others' are left alone."""
+    """The one that was not seen for longest is forgotten. Who takes its place has what it left, no burst of its own."""
     monkeypatch.setattr(limits, "EVENTS_ADDRESSES_MAX", 3)
     monkeypatch.setattr(limits, "EVENTS_RESUMES_BURST", 2)
     made = Door(0.001)
@@ -95,7 +95,9 @@ def test_what_is_remembered_of_addresses(monkeypatch: pytest.MonkeyPatch) -> Non
         made.enter(f"new {number}", 5.0)
         assert len(made._clients) == 3
     assert let_in(made, "a", 5, 5.0) == 0
-    assert let_in(made, "b", 5, 5.0) == 2
+    assert let_in(made, "b", 5, 5.0) == 0
+    assert [let_in(made, f"more {number}", 5, 5.0) for number in range(5)] == [0, 0, 0, 0, 0]
+    assert sum([let_in(made, f"later {number}", 5, 5000.0) for number in range(5)]) == 6, "three places have refilled"
     assert made.waiting == 6, "who waits is counted all the same"
     for address in ("a", "a", "b", "c", "new 0", "new 1"):
         made.entered(address)
@@ -178,8 +180,9 @@ def test_a_peer_whose_clients_wait(addresses: dict[int, str], monkeypatch: pytes
     run(scenario)
 
 
-def test_a_thousand_come_back_at_once() -> None:
-    """From one address, as behind a NAT: all are let in again soon, and miss nothing."""
+def test_many_come_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From one address, as behind a NAT, and more than its burst: all are let in again soon, and miss nothing."""
+    monkeypatch.setattr(limits, "EVENTS_RESUMES_BURST", 150)
 
     async def scenario(kit: Kit, namespace: Any) -> None:
         got = [0]
@@ -188,7 +191,9 @@ def test_a_thousand_come_back_at_once() -> None:
             got[0] += 1
 
         clients = []
-        for _ in range(1000):
+        for number in range(250):
+            if number % 100 == 99:
+                await kit.advance(1)
             client = await kit.client()
             client.on("x", count)
             await client.join("r")
@@ -199,12 +204,22 @@ def test_a_thousand_come_back_at_once() -> None:
         begin = asyncio.get_running_loop().time()
         await namespace.to("r").emit("x", 2)
         async with asyncio.timeout(15):
-            while got[0] < 1000:
+            while got[0] < 250:
                 await kit.advance(0.1)
         assert asyncio.get_running_loop().time() - begin < 8
         assert {client.reconnects for client in clients} == {1}
+        assert kit.app.statistics()["refused_busy"] >= 50
 
     run(scenario)
+
+
+def test_new_rooms_of_all_addresses_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EVENTS_NEW_ROOMS_ALL_BURST", 100)
+    made = Door(limits.EVENTS_RESUMES_PER_S)
+    assert sum([made.begin_room(str(number), 5.0) for number in range(1000)]) == 100
+    assert (
+        sum([made.begin_room(f"new {number}", 10.0) for number in range(1000)]) == 5 * limits.EVENTS_NEW_ROOMS_ALL_PER_S
+    )
 
 
 def test_new_rooms(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,11 @@ import pytest
 from tests.events.test_bounds import Raw, run
 from tests.events.test_events import until
 from tests.log.test_restored import backup, put_back
+from transport import limits
 from transport.events import Events, SQLiteCursor, connect_events, envelope, parse
+from transport.events.client import Client
+from transport.events.cursors import pack, restore
+from transport.events.following import Stream
 from transport.events.testing import Kit
 from transport.log import SQLiteLog
 from transport.log.numbers import Numbers
@@ -171,11 +175,11 @@ def test_messages_that_the_log_has_forgotten() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("how", ["sqlite", "sqlite, restarted", "file"])
+@pytest.mark.parametrize("how", ["sqlite", "sqlite, restarted", "file", "file, restarted"])
 def test_effects_that_were_noted_before(how: str, tmp_path: Path) -> None:
     """Offsets that come a second time are other events: what `once` noted of the first says nothing about them."""
     db = sqlite3.connect(":memory:")
-    cursor: Any = tmp_path / "me.cur" if how == "file" else SQLiteCursor(db)
+    cursor: Any = tmp_path / "me.cur" if "file" in how else SQLiteCursor(db)
 
     async def scenario(kit: Kit, namespace: Any) -> None:
         done: list[Any] = []
@@ -200,7 +204,7 @@ def test_effects_that_were_noted_before(how: str, tmp_path: Path) -> None:
         go_back(kit, "r", 2)
         kit.heal(client)
         await kit.advance(5)
-        if how == "sqlite, restarted":  # before it has done anything since
+        if "restarted" in how:  # before it has done anything since
             await client.close()
             client = await begun()
         await emitted(namespace, "r", range(11, 16))
@@ -210,6 +214,88 @@ def test_effects_that_were_noted_before(how: str, tmp_path: Path) -> None:
 
     run(scenario)
     db.close()
+
+
+def test_a_crash_before_the_first_event_of_a_log_that_has_gone_back() -> None:
+    """What is kept says so before the program sees anything: another life is told of the gap, whatever came since."""
+    db = sqlite3.connect(":memory:")
+
+    class Cursor(SQLiteCursor):
+        broken = False
+
+        def save(self, state: bytes) -> None:
+            if not self.broken:
+                super().save(state)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        done: list[Any] = []
+        cursor = Cursor(db)
+
+        async def effect(m: Any) -> None:
+            async with m.once(db) as fresh:
+                if fresh:
+                    done.append(m.event)
+
+        async def begun(gap: Any) -> Any:
+            client = await kit.client(cursor=cursor)
+            client.on("x", effect)
+            client.on_gap(gap)
+            await client.join("r")
+            return client
+
+        def dies(m: Any) -> None:
+            cursor.broken = bool(m.room)  # nothing that is saved from here on has been saved
+
+        client = await begun(dies)
+        await emitted(namespace, "r", range(1, 6))
+        await kit.advance(1)
+        kit.partition(client)
+        await kit.advance(60)
+        go_back(kit, "r", 2)
+        kit.heal(client)
+        await kit.advance(5)
+        assert cursor.broken
+        await client.close()
+        await emitted(namespace, "r", range(11, 20))
+        cursor.broken = False
+        client = await begun(lambda m: done.append(m.gap.reason) if m.room else None)
+        await kit.advance(5)
+        await emitted(namespace, "r", [20])
+        await kit.advance(5)
+        assert done == [1, 2, 3, 4, 5, "epoch", 20]
+
+    run(scenario)
+    db.close()
+
+
+def test_notes_that_are_newer_than_the_cursor() -> None:
+    """An effect of after the log went back was committed, and no cursor was saved since."""
+    db = sqlite3.connect(":memory:")
+    client = Client("/")
+    stream = client.streams["r"] = Stream("r", 7, 100)
+    stream.ticket, client.session = b"ticket", "somebody"
+    cursor = SQLiteCursor(db)
+    for rewinds, noted, place in (
+        (0, ("7", 120), (0, 120)), (0, ("7", 90), (0, 100)), (0, ("8", 120), (0, 100)), (0, ("7.1", 3), (1, 3)),
+        (1, ("7", 120), (1, 100)), (1, ("7.1", 120), (1, 120)), (2, ("7.1", 120), (2, 100)),
+    ):  # fmt: skip
+        client.rewinds = {"r": rewinds} if rewinds else {}
+        cursor.save(pack(client))
+        db.execute("INSERT OR REPLACE INTO transport_cursors VALUES ('', 'r', ?, ?)", noted)
+        state = cursor.load()
+        assert state is not None
+        again = Client("/")
+        restore(again, state)
+        assert (again.rewinds.get("r", 0), again.streams["r"].tracker.cursor) == place
+    db.close()
+
+
+def test_what_is_remembered_of_logs_that_went_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EVENTS_CLIENT_STREAMS_MAX", 3)
+    client = Client("/")
+    for room in "abacd":
+        client._rewind(room)
+    assert client.rewinds == {"a": 2, "c": 1, "d": 1}
 
 
 def test_effects_in_two_databases() -> None:

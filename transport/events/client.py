@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Any, NamedTuple
 
-from transport import limits
+from transport import CloseCode, limits
 from transport.events import envelope, parse
 from transport.events.envelope import Why
 from transport.events.errors import Malformed
@@ -153,6 +153,7 @@ class Client:
     Attributes:
         session, secret, generation: of its session; empty before the first connection.
         streams: by room.
+        rewinds: how often the log of a room has gone back within its epoch, for rooms where it has.
         up: the server let it in, and the connection is there.
         largest: bytes of a frame that the connection, and the server, take.
         out: frames to be written, taken by `transmit`.
@@ -167,6 +168,7 @@ class Client:
         self.secret = b""
         self.generation = 0
         self.streams: dict[str, Stream] = {"": Stream("")}
+        self.rewinds: dict[str, int] = {}
         self.up = False
         self.largest = limits.MESSAGE_BYTES_DEFAULT
         self.out: list[bytes] = []
@@ -214,7 +216,7 @@ class Client:
         self._next, self._forgot = 1, False
         self.happened.append(Opened(False, uncertain))
         for room, stream in list(self.streams.items()):
-            stream.ticket, stream.before = b"", None
+            stream.ticket = b""
             stream.rebase(0, 0, False)
             gap = envelope.Gap(0, Why.EPOCH, envelope.Policy.NOW, 0, room, 0, 0, -1, None)
             self.happened.append(GapFound(room, stream, 0, gap))
@@ -428,6 +430,8 @@ class Client:
         wish = self._take_wish(frame.request, frame.room)
         stream = self.streams.get(frame.room)
         if stream is None:
+            if len(self.streams) >= limits.EVENTS_CLIENT_STREAMS_MAX:
+                raise Malformed("the server puts this client into too many rooms", CloseCode.POLICY)
             stream = self.streams[frame.room] = Stream(frame.room, frame.epoch, frame.offset)
         elif stream.epoch != frame.epoch:
             stream.rebase(frame.epoch, frame.offset, frame.catching_up and stream.epoch != 0)
@@ -435,9 +439,10 @@ class Client:
             stream.rebase(frame.epoch, frame.offset, False)  # it was asked to begin anew
         elif not stream.alias and frame.catching_up and frame.offset < stream.tracker.received:
             stream.rebase(frame.epoch, frame.offset, True)  # the log has gone back; a gap follows
-            stream.rewound = set()
+            self._rewind(frame.room)
             self.happened.append(Rewound(stream))
-        if stream.alias != frame.alias:
+        is_new = stream.alias != frame.alias
+        if is_new:
             self._aliases.pop(stream.alias, None)
             stream.paused = stream.seeking = False
         if not frame.catching_up and stream.gap_at < 0:
@@ -446,6 +451,14 @@ class Client:
         stream.since, stream.by_client, stream.ticket = frame.since, frame.by_client, frame.ticket
         self._aliases[frame.alias] = stream
         self.happened.append(Entered(None if wish is None else wish.token, stream, frame.top))
+        if is_new and self._is_full(stream):  # since before: else each connection would bring some more
+            self._pause(stream)
+
+    def _rewind(self, room: str) -> None:
+        """Offsets are given a second time: what was noted of the first is to be told from what will be."""
+        self.rewinds[room] = self.rewinds.pop(room, 0) + 1
+        if len(self.rewinds) > limits.EVENTS_CLIENT_STREAMS_MAX:
+            del self.rewinds[next(iter(self.rewinds))]
 
     def _left(self, frame: envelope.Left) -> None:
         wish = self._wishes.pop(frame.request, None) if frame.request else None

@@ -187,12 +187,8 @@ class EventsClient(Life):
         self._work.caught_up(what.stream.room, what.events)
 
     def _hear_rewound(self, what: machine.Rewound) -> None:
-        forget = getattr(self._store, "forget", None)
-        if forget is not None:
-            try:
-                forget(what.stream.room)
-            except Exception:
-                log.exception("what was noted of %r can't be forgotten", what.stream.room)
+        log.warning("the log of %r has gone back: its offsets are given again", what.stream.room or "this client")
+        self.save()  # before the program sees any of what follows: another life must know it, too
 
     def _hear_entered(self, what: machine.Entered) -> None:
         sub = self._joining.pop(what.stream.room, None)
@@ -253,6 +249,10 @@ class EventsClient(Life):
             self._save_timer = None
         if self._save_timer is None:
             self._save_timer = self.loop.call_later(seconds, self.save)
+
+    def save_again(self) -> None:
+        """What was saved last may be lost."""
+        self._save_soon()
 
     def save(self) -> None:
         """Writes the cursor now, if it is kept anywhere. A failure is logged: the client goes on, from further back."""

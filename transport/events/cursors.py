@@ -105,28 +105,21 @@ class SQLiteCursor:
         if row is None:
             return None
         body = unpack(row[0])
-        done = {
-            room: (epoch, offset) for room, epoch, offset in self._db.execute(
-                "SELECT room, epoch, offset FROM transport_cursors WHERE consumer = ?", (self._consumer,)
-            )
-        }  # fmt: skip
-        for stream in body["streams"]:
-            epoch, offset = done.get(stream[0], ("", 0))
-            if epoch == str(stream[1]) and offset > stream[2]:
-                stream[2] = offset
+        rewinds = body.setdefault("rewinds", {})
+        streams = {stream[0]: stream for stream in body["streams"]}
+        for room, noted, offset in self._db.execute(
+            "SELECT room, epoch, offset FROM transport_cursors WHERE consumer = ?", (self._consumer,)
+        ):  # fmt: skip
+            stream = streams.get(room)
+            epoch, _, rewound = noted.partition(".")
+            if stream is not None and epoch == str(stream[1]):
+                rewinds[room], stream[2] = max((int(rewound or 0), offset), (rewinds.get(room, 0), stream[2]))
         return envelope.encode_body(body)
 
     def save(self, state: bytes) -> None:
         """Keeps it; while a transaction is open it becomes a part of that."""
         had = self._db.in_transaction
         self._db.execute("INSERT OR REPLACE INTO transport_sessions VALUES (?, ?)", (self._consumer, state))
-        if not had and self._db.in_transaction:
-            self._db.commit()
-
-    def forget(self, room: str) -> None:
-        """The stream has gone back: which of its offsets were done says nothing any more."""
-        had = self._db.in_transaction
-        _forget(self._db, self._consumer, room)
         if not had and self._db.in_transaction:
             self._db.commit()
 
@@ -144,9 +137,9 @@ def make_tables(db: Any) -> None:
     )
 
 
-def _forget(db: Any, consumer: str, room: str) -> None:
-    for table in ("transport_cursors", "transport_done"):
-        db.execute(f"DELETE FROM {table} WHERE consumer = ? AND room = ?", (consumer, room))  # noqa: S608
+def _noted(epoch: int, rewinds: int) -> str:
+    """What tells a stream's offsets from others in the notes: its epoch, and how often it has gone back within that."""
+    return f"{epoch}.{rewinds}" if rewinds else str(epoch)
 
 
 class Once:
@@ -179,11 +172,9 @@ class Once:
 
         The cursor is the last event before the first that is not done; those done beyond it are kept one by one.
         """
-        if message.is_past:
+        if message.volatile or message.is_past:  # nothing brings those again
             return True
-        if message.rewound is not None and self._notes() not in message.rewound:
-            _forget(db, self._consumer, message.room)
-        where, here = (self._consumer, message.room), (str(message.epoch), message.offset)
+        where, here = (self._consumer, message.room), (_noted(message.epoch, message.rewinds), message.offset)
         cursor = "SELECT epoch, offset FROM transport_cursors WHERE consumer = ? AND room = ?"
         row = db.execute(cursor, where).fetchone()
         if row is not None and row[0] == here[0] and message.offset <= row[1]:
@@ -200,26 +191,22 @@ class Once:
             db.execute("INSERT INTO transport_done VALUES (?, ?, ?, ?)", (*where, *here))
         return fresh
 
-    def _notes(self) -> tuple[str, str]:
-        """What tells its notes from others: the consumer, and the database that they are in."""
-        file = self._db.execute("PRAGMA database_list").fetchone()[2]
-        return self._consumer, file or str(id(self._db))  # one in memory has no name
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._db.rollback()
+            self._roll_back()
             return
         try:
             self._db.commit()
         except BaseException:
-            self._db.rollback()
+            self._roll_back()
             raise
-        if self._message.rewound is not None and not self._message.is_past:
-            self._message.rewound.add(self._notes())
-        self._message.failed = False
-        self._message.done()
+        self._message.committed()
+
+    def _roll_back(self) -> None:
+        self._db.rollback()
+        self._message.rolled_back()
 
 
 def pack(client: Client) -> bytes:
@@ -227,7 +214,7 @@ def pack(client: Client) -> bytes:
     streams = [list(stream.kept()) for stream in client.streams.values() if stream.ticket]
     body = {
         "format": FORMAT, "namespace": client.namespace, "session": client.session, "secret": client.secret,
-        "generation": client.generation, "streams": streams,
+        "generation": client.generation, "streams": streams, "rewinds": client.rewinds,
     }  # fmt: skip
     return envelope.encode_body(body)
 
@@ -246,7 +233,10 @@ def unpack(state: bytes) -> dict[str, Any]:
         if not isinstance(body["session"], str) or not isinstance(body["secret"], bytes):
             raise LocalProtocolError("a cursor has no session")
         int(body["generation"])
-    except (CodecError, KeyError, TypeError, ValueError) as error:
+        for room, count in body.get("rewinds", {}).items():  # an older one has none
+            if not isinstance(room, str) or not isinstance(count, int):
+                raise LocalProtocolError("a cursor has a stream that is none")
+    except (CodecError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise LocalProtocolError(f"no cursor of a client: {error!r}") from None
     return dict(body)
 
@@ -257,6 +247,7 @@ def restore(client: Client, state: bytes) -> None:
     if body["namespace"] != client.namespace:
         raise LocalProtocolError(f"the cursor is of namespace {body['namespace']!r}, not {client.namespace!r}")
     client.session, client.secret, client.generation = body["session"], body["secret"], body["generation"]
+    client.rewinds = body.get("rewinds", {})
     for room, epoch, offset, since, by_client, ticket in body["streams"]:
         stream = Stream(room, epoch, offset)
         stream.since, stream.by_client, stream.ticket = since, by_client, ticket

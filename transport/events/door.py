@@ -40,15 +40,16 @@ class Limiter:
     Args:
         rate: tokens per second.
         burst: tokens that it holds.
+        before: another one of the same kind, whose tokens it takes over.
     """
 
     __slots__ = ("_at", "_burst", "_rate", "_tokens")
 
-    def __init__(self, rate: float, burst: int) -> None:
+    def __init__(self, rate: float, burst: int, before: Limiter | None = None) -> None:
         self._rate = rate
         self._burst = burst
-        self._tokens = float(burst)
-        self._at = 0.0
+        self._tokens: float = float(burst) if before is None else before._tokens
+        self._at: float = 0.0 if before is None else before._at
 
     def allow(self, now: float) -> bool:
         """Takes a token if there is one. `now` in seconds."""
@@ -75,6 +76,7 @@ class Door:
         self._all = Limiter(max(rate, limits.EVENTS_RESUMES_ALL_PER_S), limits.EVENTS_RESUMES_ALL_BURST)
         self._clients = Table()
         self._rooms = Table()
+        self._all_rooms = Limiter(limits.EVENTS_NEW_ROOMS_ALL_PER_S, limits.EVENTS_NEW_ROOMS_ALL_BURST)
         self._waiting: Counter[str] = Counter()
         self.waiting = 0
 
@@ -100,11 +102,15 @@ class Door:
 
     def begin_room(self, address: str, now: float) -> bool:
         """Whether a client may name a room that there has not been yet. `now` in seconds."""
-        return self._rooms.allow(address, now, limits.EVENTS_NEW_ROOMS_PER_S, limits.EVENTS_NEW_ROOMS_BURST)
+        return self._rooms.allow(
+            address, now, limits.EVENTS_NEW_ROOMS_PER_S, limits.EVENTS_NEW_ROOMS_BURST
+        ) and self._all_rooms.allow(now)
 
 
 class Table:
-    """Limiters by address, bounded: the one that was not seen for longest is forgotten."""
+    """Limiters by address, bounded. The one that was not seen for longest makes room, and a newcomer has what is left
+    there: somebody with more addresses than the table has places gains no full bucket by being forgotten.
+    """  # fmt: skip
 
     def __init__(self) -> None:
         self._limiters: dict[str, Limiter] = {}  # the one that was used last is the last
@@ -113,9 +119,10 @@ class Table:
         """As of `Limiter`."""
         found = self._limiters.pop(address, None)
         if found is None:
-            found = Limiter(rate, burst)
+            oldest = None
             if len(self._limiters) >= limits.EVENTS_ADDRESSES_MAX:
-                del self._limiters[next(iter(self._limiters))]
+                oldest = self._limiters.pop(next(iter(self._limiters)))
+            found = Limiter(rate, burst, oldest)
         self._limiters[address] = found
         return found.allow(now)
 

@@ -26,16 +26,14 @@ class Stream:
         seeking: it was asked to go on behind a hole; `seek_top` is the highest event since.
         sink: where its events go; None while nobody wants them yet.
         held: those that wait for that.
-        rewound: the log has gone back within the epoch: the consumers of `once`, and their databases, that have
-            forgotten what they noted; None where it has not.
         era: how often it has begun anew.
         before: where the client was when the stream began anew, until the program is done with the gap that says so.
         gap_at: the offset of that gap, not of a later one; -1 until it has come.
     """
 
     __slots__ = (
-        "alias", "before", "by_client", "epoch", "era", "gap_at", "held", "paused", "rewound", "room", "seek_top",
-        "seeking", "since", "sink", "stalled", "ticket", "tracker",
+        "alias", "before", "by_client", "epoch", "era", "gap_at", "held", "paused", "room", "seek_top", "seeking",
+        "since", "sink", "stalled", "ticket", "tracker",
     )  # fmt: skip
 
     def __init__(self, room: str, epoch: int = 0, offset: int = 0) -> None:
@@ -52,7 +50,6 @@ class Stream:
         self.seek_top = 0
         self.sink: Any = None
         self.held: deque[Any] = deque()  # bounded: it counts as unfinished in the tracker
-        self.rewound: set[tuple[str, str]] | None = None
         self.era = 0
         self.before: Claim | None = None
         self.gap_at = -1
@@ -76,6 +73,8 @@ class Stream:
             if before.epoch == epoch:  # the log has gone back, and may have grown past that place until it is said
                 before = before._replace(offset=varint.VALUE_MAX)
             self.before, self.gap_at = before, -1
+        else:  # it was asked for: what the gap would have said is settled
+            self.before, self.gap_at = None, -1
         self.epoch = epoch
         self.era += 1
         self.stalled = False

@@ -52,6 +52,8 @@ class Message:
         volatile: it is in no stream.
         gap: None, or what is missing before the next message.
         failed: its effect was rolled back: it does not count as done.
+        is_settled: the program is past it.
+        is_done: it counts as done.
     """
 
     __slots__ = (
@@ -62,6 +64,8 @@ class Message:
         "event",
         "failed",
         "gap",
+        "is_done",
+        "is_settled",
         "name",
         "offset",
         "replay",
@@ -84,18 +88,22 @@ class Message:
         self.volatile = volatile
         self.gap = gap
         self.failed = False
+        self.is_settled = False
+        self.is_done = False
 
     def done(self) -> None:
         """Counts it as done, so that the cursor may move over it. Iteration and handlers do that by themselves."""
-        stream, self._stream = self._stream, None
-        if stream is not None and stream.era == self._era:
+        stream = self._stream
+        if not self.is_done and stream is not None and stream.era == self._era:
             self._client.finished(stream, self.epoch, self.offset)
+        self.is_done = True
 
     def settle(self) -> None:
         """The program is past it: it is done, or set aside where its effect has failed."""
+        self.is_settled = True
         if not self.failed:
             self.done()
-        elif self._stream is not None and self._stream.era == self._era:
+        elif not self.is_done and self._stream is not None and self._stream.era == self._era:
             self._client.set_aside(self._stream, self.epoch, self.offset)
 
     @property
@@ -111,12 +119,28 @@ class Message:
         return stream is not None and stream.epoch == self.epoch and stream.era != self._era
 
     @property
-    def rewound(self) -> set[tuple[str, str]] | None:
-        """Where its stream has gone back: the consumers, and their databases, that know. None where it has not."""
-        return None if self._stream is None else self._stream.rewound
+    def rewinds(self) -> int:
+        """How often the log of its room has gone back within its epoch."""
+        return self._client.machine.rewinds.get(self.room, 0)
+
+    def committed(self) -> None:
+        """Its effect is in the database: it is done when the program is past it, for there may be more of them."""
+        self.failed = False
+        if self.is_settled:
+            self.done()
+
+    def rolled_back(self) -> None:
+        """Its effect failed; what else the client has put into that transaction is gone with it."""
+        self._client.save_again()
 
     def once(self, db: Any, consumer: str = "") -> Once:
-        """For `async with`: commits the cursor in the transaction of the effect; see `Once`."""
+        """For `async with`: commits the cursor in the transaction of the effect; see `Once`.
+
+        Raises LocalProtocolError: the event counts as done already, by `ack="received"`, by `done()`, or as the next
+        one was asked for. Nothing would bring it back if this failed.
+        """
+        if self.is_done and not self.volatile:
+            raise LocalProtocolError("once: this event counts as done already, so it can't be done exactly once")
         return Once(self, db, consumer)
 
     def __repr__(self) -> str:
