@@ -316,6 +316,7 @@ RUDP_PTO_MAX_NS = 1 * SECOND_NS  # to which the probe time-out backs off, unless
 RUDP_SPURIOUS_NS = 2 * SECOND_NS  # so long the record of a lost packet is kept, in case it arrives after all
 RUDP_CONGESTION_BYTES_MAX = 256 * MIB  # congestion window
 RUDP_FLIGHT_BYTES_MAX = 4 * MIB  # sent and not acknowledged, that don't count as waiting: beyond, high water holds
+RUDP_FLIGHT_ALL_BYTES_MAX = 256 * MIB  # the same of all connections of one socket together
 RUDP_PACER_BYTES_MAX = 1024 * MIB  # burst, and debt, of a pacer
 RUDP_PACER_LATE_NS = 8 * MS_NS  # by which a wake-up may be late and the rate is kept
 RUDP_PTO_TRIES = 40  # probe time-outs in a row after which the peer counts as gone

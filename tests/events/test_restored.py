@@ -18,8 +18,6 @@ from tests.log.test_restored import backup, put_back
 from transport import limits
 from transport.events import Events, SQLiteCursor, connect_events, envelope, parse
 from transport.events.client import Client
-from transport.events.cursors import pack, restore
-from transport.events.following import Stream
 from transport.events.testing import Kit
 from transport.log import SQLiteLog
 from transport.log.numbers import Numbers
@@ -265,28 +263,6 @@ def test_a_crash_before_the_first_event_of_a_log_that_has_gone_back() -> None:
         assert done == [1, 2, 3, 4, 5, "epoch", 20]
 
     run(scenario)
-    db.close()
-
-
-def test_notes_that_are_newer_than_the_cursor() -> None:
-    """An effect of after the log went back was committed, and no cursor was saved since."""
-    db = sqlite3.connect(":memory:")
-    client = Client("/")
-    stream = client.streams["r"] = Stream("r", 7, 100)
-    stream.ticket, client.session = b"ticket", "somebody"
-    cursor = SQLiteCursor(db)
-    for rewinds, noted, place in (
-        (0, ("7", 120), (0, 120)), (0, ("7", 90), (0, 100)), (0, ("8", 120), (0, 100)), (0, ("7.1", 3), (1, 3)),
-        (1, ("7", 120), (1, 100)), (1, ("7.1", 120), (1, 120)), (2, ("7.1", 120), (2, 100)),
-    ):  # fmt: skip
-        client.rewinds = {"r": rewinds} if rewinds else {}
-        cursor.save(pack(client))
-        db.execute("INSERT OR REPLACE INTO transport_cursors VALUES ('', 'r', ?, ?)", noted)
-        state = cursor.load()
-        assert state is not None
-        again = Client("/")
-        restore(again, state)
-        assert (again.rewinds.get("r", 0), again.streams["r"].tracker.cursor) == place
     db.close()
 
 

@@ -58,6 +58,8 @@ class Watch:
             raise SoakFailure(f"acks after {session.acks.threshold}, {session.policy.threshold} asked for")
         if len(session._riders) > limits.RUDP_RIDERS_MAX:
             raise SoakFailure(f"{len(session._riders)} riders")
+        if session.exchange.flight_bytes < session.flight_bytes:
+            raise SoakFailure(f"{session.flight_bytes} of all {session.exchange.flight_bytes} bytes sent")
         if session.queued_bytes < session.flight_bytes or session.flight_bytes < 0 or session.blocked_bytes < 0:
             raise SoakFailure(
                 f"{session.queued_bytes} bytes queued, {session.flight_bytes} sent, {session.blocked_bytes} blocked"

@@ -98,23 +98,14 @@ class SQLiteCursor:
         make_tables(db)
 
     def load(self) -> bytes | None:
-        """The saved state, with the cursors that effects were committed with, where those are further."""
+        """The state that was saved last.
+
+        Effects that were committed since are not in it: their events come again, and `once` says that they were done.
+        """
         row = self._db.execute(
             "SELECT state FROM transport_sessions WHERE consumer = ?", (self._consumer,)
         ).fetchone()  # fmt: skip
-        if row is None:
-            return None
-        body = unpack(row[0])
-        rewinds = body.setdefault("rewinds", {})
-        streams = {stream[0]: stream for stream in body["streams"]}
-        for room, noted, offset in self._db.execute(
-            "SELECT room, epoch, offset FROM transport_cursors WHERE consumer = ?", (self._consumer,)
-        ):  # fmt: skip
-            stream = streams.get(room)
-            epoch, _, rewound = noted.partition(".")
-            if stream is not None and epoch == str(stream[1]):
-                rewinds[room], stream[2] = max((int(rewound or 0), offset), (rewinds.get(room, 0), stream[2]))
-        return envelope.encode_body(body)
+        return None if row is None else row[0]
 
     def save(self, state: bytes) -> None:
         """Keeps it; while a transaction is open it becomes a part of that."""
@@ -129,7 +120,7 @@ def make_tables(db: Any) -> None:
     db.execute("CREATE TABLE IF NOT EXISTS transport_sessions (consumer TEXT PRIMARY KEY, state BLOB NOT NULL)")
     db.execute(
         "CREATE TABLE IF NOT EXISTS transport_cursors (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
-        " offset INTEGER NOT NULL, PRIMARY KEY (consumer, room))"
+        " offset INTEGER NOT NULL, PRIMARY KEY (consumer, room, epoch))"
     )
     db.execute(
         "CREATE TABLE IF NOT EXISTS transport_done (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
@@ -172,24 +163,30 @@ class Once:
 
         The cursor is the last event before the first that is not done; those done beyond it are kept one by one.
         """
-        if message.volatile or message.is_past:  # nothing brings those again
+        if message.volatile:
             return True
-        where, here = (self._consumer, message.room), (_noted(message.epoch, message.rewinds), message.offset)
-        cursor = "SELECT epoch, offset FROM transport_cursors WHERE consumer = ? AND room = ?"
-        row = db.execute(cursor, where).fetchone()
-        if row is not None and row[0] == here[0] and message.offset <= row[1]:
+        here = (self._consumer, message.room, _noted(message.epoch, message.rewinds), message.offset)
+        cursor = "SELECT 1 FROM transport_cursors WHERE consumer = ? AND room = ? AND epoch = ? AND offset >= ?"
+        if db.execute(cursor, here).fetchone() is not None:
             return False
         known = "SELECT 1 FROM transport_done WHERE consumer = ? AND room = ? AND epoch = ? AND offset = ?"
-        fresh = db.execute(known, (*where, *here)).fetchone() is None
+        fresh = db.execute(known, here).fetchone() is None
+        if message.is_old:
+            return fresh
         if message.is_next:
-            db.execute("INSERT OR REPLACE INTO transport_cursors VALUES (?, ?, ?, ?)", (*where, *here))
-            db.execute(
-                "DELETE FROM transport_done WHERE consumer = ? AND room = ? AND (epoch != ? OR offset <= ?)",
-                (*where, *here),
-            )
+            self._move(db, here, message.has_older)
         elif fresh:
-            db.execute("INSERT INTO transport_done VALUES (?, ?, ?, ?)", (*where, *here))
+            db.execute("INSERT INTO transport_done VALUES (?, ?, ?, ?)", here)
         return fresh
+
+    def _move(self, db: Any, here: tuple[str, str, str, int], has_older: bool) -> None:
+        """The cursor moves; what it stands for is noted no longer, nor what was noted of offsets that are no more."""
+        db.execute("INSERT OR REPLACE INTO transport_cursors VALUES (?, ?, ?, ?)", here)
+        db.execute("DELETE FROM transport_done WHERE consumer = ? AND room = ? AND epoch = ? AND offset <= ?", here)
+        if not has_older:
+            for table in ("transport_cursors", "transport_done"):
+                where = f"DELETE FROM {table} WHERE consumer = ? AND room = ? AND epoch != ?"  # noqa: S608
+                db.execute(where, here[:3])
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

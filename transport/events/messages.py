@@ -54,6 +54,7 @@ class Message:
         failed: its effect was rolled back: it does not count as done.
         is_settled: the program is past it.
         is_done: it counts as done.
+        rewinds: how often the log of its room had gone back within its epoch when it came.
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class Message:
         "name",
         "offset",
         "replay",
+        "rewinds",
         "room",
         "volatile",
     )
@@ -90,20 +92,23 @@ class Message:
         self.failed = False
         self.is_settled = False
         self.is_done = False
+        self.rewinds = client.machine.rewinds.get(room, 0)
 
     def done(self) -> None:
         """Counts it as done, so that the cursor may move over it. Iteration and handlers do that by themselves."""
-        stream = self._stream
-        if not self.is_done and stream is not None and stream.era == self._era:
-            self._client.finished(stream, self.epoch, self.offset)
+        if not self.is_done and self._stream is not None:
+            if self._stream.era == self._era:
+                self._client.finished(self._stream, self.epoch, self.offset)
+            else:
+                self._stream.lingering -= 1
         self.is_done = True
 
     def settle(self) -> None:
         """The program is past it: it is done, or set aside where its effect has failed."""
         self.is_settled = True
-        if not self.failed:
+        if not self.failed or self.is_old:
             self.done()
-        elif not self.is_done and self._stream is not None and self._stream.era == self._era:
+        elif not self.is_done and self._stream is not None:
             self._client.set_aside(self._stream, self.epoch, self.offset)
 
     @property
@@ -113,15 +118,14 @@ class Message:
         return stream is None or (stream.epoch == self.epoch and stream.tracker.oldest in {self.offset, -1})
 
     @property
-    def is_past(self) -> bool:
-        """Whether the log has gone back behind it: its offset, in this epoch, is another event's."""
-        stream = self._stream
-        return stream is not None and stream.epoch == self.epoch and stream.era != self._era
+    def is_old(self) -> bool:
+        """Whether its stream has begun anew since: nothing brings it again."""
+        return self._stream is not None and self._stream.era != self._era
 
     @property
-    def rewinds(self) -> int:
-        """How often the log of its room has gone back within its epoch."""
-        return self._client.machine.rewinds.get(self.room, 0)
+    def has_older(self) -> bool:
+        """Whether the program is at work on what came before its stream began anew."""
+        return self._stream is not None and self._stream.lingering > 0
 
     def committed(self) -> None:
         """Its effect is in the database: it is done when the program is past it, for there may be more of them."""
@@ -139,7 +143,7 @@ class Message:
         Raises LocalProtocolError: the event counts as done already, by `ack="received"`, by `done()`, or as the next
         one was asked for. Nothing would bring it back if this failed.
         """
-        if self.is_done and not self.volatile:
+        if self.is_done and not self.volatile and not self.is_old:
             raise LocalProtocolError("once: this event counts as done already, so it can't be done exactly once")
         return Once(self, db, consumer)
 

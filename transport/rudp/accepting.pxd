@@ -5,7 +5,7 @@ from transport.rudp.schedule cimport Schedule
 from transport.rudp.turns cimport Exchange, TurnSession
 
 cdef int FLUSHING, NEW, STREAM_CHANNEL
-cdef Py_ssize_t COST, FLIGHT_MAX, LOOSE_MAX, PRESSING_BYTES
+cdef Py_ssize_t COST, FLIGHT_ALL_MAX, FLIGHT_MAX, LOOSE_MAX, PRESSING_BYTES
 
 
 cdef class Accepting(TurnSession):
@@ -25,7 +25,7 @@ cdef class Accepting(TurnSession):
     @cython.locals(size=Py_ssize_t, lane=OutLane)
     cpdef send_copies(self, bytes payload, int channel, int delivery, int priority, long long expires_at, int copies,
                       long long now)
-    @cython.locals(flow=Outflow)
+    @cython.locals(flow=Outflow, exchange=Exchange, flight=Py_ssize_t, room=Py_ssize_t)
     cpdef _show_queue(self)
     cpdef _queue(self, OutLane lane, bytes payload, int priority, long long expires_at, int copies)
     @cython.locals(lane=OutLane)

@@ -20,6 +20,7 @@ from transport.rudp.turns import Exchange, TurnSession
 
 COST = limits.MESSAGE_COST_BYTES
 FLIGHT_MAX = limits.RUDP_FLIGHT_BYTES_MAX
+FLIGHT_ALL_MAX = limits.RUDP_FLIGHT_ALL_BYTES_MAX
 LOOSE_MAX = limits.RUDP_UNRELIABLE_BYTES_MAX
 PRESSING_BYTES = limits.UDP_FLUSH_BYTES
 
@@ -132,9 +133,14 @@ class Accepting(TurnSession):
 
     def _show_queue(self) -> None:
         """What the lanes have booked becomes what drivers and owners see."""
-        flow = self.flow
+        flow, exchange = self.flow, self.exchange
+        flight = min(flow.flight, FLIGHT_MAX)
+        if flight != self.flight_bytes:
+            room = FLIGHT_ALL_MAX - exchange.flight_bytes + self.flight_bytes
+            flight = max(min(flight, room), 0)
+            exchange.flight_bytes += flight - self.flight_bytes
+            self.flight_bytes = flight
         self.queued_bytes = flow.queued
-        self.flight_bytes = min(flow.flight, FLIGHT_MAX)
         self.blocked_bytes = flow.blocked
 
     def channel_queued(self, channel: int) -> int:

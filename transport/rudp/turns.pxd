@@ -14,6 +14,7 @@ cdef class TurnSession(PeerSession):
 
 
 cdef class Exchange(Endpoint):
+    cdef public Py_ssize_t flight_bytes
     cdef TurnSession _first
     cdef TurnSession _final
     cdef readonly list _heap

@@ -40,10 +40,15 @@ class TurnSession(PeerSession):
 
 
 class Exchange(Endpoint):
-    """The part of an endpoint that its sessions know."""
+    """The part of an endpoint that its sessions know.
+
+    Attributes:
+        flight_bytes: of all its sessions together: what they have sent, and don't count as waiting.
+    """
 
     def __init__(self) -> None:
         Endpoint.__init__(self)
+        self.flight_bytes = 0
         self._first: TurnSession | None = None
         self._final: TurnSession | None = None
         self._heap: list[tuple[int, int, TurnSession]] = []
