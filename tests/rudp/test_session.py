@@ -207,6 +207,35 @@ def test_wrong_arguments() -> None:
     rig.check_honest()
 
 
+def test_all_sessions_of_an_endpoint_share_what_may_be_on_its_way() -> None:
+    """Beyond the bound it counts as waiting, so that high water holds it; what is settled, or over, is given back."""
+    rig = Rig()
+    session, endpoint = rig.honest, rig.client
+    rig.check_honest()
+    most = limits.RUDP_FLIGHT_ALL_BYTES_MAX
+
+    def five_on_their_way() -> None:
+        rig.drops = lambda piece, from_client: from_client
+        for _ in range(5):
+            session.send(bytes(1000), 0, 0, 0, 0, rig.now)
+        rig.settle()
+        assert session.queued_bytes > 5000
+
+    for others, shown in ((0, 1 << 20), (most - 3000, 3000), (most, 0)):
+        endpoint.flight_bytes = others
+        five_on_their_way()
+        assert session.flight_bytes == min(shown, session.queued_bytes)
+        assert endpoint.flight_bytes == others + session.flight_bytes
+        rig.drops = None
+        rig.wait(3000)
+        assert (session.queued_bytes, session.flight_bytes, endpoint.flight_bytes) == (0, 0, others)
+    endpoint.flight_bytes = 0
+    five_on_their_way()
+    assert endpoint.flight_bytes == session.flight_bytes > 5000
+    session.abort(0, "enough", rig.now)
+    assert (session.flight_bytes, endpoint.flight_bytes) == (0, 0)
+
+
 def test_an_open_session_that_is_closed_before_it_opened() -> None:
     rig = Rig()
     for ender in ("close", "abort"):

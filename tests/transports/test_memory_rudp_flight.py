@@ -81,35 +81,6 @@ def test_memory_is_bounded_however_much_may_be_on_its_way() -> None:
     assert limits.RUDP_FLIGHT_BYTES_MAX < most <= limits.RUDP_FLIGHT_BYTES_MAX + high + 2 * len(PIECE)
 
 
-def test_all_connections_of_a_socket_share_a_bound() -> None:
-    """Where others have used it up, high water holds what is on its way, too, until they have done with some of it."""
-    high = 256 * limits.KIB
-
-    async def main() -> None:
-        url = "memory://lab?rudp=true&delay=50ms&congestion=none"
-        windows = {"channel_window": 16 * limits.MIB, "connection_window": 64 * limits.MIB}
-        async with transport.serve(url, protocol=Count, codec="raw", **windows) as server:
-            conn = await transport.connect(server.url, protocol=Pump, codec="raw", high_water=high)
-            exchange = conn._session.exchange
-            exchange.flight_bytes += limits.RUDP_FLIGHT_ALL_BYTES_MAX  # what others have
-            most = 0
-            for _ in range(100):
-                await asyncio.sleep(0.01)
-                most = max(most, conn.statistics().queued_bytes)
-                assert exchange.flight_bytes == limits.RUDP_FLIGHT_ALL_BYTES_MAX
-            assert high < most <= high + 2 * len(PIECE)
-            exchange.flight_bytes -= limits.MIB
-            for _ in range(100):
-                await asyncio.sleep(0.01)
-                most = max(most, conn.statistics().queued_bytes)
-                assert exchange.flight_bytes <= limits.RUDP_FLIGHT_ALL_BYTES_MAX
-            assert high + limits.MIB < most <= high + limits.MIB + 2 * len(PIECE)
-            conn.abort()
-            assert exchange.flight_bytes == limits.RUDP_FLIGHT_ALL_BYTES_MAX - limits.MIB, "its own are given back"
-
-    testing.run(main())
-
-
 def test_a_bulk_flow_fills_a_link_through_its_losses() -> None:
     """50 Mbit/s, RTT 50 ms and a queue as long as that, small messages: CUBIC loses packets there, and what is behind a
     hole is not settled for a round trip. That must not stop the sender.
