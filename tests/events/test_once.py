@@ -160,3 +160,41 @@ def test_a_cursor_that_was_saved_in_a_transaction_that_failed() -> None:
 
     run(scenario)
     db.close()
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_notes_of_an_epoch_that_is_over(later: bool) -> None:
+    """They go when nobody is at work on it any more; an event whose effect had failed holds them no longer."""
+    db = sqlite3.connect(":memory:")
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client(cursor=SQLiteCursor(db), concurrency=4)
+        failed: list[Any] = []
+
+        async def effect(m: Any) -> None:
+            async with m.once(db):
+                if m.event == 2:
+                    failed.append(m)
+                    raise ValueError("not now")
+
+        client.on("x", effect)
+        await client.join("r")
+        for number in (1, 2, 3):
+            await namespace.to("r").emit("x", number)
+        await kit.advance(1)
+        assert db.execute("SELECT offset FROM transport_cursors").fetchall() == [(1,)]
+        assert db.execute("SELECT offset FROM transport_done").fetchall() == [(3,)]
+        await kit.lose("r")
+        kit.drop(client)
+        await kit.advance(5)
+        if later:
+            async with failed[0].once(db) as fresh:
+                assert fresh
+        await namespace.to("r").emit("x", 4)
+        await kit.advance(1)
+        assert client.machine.streams["r"].lingering == 0
+        assert db.execute("SELECT offset FROM transport_cursors").fetchall() == [(1,)]
+        assert db.execute("SELECT offset FROM transport_done").fetchall() == []
+
+    run(scenario)
+    db.close()

@@ -79,6 +79,6 @@ class Stream:
             self.before, self.gap_at = None, -1
         self.epoch = epoch
         self.era += 1
-        self.lingering += len(self.tracker)
+        self.lingering += len(self.tracker) - len(self.tracker.failed)
         self.stalled = False
         self.tracker.rebase(offset)

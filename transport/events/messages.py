@@ -99,17 +99,17 @@ class Message:
         if not self.is_done and self._stream is not None:
             if self._stream.era == self._era:
                 self._client.finished(self._stream, self.epoch, self.offset)
-            else:
+            elif not self.is_settled:
                 self._stream.lingering -= 1
         self.is_done = True
 
     def settle(self) -> None:
         """The program is past it: it is done, or set aside where its effect has failed."""
-        self.is_settled = True
         if not self.failed or self.is_old:
             self.done()
         elif not self.is_done and self._stream is not None:
             self._client.set_aside(self._stream, self.epoch, self.offset)
+        self.is_settled = True
 
     @property
     def is_next(self) -> bool:
