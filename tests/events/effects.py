@@ -226,8 +226,8 @@ class Run:
         await kit.advance(random.choice([0.0, 0.001, 0.01, 0.1, 1.0]) * random.random())
 
     async def go_back(self, room: str) -> None:
-        """The log loses its end while the server is down. All have come to that end, and come back before it has grown
-        again: nobody could tell the others that their notes are about events that never were.
+        """The log loses its end while the server is down. All have come to that end, come back before it has grown again,
+        and save that: nobody could tell the others that their notes are about events that never were.
         """  # fmt: skip
         kit = self.kit
         ring = self.app.log._streams.get(Name("/", room))
@@ -246,6 +246,9 @@ class Run:
             kit.heal(worker.client)
             while worker.client.wire is wire or worker.received(room) < 0:
                 await kit.advance(0.05)
+            while worker.dbs[0].in_transaction:  # a cursor that is saved in there may be rolled back
+                await kit.advance(0.01)
+            worker.client.save()
 
     async def settle(self) -> None:
         """Nothing fails any more; what was given up comes again with each new life."""
