@@ -7,7 +7,7 @@ cdef int OPEN, CLOSED
 cdef int FIN, RSV1, RSV, OPCODE
 cdef int TEXT, BINARY, CLOSE, PONG
 cdef int WHOLE_TEXT, WHOLE_BINARY
-cdef Py_ssize_t MERGE_BYTES
+cdef Py_ssize_t INFLATE_TURN, INFLATE_COST, MERGE_BYTES
 
 
 cdef class ReceivingHalf(SendingHalf):
@@ -26,6 +26,7 @@ cdef class ReceivingHalf(SendingHalf):
     cdef bytes _control_body
     cdef object _utf8
     cdef object _decompressor
+    cdef Py_ssize_t _inflated
     cdef Py_ssize_t _receive_max
     cdef public long long messages_received
 

@@ -22,6 +22,7 @@ OPEN, CLOSED = 1, 3  # states.Phase as plain numbers
 FIN, RSV1, RSV, OPCODE = 0x80, 0x40, 0x70, 0x0F
 TEXT, BINARY, CLOSE, PONG = 1, 2, 8, 10
 WHOLE_TEXT, WHOLE_BINARY = 0x81, 0x82  # with FIN, and no reserved bit
+INFLATE_TURN, INFLATE_COST = limits.WS_INFLATE_TURN_BYTES, limits.WS_INFLATE_COST_BYTES
 MERGE_BYTES = 4 * limits.KIB  # smaller pieces of a message are merged, or tiny reads would amplify memory
 
 
@@ -46,6 +47,7 @@ class ReceivingHalf(SendingHalf):
         self._control_body = b""
         self._utf8: Any = None
         self._decompressor: Decompressor | None = None
+        self._inflated = 0  # built from compressed messages in this turn
         self._receive_max = config.max_message
         self.messages_received = 0
 
@@ -62,6 +64,9 @@ class ReceivingHalf(SendingHalf):
             end = len(data)
             self._tail = b""
         while position < end and self.state != CLOSED:
+            if self._inflated >= INFLATE_TURN:  # section 10.4: a few bytes must not cost others their time, nor memory
+                self.is_full = True
+                break
             start = position
             if end - position < 2:
                 break
@@ -223,6 +228,7 @@ class ReceivingHalf(SendingHalf):
             self._compressed = False
             assert self._decompressor is not None
             payload = self._decompressor.decompress(payload, self._receive_max)
+            self._inflated += len(payload) + INFLATE_COST
             if opcode == TEXT and not frames.is_utf8(payload):
                 raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
         self._on_message(payload, len(payload))

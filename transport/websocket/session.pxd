@@ -13,6 +13,8 @@ cdef class WebSocketSession(ReceivingHalf):
     cdef public str subprotocol
     cdef list _events
     cdef bint _eof_sent
+    cdef bint _end_waits
+    cdef object _broken
     cdef long long _opened
     cdef long long _heard
     cdef long long _pinged
@@ -23,6 +25,7 @@ cdef class WebSocketSession(ReceivingHalf):
     cpdef listening(self, bint is_reading, long long now)
     cpdef receive(self, bytes data, long long now)
     cdef _receive_frames(self, bytes data)
+    cdef bint _goes_on(self) except? -1
     @cython.locals(box=Outbox, run=bytearray)
     cpdef bytearray transmit_run(self)
     cpdef recycle(self, bytearray run)

@@ -49,6 +49,8 @@ class WebSocketSession(ReceivingHalf):
         self.subprotocol = ""
         self._events: list[Any] = []
         self._eof_sent = False
+        self._end_waits = False  # the peer's stream has ended behind what `is_full` is about
+        self._broken: RemoteProtocolError | None = None  # what is behind what `is_full` is about
         # Times
         self._opened = self._heard = self._pinged = now
         self._is_reading = True
@@ -78,12 +80,17 @@ class WebSocketSession(ReceivingHalf):
         if self.state != CLOSED:
             if code == CloseCode.INVALID_BODY:  # found by the codec
                 self.config.count(f"close_{to_websocket(code)}")
+            elif code == CloseCode.LOST and self.state != HTTP:
+                self.config.count("close_1006")
             self._finish(On.ABORTED, code, reason, by_peer=False)
 
     def accept(self, now: int) -> None:
         """Switches to frames, on a server whose owner wants the connection."""
-        behind = self.http.accept(now)
+        http = self.http
+        behind = http.accept(now)
         self._open(behind, now)
+        if http.ended:
+            self.receive(b"", now)
 
     def respond(self, response: Any, now: int) -> None:
         """Answers the plain request that waits."""
@@ -120,6 +127,11 @@ class WebSocketSession(ReceivingHalf):
             return self.request
         return getattr(self.request, name) if name in ("path", "query") else None
 
+    @property
+    def unwritten(self) -> int:
+        """Bytes of answers and control frames that the driver has not asked for."""
+        return len(self._control)
+
     def listening(self, is_reading: bool, now: int) -> None:
         """From the driver: while it does not read, silence says nothing about the peer."""
         self._is_reading = is_reading
@@ -134,21 +146,58 @@ class WebSocketSession(ReceivingHalf):
         if self.http is not None:
             self._receive_http(data, now)
             return
+        if self.is_full:  # the driver does not read, but a loop's transport may give what it had
+            if data:
+                self._tail += data
+            else:
+                self._end_waits = True
+            return
         if not data:
             where = "in the middle of a message" if self._need or self._tail or self._opcode else "without a CLOSE"
+            self.config.count("close_1006")
             self._finish(On.LOST, CloseCode.LOST, f"the peer's stream ended {where}", by_peer=True)
             return
-        self._heard = now
+        if not self._goodbye_sent:  # else only its CLOSE is waited for, and not for ever
+            self._heard = now
         self.bytes_received += len(data)
         self._receive_frames(data)
 
     def _receive_frames(self, data: bytes) -> None:
+        before = self.messages_received
+        self._inflated = 0
         try:
             self._parse(data)
         except RemoteProtocolError as error:
-            self.config.count(f"close_{to_websocket(error.code)}")
-            self._finish(On.RULE_BROKEN, error.code, error.reason, by_peer=False)
+            if self.state == OPEN and self.messages_received != before:
+                self._broken = error  # what came before is answered first, if the program answers at once
+                self.is_full = True
+            else:
+                self._fail(error)
         self._batch = None
+
+    def _fail(self, error: RemoteProtocolError) -> None:
+        """Section 7.1.7."""
+        self.config.count(f"close_{to_websocket(error.code)}")
+        self._finish(On.RULE_BROKEN, error.code, error.reason, by_peer=False)
+
+    def _goes_on(self) -> bool:
+        """Whether to look at what `is_full` is about: not while the owner, who then stops reading, has enough."""
+        return self._is_reading or self._end_waits or self.http is not None
+
+    def _go_on(self, now: int) -> None:
+        """Others have had their turn: looks at what came meanwhile."""
+        self.is_full = False
+        if self.http is not None:
+            self.http.go_on(now)
+            self._take_http()
+            return
+        if self._broken is not None:
+            self._fail(self._broken)
+            return
+        data, self._tail = self._tail, b""
+        self._receive_frames(data)
+        if self._end_waits and not self.is_full and self.state != CLOSED:
+            self.receive(b"", now)
 
     def _receive_http(self, data: bytes, now: int) -> None:
         self._heard = now
@@ -175,6 +224,7 @@ class WebSocketSession(ReceivingHalf):
         if http.events:
             self._events += http.events
             http.events = []
+        self.is_full = http.more
         if http.over:
             self._finish(On.HTTP_ENDED, CloseCode.NORMAL, "", by_peer=False, agreed=True)
 
@@ -207,6 +257,7 @@ class WebSocketSession(ReceivingHalf):
                 return
             if len(self._control) > limits.WS_CONTROL_QUEUE_BYTES:  # section 5.5.3: the latest would do
                 self.pings_ignored += 1
+                self.config.count("pings_ignored")
                 return
             self._say(PONG, body)
         elif opcode == PONG:
@@ -247,6 +298,7 @@ class WebSocketSession(ReceivingHalf):
         self._parts = []
         self._tail = b""
         self._need = 0
+        self.is_full = False
         self._utf8 = self._compressor = self._decompressor = None
         if was_open and not self._goodbye_sent and code != CloseCode.LOST:
             self._say_goodbye(code, reason)
@@ -283,6 +335,10 @@ class WebSocketSession(ReceivingHalf):
         out: list[bytes | bytearray] = []
         if self._eof_sent:
             return out
+        if len(self._control) > TAKE_BYTES:  # a long answer: what the pipe has no room for stays here
+            out.append(self._control[:TAKE_BYTES])
+            del self._control[:TAKE_BYTES]
+            return out
         if self._control:
             out.append(self._control)
             self._control = bytearray()
@@ -299,6 +355,7 @@ class WebSocketSession(ReceivingHalf):
                 self.overtaking = False
         if self._goodbye is not None and not self._goodbye_sent and not box.size:
             self._say_goodbye(*self._goodbye)
+            self._heard = now
             out.append(self._control)
             self._control = bytearray()
         return out
@@ -315,6 +372,8 @@ class WebSocketSession(ReceivingHalf):
         config = self.config
         if self.state == CLOSED:
             return -1
+        if self.is_full and self._goes_on():
+            return 0
         if self.state == HTTP:
             if self._masks:
                 return self._opened + config.handshake_ns if config.handshake_ns else -1
@@ -331,6 +390,8 @@ class WebSocketSession(ReceivingHalf):
     def expire(self, now: int) -> None:
         """Pings a silent peer, gives up on a dead one."""
         config = self.config
+        if self.is_full and self._goes_on():
+            self._go_on(now)
         if self.state == CLOSED:
             return
         if self.state == HTTP:
@@ -341,7 +402,9 @@ class WebSocketSession(ReceivingHalf):
                 self._finish(On.TIMED_OUT, CloseCode.HANDSHAKE_TIMEOUT, "the server did not answer in time", False)
             return
         if config.idle_ns and self._is_reading and now >= self._heard + config.idle_ns:
-            self._finish(On.TIMED_OUT, CloseCode.IDLE_TIMEOUT, "nothing heard from the peer", by_peer=False)
+            reason = "the peer has not answered CLOSE" if self._goodbye_sent else "nothing heard from the peer"
+            self.config.count("close_1001")
+            self._finish(On.TIMED_OUT, CloseCode.IDLE_TIMEOUT, reason, by_peer=False)
             return
         if config.keepalive_ns and not self._goodbye_sent:
             if now >= max(self._heard, self._pinged) + config.keepalive_ns:
