@@ -49,6 +49,8 @@ cdef class MessageSession:
 
 
 cdef class ByteSession(MessageSession):
+    cdef public bint is_full
+
     cpdef receive(self, bytes data, long long now)
     cpdef list transmit(self, long long now)
     cpdef bytearray transmit_run(self)

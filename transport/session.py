@@ -168,7 +168,16 @@ class MessageSession:
 
 
 class ByteSession(MessageSession):
-    """A message session over an ordered byte pipe: the stream dialect of the verbs, typed for the stream driver."""
+    """A message session over an ordered byte pipe: the stream dialect of the verbs, typed for the stream driver.
+
+    Attributes:
+        is_full: it holds input that it has not looked at, so that others have their turn. Until `expire`, which is due
+            at once unless nobody listens, has made room, the driver reads nothing.
+    """
+
+    def __init__(self) -> None:
+        MessageSession.__init__(self)
+        self.is_full = False
 
     def receive(self, data: bytes, now: int) -> None:
         """Takes what came; b"" is the end of the peer's stream."""

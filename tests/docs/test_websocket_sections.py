@@ -49,6 +49,14 @@ def test_every_named_test_is_there(rfc: str) -> None:
         assert not [name for name in names if name not in THERE]
 
 
+def test_every_test_of_the_other_tables_is_there() -> None:
+    named = re.findall(r"`(test_\w+)`", PAGE.partition("## The public conformance suite")[2])
+    assert len(named) > 30
+    assert not [name for name in named if name not in THERE]
+    cases = [name for name in SOURCES["test_conformance.py"] if name.startswith("test_group_")]
+    assert not [name for name in cases if name not in named]
+
+
 @pytest.mark.parametrize("file", SOURCES)
 def test_every_test_of_a_section_stands_in_its_row(file: str) -> None:
     rows = TABLES["RFC 7692" if file == "test_deflate.py" else "RFC 6455"]

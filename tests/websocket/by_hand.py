@@ -51,6 +51,12 @@ def close_body(status: int, reason: bytes = b"") -> bytes:
     return status.to_bytes(2, "big") + reason
 
 
+def turn(session: WebSocketSession, now: int = 0) -> None:
+    """Lets a session look at what it has put off, as a driver does in its next turns."""
+    while session.is_full and session.deadline() == 0:
+        session.expire(now)
+
+
 def frames_of(data: bytes) -> tuple[list[Frame], bytes]:
     """The whole frames at the start of `data`, and what is left."""
     found = []
@@ -106,7 +112,7 @@ class ServerDone(ClientDone):
     """The same of a server."""
 
     is_client = False
-    over = False
+    over = more = ended = False
 
     def __init__(self, agreement: Agreement | None = None) -> None:
         super().__init__(agreement)
@@ -181,3 +187,4 @@ def feed(session: WebSocketSession, data: bytes, step: int = 1 << 60, now: int =
     """Brings bytes in, `step` at a time."""
     for at in range(0, len(data), step):
         session.receive(data[at : at + step], now)
+        turn(session, now)

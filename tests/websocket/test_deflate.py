@@ -58,7 +58,7 @@ def chosen(*offers: dict[str, str | None], name: str = NAME, **options: Any) -> 
         ({"client_max_window_bits": "8"}, Agreement(15, True, 8, True), "; client_max_window_bits=8"),
         ({"server_max_window_bits": "10"}, Agreement(10, True, 15, True), "; server_max_window_bits=10"),
         ({"server_max_window_bits": "8"}, Agreement(8, True, 15, True), "; server_max_window_bits=8"),
-        ({"server_max_window_bits": "15"}, Agreement(15, True, 15, True), ""),
+        ({"server_max_window_bits": "15"}, Agreement(15, True, 15, True), "; server_max_window_bits=15"),
         ({"server_no_context_takeover": None}, Agreement(15, False, 15, True), "; server_no_context_takeover"),
         ({"client_no_context_takeover": None}, Agreement(15, True, 15, False), "; client_no_context_takeover"),
         (

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.websocket import by_hand
-from tests.websocket.by_hand import client, feed, frame, frames_of, listening, messages, request, server, written
+from tests.websocket.by_hand import client, feed, frame, frames_of, listening, messages, request, server, turn, written
 from transport.machine import Closed
 from transport.websocket.config import Agreement
 from transport.websocket.deflate import Compressor
@@ -48,6 +48,7 @@ def cut(session: Any, data: bytes, sizes: list[int]) -> None:
 
 def check(session: Any) -> tuple[Any, ...]:
     """What became of it. At most one end, and whole frames out."""
+    turn(session)
     events = session.events()
     ends = [event for event in events if isinstance(event, Closed)]
     assert len(ends) <= 1

@@ -360,6 +360,36 @@ def test_an_end_of_stream_between_requests() -> None:
     assert two.state == Phase.CLOSED
 
 
+def test_an_end_of_stream_behind_several_requests() -> None:
+    """As `printf ... | nc` does it: each of them is still answered."""
+    one = listening(routes=ROUTES, path="/ws")
+    one.receive(get("/health") * 2 + get("/nothing"), 0)
+    one.receive(b"", 0)
+    for _ in range(2):
+        (asked,) = one.events()
+        assert isinstance(asked, Asked)
+        one.respond(plain(200), 0)
+    found = answers(written(one))
+    assert [status for status, _, _ in found] == [200, 200, 404]
+    assert found[-1][1]["connection"] == "close"
+    assert one.state == Phase.CLOSED
+
+
+def test_an_end_of_stream_behind_a_request_for_a_websocket() -> None:
+    """Nobody would say so once more: without it the connection would be there for as long as it may be silent."""
+    one = listening(routes=ROUTES, path="/ws")
+    feed(one, get("/health") + request(path="/ws") + frame(TEXT, b"last words"))
+    one.receive(b"", 0)
+    (asked,) = one.events()
+    assert isinstance(asked, Asked)
+    one.respond(plain(200), 0)
+    assert isinstance(one.events()[0], UpgradeAsked)
+    one.accept(0)
+    assert messages(one) == [b"last words"]
+    assert ended(one).code == CloseCode.LOST
+    assert one.config.counts["close_1006"] == 1
+
+
 def test_draining() -> None:
     one = listening(routes=ROUTES)
     one.drain()
@@ -385,6 +415,7 @@ def test_408_for_a_request_that_takes_too_long() -> None:
     two = listening(routes=ROUTES, handshake_ns=10 * SECOND)
     two.expire(10 * SECOND)
     assert two.transmit(0) == [EOF]  # it has asked for nothing
+    assert two.config.counts == {"http_silent": 1}
 
 
 def test_the_time_between_requests_is_bounded() -> None:
@@ -485,6 +516,12 @@ def test_4_1_a_client_whose_server_agrees(step: int) -> None:
         (GOOD.replace(b"Accept: s", b"Accept: t"), CloseCode.PROTOCOL_ERROR, "Accept does not fit"),
         (GOOD.replace(b"Upgrade: websocket", b"Upgrade: other"), CloseCode.PROTOCOL_ERROR, "Upgrade"),
         (GOOD[:-2] + b"Sec-WebSocket-Extensions: x\r\n\r\n", CloseCode.PROTOCOL_ERROR, "not offered"),
+        (GOOD.replace(b"HTTP/1.1", b"HTTP/1.0"), CloseCode.PROTOCOL_ERROR, "not HTTP/1.1"),
+        (GOOD[:-2] + b"Sec-WebSocket-Protocol: c\r\n\r\n", CloseCode.PROTOCOL_ERROR, "not offered"),
+        (GOOD.replace(b"Sec-WebSocket-Accept", b"X"), CloseCode.PROTOCOL_ERROR, "Accept does not fit"),
+        (GOOD.replace(b"Connection: Upgrade", b"Connection: keep-alive"), CloseCode.PROTOCOL_ERROR, "Connection"),
+        (b"HTTP/1.1 499 \x1b[31mred\x7f\x9b\r\n\r\n", CloseCode.PROTOCOL_ERROR, "answered 499 ?[31mred??"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n", CloseCode.PROTOCOL_ERROR, "200 OK"),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", CloseCode.PROTOCOL_ERROR, "no HTTP answer"),
         (b"HTTP/1.1 101 X\r\n" + b"a: b\r\n" * 20_000, CloseCode.PROTOCOL_ERROR, "no HTTP answer"),
         (GOOD[:-2] + b"a: b\r\n" * 101 + b"\r\n", CloseCode.PROTOCOL_ERROR, "too large"),

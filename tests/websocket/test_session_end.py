@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.websocket.by_hand import (
@@ -10,6 +12,7 @@ from tests.websocket.by_hand import (
     CONTINUATION,
     KEY,
     PING,
+    SECOND,
     TEXT,
     Frame,
     client,
@@ -20,6 +23,7 @@ from tests.websocket.by_hand import (
     messages,
     said,
     server,
+    written,
 )
 from transport import limits
 from transport.errors import CloseCode, to_websocket
@@ -215,6 +219,41 @@ def test_7_1_7_failing_says_why_and_drops_what_waits() -> None:
     two = server()
     two.abort(CloseCode.LOST, "cut", 0)
     assert two.transmit(0) == [EOF]
+
+
+@pytest.mark.parametrize("side", [server, client])
+def test_7_1_1_a_peer_that_does_not_answer_the_close_is_given_up(side: Any) -> None:
+    """Whatever else it goes on to say."""
+    one = side(idle_ns=30 * SECOND, keepalive_ns=15 * SECOND)
+    key = KEY if side is server else None
+    feed(one, frame(BINARY, b"x", key=key), now=20 * SECOND)
+    one.close(0, "", 25 * SECOND)
+    assert [found.opcode for found in said(one, 25 * SECOND)] == [CLOSE]
+    for at in range(26, 55):
+        feed(one, frame(BINARY, bytes(1000), key=key) + frame(PING, b"", key=key), now=at * SECOND)
+        one.expire(at * SECOND)
+        assert one.state == Phase.CLOSING
+    assert one.deadline() == 55 * SECOND
+    one.expire(55 * SECOND)
+    closed = ended(one)
+    assert (closed.code, closed.reason) == (CloseCode.IDLE_TIMEOUT, "the peer has not answered CLOSE")
+    assert one.config.counts == {"close_1001": 1}
+    assert written(one) == b""  # it has been said
+
+
+def test_silence_is_counted() -> None:
+    one = server(idle_ns=30 * SECOND)
+    one.expire(30 * SECOND)
+    assert said(one)[0].payload[:2] == close_body(1001)
+    assert one.config.counts == {"close_1001": 1}
+
+
+def test_an_end_without_close_is_counted_once() -> None:
+    one = server()
+    feed(one, frame(BINARY, bytes(100))[:50])
+    one.receive(b"", 0)
+    one.abort(CloseCode.LOST, "and the pipe is gone", 0)
+    assert one.config.counts == {"close_1006": 1}
 
 
 def test_broken_rules_are_counted() -> None:

@@ -42,11 +42,8 @@ class Gate(Owner):
         self._unsent = 0
         self._drained: asyncio.Future[None] | None = None
         self._is_gone = False
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a route is at work."""
-        return self._task is not None
+        self._watch: asyncio.TimerHandle | None = None  # over the last answer
+        self.is_busy = False  # a route is at work
 
     def deliver(self) -> None:
         """From the driver, and after every answer."""
@@ -59,7 +56,7 @@ class Gate(Owner):
                 self._upgrade()
                 return
             elif isinstance(event, Closed):
-                self._driver.finish(self)
+                self._see_off()
         http = self._session.http
         crowded = http is not None and http.held_bytes > limits.HTTP_PIPELINED_BYTES
         if crowded and not self._paused:
@@ -92,8 +89,7 @@ class Gate(Owner):
             if isinstance(route, HttpResponse):
                 response = route
             else:
-                async with asyncio.timeout(limits.HTTP_HANDLER_S):
-                    response = response_of(await route(request))
+                response = await self._run(request, route)
         except TimeoutError:
             log.warning("the route %s did not answer within %g s", request.path, limits.HTTP_HANDLER_S)
             response = plain(503)
@@ -107,32 +103,70 @@ class Gate(Owner):
         self.deliver()
         self._driver.wake()
 
+    async def _run(self, request: Any, route: Any) -> HttpResponse:
+        gates = self._gates
+        if gates.busy >= limits.HTTP_HANDLERS_MAX:
+            gates.count("http_busy")
+            return plain(503, "too many requests are being answered", [("Retry-After", "1")])
+        self.is_busy = True
+        gates.busy += 1
+        try:
+            async with asyncio.timeout(limits.HTTP_HANDLER_S):
+                return response_of(await route(request))
+        finally:
+            self.is_busy = False
+            gates.busy -= 1
+
+    def _unwritten(self) -> int:
+        return self._driver.unsent_bytes + self._session.unwritten  # type: ignore[no-any-return]
+
     async def _has_room(self) -> bool:
         """Waits until earlier answers have left; False if the client takes nothing of them, and is cut off."""
-        while (before := self._driver.unsent_bytes) > limits.HTTP_PIPELINED_BYTES:
+        while (before := self._unwritten()) > limits.HTTP_PIPELINED_BYTES:
             self._drained = self._driver.loop.create_future()
             try:
                 async with asyncio.timeout(limits.HTTP_IDLE_S):
                     await self._drained
             except TimeoutError:
-                if self._driver.unsent_bytes >= before:
-                    self.cut()
+                if self._unwritten() >= before:
+                    self._stalled()
                     return False
         return True
 
+    def _see_off(self) -> None:
+        """The last answer is written: the pipe ends when it has left, and before that if it does not move on."""
+        if self._watch is None:
+            self._watch = self._driver.loop.call_later(limits.HTTP_IDLE_S, self._look, self._unwritten())
+
+    def _look(self, before: int) -> None:
+        unsent = self._unwritten()
+        if 0 < unsent < before or not before:
+            self._watch = self._driver.loop.call_later(limits.HTTP_IDLE_S, self._look, unsent)
+        elif unsent:
+            self._stalled()
+
+    def _stalled(self) -> None:
+        """The client takes nothing of its answer."""
+        self._gates.count("http_stalled")
+        self.cut()
+
     def flushed(self) -> None:
         """From the driver: some of an answer may have left."""
-        unsent = self._driver.unsent_bytes
+        unsent = self._unwritten()
         if unsent != self._unsent:
             self._unsent = unsent
             self._session.moved(self._driver.now())
             if self._drained is not None and not self._drained.done() and unsent <= limits.HTTP_PIPELINED_BYTES:
                 self._drained.set_result(None)
+        if self._watch is not None and not unsent:
+            self._driver.finish(self)
 
     def lost(self, error: BaseException | None) -> None:
         """From the driver: the pipe is gone."""
         self._is_gone = True
         self._gates.leave(self)
+        if self._watch is not None:
+            self._watch.cancel()
         if self._task is not None:
             self._task.cancel()
 
@@ -157,10 +191,15 @@ class Gates:
 
     def __init__(self, owner: Callable[[Any, Any, Any], Owner], counts: dict[str, int]) -> None:
         self.owner = owner
+        self.busy = 0  # routes at work
         self._counts = counts
         self._gates: dict[Gate, None] = {}  # the oldest first
         self._empty: asyncio.Future[None] | None = None
         self._is_closing = False
+
+    def count(self, name: str) -> None:
+        """Adds one to the counter `name`."""
+        self._counts[name] = self._counts.get(name, 0) + 1
 
     def __len__(self) -> int:
         return len(self._gates)
@@ -177,7 +216,7 @@ class Gates:
 
     def _make_room(self) -> None:
         """Cuts the oldest connection that no route is at work for. Raises ConnectionRefusedError if there is none."""
-        self._counts["http_dropped"] = self._counts.get("http_dropped", 0) + 1
+        self.count("http_dropped")
         for gate in self._gates:
             if not gate.is_busy:
                 self.leave(gate)

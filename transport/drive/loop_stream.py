@@ -108,7 +108,8 @@ class LoopDriver(StreamDriver, asyncio.Protocol):
             self.unsent_bytes = 0
             return False
         self.transport.writelines(pending)
-        self.unsent_bytes = self.transport.get_write_buffer_size() if self._blocked else 0  # else resume_writing comes
+        # The TLS layer does not count what its socket's transport holds: if something waits, it is a byte at least.
+        self.unsent_bytes = max(1, self.transport.get_write_buffer_size()) if self._blocked else 0
         return not self._blocked
 
     def _half_close(self) -> None:

@@ -21,6 +21,7 @@ cdef class StreamDriver(Driver):
     cdef public bint _blocked
     cdef bint _scheduled
     cdef readonly bint _reading
+    cdef bint _is_full
     cdef bint _eof_wanted
     cdef readonly bint _eof_out
     cdef readonly bint _eof_in
@@ -35,6 +36,7 @@ cdef class StreamDriver(Driver):
     cpdef _tick(self)
     @cython.locals(due=cython.longlong)
     cpdef flush(self)
+    cdef _change_full(self)
     @cython.locals(total=Py_ssize_t, buffers=list, session=ByteSession, run=bytearray)
     cpdef _pump(self)
     @cython.locals(index=Py_ssize_t, pending=list)

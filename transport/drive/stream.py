@@ -44,7 +44,8 @@ class StreamDriver(Driver):
         self._offset = 0
         self._blocked = False
         self._scheduled = False
-        self._reading = False
+        self._reading = False  # the owner wants input
+        self._is_full = False  # the session wants none before it has looked at what it has
         self._eof_wanted = False  # the machine has handed out EOF
         self._eof_out = False
         self._eof_in = False
@@ -142,9 +143,19 @@ class StreamDriver(Driver):
                 return
             due = -1 if deadline is None else deadline
         else:
+            if self._session.is_full != self._is_full:
+                self._change_full()
             due = self._session.due()
         if due >= 0 and (self.armed_at == 0 or due < self.armed_at):
             self._timers.arm(self, due)
+
+    def _change_full(self) -> None:
+        """The session has enough for now, or wants more again."""
+        self._is_full = not self._is_full
+        if self._reading and self._is_full:
+            self._read_off()
+        elif self._reading:
+            self._read_on()
 
     def _pump(self) -> None:
         while not self._blocked:
@@ -232,7 +243,8 @@ class StreamDriver(Driver):
         self._timers.arm(self, self._finish_by)
         if not self._reading and not self._eof_in:
             self._reading = True
-            self._read_on()
+            if not self._is_full:
+                self._read_on()
         self.wake()
 
     def pause_reading(self, owner: Owner) -> None:
@@ -245,7 +257,8 @@ class StreamDriver(Driver):
             self._reading = False
             if self._session is not None:
                 self._session.listening(False, self.now())
-            self._read_off()
+            if not self._is_full:
+                self._read_off()
 
     def resume_reading(self, owner: Owner) -> None:
         """Takes input again."""
@@ -254,7 +267,8 @@ class StreamDriver(Driver):
             if self._session is not None:
                 self._session.listening(True, self.now())
                 self.wake()  # its next deadline is another one
-            self._read_on()
+            if not self._is_full:
+                self._read_on()
 
     def hand_over(self, owner: Owner) -> None:
         """Another owner takes the machine over; the old one hears nothing more."""
@@ -360,7 +374,9 @@ class SocketDriver(StreamDriver):
         """The machine's deadline, or the time to see whether the loop still watches the socket."""
         if self._check_at and now >= self._check_at:
             self._check_at = 0
-            if self._reading and not self._ended:
+            if self._reading and self._is_full:
+                self._check_at = now + CHECK_NS
+            elif self._reading and not self._ended:
                 self._on_readable()
         StreamDriver.timer_fired(self, now)
         if self._check_at and not self._ended:

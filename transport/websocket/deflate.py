@@ -54,7 +54,7 @@ def choose(offers: Sequence[Extension], config: WebSocketConfig) -> tuple[Agreem
             answer.append(SERVER_TAKEOVER)
         if not peer_takeover:
             answer.append(CLIENT_TAKEOVER)
-        if own_bits < BITS_MAX:
+        if own_bits < BITS_MAX or SERVER_BITS in asked:  # section 7.1.2.1: accepted by answering it, with 15 too
             answer.append(f"{SERVER_BITS}={own_bits}")
         if peer_bits < BITS_MAX:
             answer.append(f"{CLIENT_BITS}={peer_bits}")

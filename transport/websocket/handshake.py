@@ -27,6 +27,8 @@ ALLOWED, ALLOWED_STATIC = [("Allow", "GET, HEAD, POST")], [("Allow", "GET, HEAD"
 BODILESS = (204, 304)
 START = b"HTTP/1."  # of every answer
 INFORMATIONAL_MAX = 16  # answers of 1xx before the real one
+ERROR_CHARS_MAX = 200  # of what h11 says, which repeats what it did not like
+_UNSEEN = re.compile(r"[^\x20-\x7e\xa0-\xff]")
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
@@ -39,7 +41,9 @@ class ServerSide:
         due: when to call `expire`, or -1.
         over: the last answer is written; the stream has to end.
         waiting: a request waits for `respond`, `accept` or `refuse`.
-        held_bytes: what came behind it.
+        held_bytes: what came behind it, or behind what was enough for one turn.
+        more: others have their turn, then `go_on` has to follow.
+        ended: the client's stream has.
         request, subprotocol, agreement: of the WebSocket that was asked for.
     """
 
@@ -50,6 +54,8 @@ class ServerSide:
         self.events: list[Any] = []
         self.over = False
         self.waiting = False
+        self.more = False
+        self.ended = False
         self.held_bytes = 0
         self.request: HttpRequest | None = None
         self.subprotocol = ""
@@ -57,7 +63,6 @@ class ServerSide:
         self._config = config
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD_BYTES_MAX)
         self._held: list[bytes] = []
-        self._eof = False
         self._requests = 0
         self._begun = False  # something of the next request is here
         self._draining = False  # the server is closing: no further request
@@ -80,8 +85,8 @@ class ServerSide:
         if self.over:
             return
         if not data:
-            self._eof = True
-        if self.waiting:
+            self.ended = True
+        if self.waiting or self.more:
             if data:
                 self._held.append(data)
                 self.held_bytes += len(data)
@@ -90,19 +95,38 @@ class ServerSide:
             self._begun = True
             if self._requests:  # the first one has had its time since the connection began
                 self._arm(now, self._config.handshake_ns)
-        self._h11.receive_data(data)
+        self._feed(data, now)
+
+    def _feed(self, data: bytes, now: int) -> None:
+        """Reads on. Of what may be a head h11 gets no more at once than a head may have, for it would parse it all."""
+        most = limits.HTTP_HEAD_BYTES_MAX
+        is_long = len(data) > most and self._h11.their_state is h11.IDLE
+        if is_long:
+            self._held = [data[most:]]
+            self.held_bytes = len(data) - most
+            data = data[:most]
+        if data:
+            self._h11.receive_data(data)
+        if self.ended and not is_long:
+            self._h11.receive_data(b"")
         self._advance(now)
+        self.more = self.more or (is_long and not self.waiting and not self.over)
 
     def _arm(self, now: int, duration_ns: int) -> None:
         self.due = now + duration_ns if duration_ns else -1
 
     def _advance(self, now: int) -> None:
-        """Goes on until more is needed, or somebody else has to answer."""
+        """Goes on until more is needed, somebody else has to answer, or others have to have their turn."""
+        left = limits.HTTP_EVENTS_PER_TURN
         while not self.over and not self.waiting:
+            if not left:
+                self.more = True
+                return
+            left -= 1
             try:
                 event: Any = self._h11.next_event()
             except h11.RemoteProtocolError as error:
-                self._fail(Refused(error.error_status_hint or 400, str(error)), now)
+                self._fail(Refused(error.error_status_hint or 400, str(error)[:ERROR_CHARS_MAX]), now)
                 return
             kind = type(event)
             try:
@@ -202,14 +226,20 @@ class ServerSide:
     def _resume(self, now: int) -> None:
         if self.over:
             return
-        held, self._held, self.held_bytes = self._held, [], 0
-        if held:
+        if self._held:
             self._begun = True
             self._arm(now, self._config.handshake_ns)
-            self._h11.receive_data(b"".join(held))
-        if self._eof:
-            self._h11.receive_data(b"")
-        self._advance(now)
+        self._take_held(now)
+
+    def _take_held(self, now: int) -> None:
+        held, self._held, self.held_bytes = self._held, [], 0
+        self._feed(b"".join(held), now)
+
+    def go_on(self, now: int) -> None:
+        """Others have had their turn: looks at the rest of what has come."""
+        self.more = False
+        if not self.over:
+            self._take_held(now)
 
     def accept(self, now: int) -> bytes:
         """Answers 101, and gives what came behind the request."""
@@ -254,7 +284,8 @@ class ServerSide:
             headers.append((b"Content-Length", b"%d" % len(body)))
         if self._config.date is not None:
             headers.append((b"Date", self._config.date().encode("ascii")))
-        last = self._draining or self._requests >= limits.HTTP_REQUESTS_MAX or (self._eof and not self._held)
+        is_final = self.ended and not self._held and not self._h11.trailing_data[0]
+        last = self._draining or self._requests >= limits.HTTP_REQUESTS_MAX or is_final
         if last:
             headers.append((b"Connection", b"close"))
         self.out += self._send(h11.Response(status_code=status, headers=headers, reason=_reason(status)))
@@ -286,6 +317,8 @@ class ServerSide:
         if self._begun:
             self._fail(Refused(408, "the request was not complete in time"), now)
         else:
+            if not self._requests:
+                self._config.count("http_silent")
             self.over = True
 
 
@@ -361,6 +394,9 @@ class ClientSide:
             if self._informational > INFORMATIONAL_MAX:
                 self.failure = (CloseCode.PROTOCOL_ERROR, "the server does not come to its answer")
             return
+        if event.http_version != b"1.1":  # section 4.1: there is no Upgrade in HTTP/1.0
+            self.failure = (CloseCode.PROTOCOL_ERROR, "the server's answer is not HTTP/1.1")
+            return
         if len(headers) > limits.HTTP_HEADERS_MAX or size > limits.HTTP_HEAD_BYTES_MAX:
             self.failure = (CloseCode.PROTOCOL_ERROR, "the head of the server's answer is too large")
             return
@@ -374,7 +410,8 @@ class ClientSide:
 
     def _refused(self, event: Any) -> None:
         status = event.status_code
-        reason = REASONS.get(status) or bytes(event.reason)[:60].decode("latin-1")
+        # h11 lets control characters by; they have no business in an error that somebody's terminal shows
+        reason = REASONS.get(status) or _UNSEEN.sub("?", bytes(event.reason)[:60].decode("latin-1"))
         code = {401: CloseCode.POLICY, 403: CloseCode.POLICY, 429: CloseCode.OVERLOADED, 503: CloseCode.OVERLOADED}
         self.failure = (code.get(status, CloseCode.PROTOCOL_ERROR), f"the server answered {status} {reason}")
 

@@ -94,7 +94,7 @@ class HttpRequest:
         method: "GET", "HEAD" or "POST".
         path: decoded.
         query: what stood behind `?`, as it was written.
-        body: empty but for POST.
+        body: what came with it; hardly anything but POST has one.
         remote_address: of the client, as the socket module writes it.
     """
 

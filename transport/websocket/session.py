@@ -8,27 +8,22 @@ that may not stand in a frame.
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Callable
 from typing import Any
 
 from transport import limits
 from transport.errors import CloseCode, LocalProtocolError, RemoteProtocolError, from_websocket, to_websocket
 from transport.machine import EOF, Closed, Established, Pong
-from transport.session import Batch
 from transport.stream.outbox import TAKE_BYTES
-from transport.websocket import frames
 from transport.websocket.config import WebSocketConfig
 from transport.websocket.deflate import ZLIB_BITS_MIN, Compressor, Decompressor
-from transport.websocket.sending import STATUS_BYTES, TOKEN_BYTES, SendingHalf
+from transport.websocket.receiving import ReceivingHalf
+from transport.websocket.sending import STATUS_BYTES, TOKEN_BYTES
 from transport.websocket.states import LIFE, On
 
 HTTP, OPEN, CLOSING, CLOSED = 0, 1, 2, 3  # states.Phase as plain numbers
-FIN, RSV1, RSV, OPCODE = 0x80, 0x40, 0x70, 0x0F
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-WHOLE_TEXT, WHOLE_BINARY = 0x81, 0x82  # with FIN, and no reserved bit
+CLOSE, PING, PONG = 8, 9, 10
 CLEAN = (CloseCode.NORMAL, CloseCode.GOING_AWAY)
-MERGE_BYTES = 4 * limits.KIB  # smaller pieces of a message are merged, or tiny reads would amplify memory
 NO_STATUS = 1005
 
 
@@ -37,7 +32,7 @@ def may_be_received(status: int) -> bool:
     return 1000 <= status <= 1003 or 1007 <= status <= 1014 or 3000 <= status <= 4999
 
 
-class WebSocketSession(SendingHalf):
+class WebSocketSession(ReceivingHalf):
     """See `transport.session.MessageSession` for the commands.
 
     Args:
@@ -48,34 +43,18 @@ class WebSocketSession(SendingHalf):
     """
 
     def __init__(self, config: WebSocketConfig, http: Any, entropy: Callable[[int], bytes], now: int) -> None:
-        SendingHalf.__init__(self, config, http.is_client, entropy)
+        ReceivingHalf.__init__(self, config, http.is_client, entropy)
         self.http = http
         self.request: Any = None  # what the client asked for, on a server
         self.subprotocol = ""
-        self._mask_bit = 0 if http.is_client else 0x80  # of what comes
         self._events: list[Any] = []
-        self._batch: Batch | None = None
         self._eof_sent = False
-        # The frame under way, if `_need` bytes of it are still to come, and the message that it is part of
-        self._tail = b""
-        self._need = 0
-        self._frame_head = 0
-        self._frame_size = 0
-        self._key = -1
-        self._phase = 0
-        self._opcode = 0  # of the message, 0 between two
-        self._compressed = False
-        self._parts: list[bytes | bytearray] = []
-        self._size = 0  # of the parts
-        self._control_body = b""
-        self._utf8: Any = None
-        self._decompressor: Decompressor | None = None
-        self._receive_max = config.max_message
+        self._end_waits = False  # the peer's stream has ended behind what `is_full` is about
+        self._broken: RemoteProtocolError | None = None  # what is behind what `is_full` is about
         # Times
         self._opened = self._heard = self._pinged = now
         self._is_reading = True
         # Counters
-        self.messages_received = 0
         self.bytes_received = 0
         self.pings_ignored = 0
         self._take_http()
@@ -101,12 +80,17 @@ class WebSocketSession(SendingHalf):
         if self.state != CLOSED:
             if code == CloseCode.INVALID_BODY:  # found by the codec
                 self.config.count(f"close_{to_websocket(code)}")
+            elif code == CloseCode.LOST and self.state != HTTP:
+                self.config.count("close_1006")
             self._finish(On.ABORTED, code, reason, by_peer=False)
 
     def accept(self, now: int) -> None:
         """Switches to frames, on a server whose owner wants the connection."""
-        behind = self.http.accept(now)
+        http = self.http
+        behind = http.accept(now)
         self._open(behind, now)
+        if http.ended:
+            self.receive(b"", now)
 
     def respond(self, response: Any, now: int) -> None:
         """Answers the plain request that waits."""
@@ -143,6 +127,11 @@ class WebSocketSession(SendingHalf):
             return self.request
         return getattr(self.request, name) if name in ("path", "query") else None
 
+    @property
+    def unwritten(self) -> int:
+        """Bytes of answers and control frames that the driver has not asked for."""
+        return len(self._control)
+
     def listening(self, is_reading: bool, now: int) -> None:
         """From the driver: while it does not read, silence says nothing about the peer."""
         self._is_reading = is_reading
@@ -157,21 +146,58 @@ class WebSocketSession(SendingHalf):
         if self.http is not None:
             self._receive_http(data, now)
             return
+        if self.is_full:  # the driver does not read, but a loop's transport may give what it had
+            if data:
+                self._tail += data
+            else:
+                self._end_waits = True
+            return
         if not data:
             where = "in the middle of a message" if self._need or self._tail or self._opcode else "without a CLOSE"
+            self.config.count("close_1006")
             self._finish(On.LOST, CloseCode.LOST, f"the peer's stream ended {where}", by_peer=True)
             return
-        self._heard = now
+        if not self._goodbye_sent:  # else only its CLOSE is waited for, and not for ever
+            self._heard = now
         self.bytes_received += len(data)
         self._receive_frames(data)
 
     def _receive_frames(self, data: bytes) -> None:
+        before = self.messages_received
+        self._inflated = 0
         try:
             self._parse(data)
         except RemoteProtocolError as error:
-            self.config.count(f"close_{to_websocket(error.code)}")
-            self._finish(On.RULE_BROKEN, error.code, error.reason, by_peer=False)
+            if self.state == OPEN and self.messages_received != before:
+                self._broken = error  # what came before is answered first, if the program answers at once
+                self.is_full = True
+            else:
+                self._fail(error)
         self._batch = None
+
+    def _fail(self, error: RemoteProtocolError) -> None:
+        """Section 7.1.7."""
+        self.config.count(f"close_{to_websocket(error.code)}")
+        self._finish(On.RULE_BROKEN, error.code, error.reason, by_peer=False)
+
+    def _goes_on(self) -> bool:
+        """Whether to look at what `is_full` is about: not while the owner, who then stops reading, has enough."""
+        return self._is_reading or self._end_waits or self.http is not None
+
+    def _go_on(self, now: int) -> None:
+        """Others have had their turn: looks at what came meanwhile."""
+        self.is_full = False
+        if self.http is not None:
+            self.http.go_on(now)
+            self._take_http()
+            return
+        if self._broken is not None:
+            self._fail(self._broken)
+            return
+        data, self._tail = self._tail, b""
+        self._receive_frames(data)
+        if self._end_waits and not self.is_full and self.state != CLOSED:
+            self.receive(b"", now)
 
     def _receive_http(self, data: bytes, now: int) -> None:
         self._heard = now
@@ -198,6 +224,7 @@ class WebSocketSession(SendingHalf):
         if http.events:
             self._events += http.events
             http.events = []
+        self.is_full = http.more
         if http.over:
             self._finish(On.HTTP_ENDED, CloseCode.NORMAL, "", by_peer=False, agreed=True)
 
@@ -222,209 +249,7 @@ class WebSocketSession(SendingHalf):
     def _step(self, event: int) -> None:
         self.state = LIFE.after(self.state, event)
 
-    # Frames
-
-    def _parse(self, data: bytes) -> None:
-        """Cuts frames from `data`; what is incomplete is kept. Raises RemoteProtocolError."""
-        end = len(data)
-        position = 0
-        if self._need:
-            position = self._continue_body(data, 0, end)
-            if self._need:
-                return
-        elif self._tail:
-            data = self._tail + data
-            end = len(data)
-            self._tail = b""
-        while position < end and self.state != CLOSED:
-            start = position
-            if end - position < 2:
-                break
-            head = data[position]
-            size = data[position + 1]
-            if self._opcode or (head != WHOLE_BINARY and head != WHOLE_TEXT) or (size & 0x80) != self._mask_bit:
-                self._check_head(head, size)
-            size &= 0x7F
-            position += 2
-            if size >= 126:
-                position = self._read_size(data, position, end, size)
-                if position < 0:
-                    self._tail = frames.cut(data, start, end, -1, 0)
-                    return
-                size = self._frame_size
-            key = -1
-            if self._mask_bit:
-                if end - position < 4:
-                    self._tail = frames.cut(data, start, end, -1, 0)
-                    return
-                key = data[position]  # byte by byte: a C int has no room for the highest bit
-                key = key << 8 | data[position + 1]
-                key = key << 8 | data[position + 2]
-                key = key << 8 | data[position + 3]
-                position += 4
-            if size > self._receive_max - self._size:
-                self._check_size(head, size)
-            if end - position >= size and (head == WHOLE_BINARY or head == WHOLE_TEXT):
-                payload = frames.cut(data, position, position + size, key, 0)
-                if head == WHOLE_TEXT and not frames.is_utf8(payload):
-                    raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
-                self._on_message(payload, size)
-                position += size
-                continue
-            self._frame_head = head
-            self._key = key
-            self._phase = 0
-            self._need = size
-            if not head & 8 and head & OPCODE:
-                self._opcode = head & OPCODE
-                self._compressed = (head & RSV1) != 0
-            position = self._continue_body(data, position, end)
-            if self._need:
-                return
-        if position < end and self.state != CLOSED:
-            self._tail = frames.cut(data, position, end, -1, 0)
-
-    def _read_size(self, data: bytes, position: int, end: int, kind: int) -> int:
-        """Reads an extended length into `_frame_size`; where it ends, or -1 while it is incomplete."""
-        width = 2 if kind == 126 else 8
-        if end - position < width:
-            return -1
-        size = 0
-        for index in range(width):
-            if index == 0 and width == 8 and data[position] & 0x80:
-                raise RemoteProtocolError("a frame's length has its highest bit set")
-            size = size << 8 | data[position + index]
-        if size < (126 if width == 2 else 65_536):  # section 5.2: the minimal number of bytes
-            raise RemoteProtocolError("a frame's length is written longer than need be")
-        self._frame_size = size
-        return position + width
-
-    def _check_head(self, head: int, second: int) -> None:
-        """Everything about the first two bytes that is not the ordinary case."""
-        opcode = head & OPCODE
-        if (second & 0x80) != self._mask_bit:
-            raise RemoteProtocolError(
-                "a frame of a client is not masked" if self._mask_bit else "a frame of a server is masked"
-            )
-        rsv = head & RSV
-        if rsv and (rsv != RSV1 or self._decompressor is None or opcode not in (TEXT, BINARY)):
-            raise RemoteProtocolError("a reserved bit is set")
-        if opcode >= CLOSE:
-            if opcode > PONG:
-                raise RemoteProtocolError(f"unknown opcode {opcode}")
-            if not head & FIN:
-                raise RemoteProtocolError("a control frame is fragmented")
-            if (second & 0x7F) > limits.WS_CONTROL_BYTES_MAX:
-                raise RemoteProtocolError("a control frame is too long")
-        elif opcode > BINARY:
-            raise RemoteProtocolError(f"unknown opcode {opcode}")
-        elif opcode and self._opcode:
-            raise RemoteProtocolError("a message begins inside another one")
-        elif not opcode and not self._opcode:
-            raise RemoteProtocolError("a continuation without a message")
-
-    def _check_size(self, head: int, size: int) -> None:
-        """A frame that does not fit the message, as far as its bytes go: compressed ones may be a little longer."""
-        if head & 8:
-            return
-        most = self._receive_max
-        if head & RSV1 or (self._opcode and self._compressed):
-            most += (most >> 8) + 1024  # stored blocks
-        if size > most - self._size:  # the sum may be more than a C integer holds
-            raise RemoteProtocolError(
-                f"a message of {self._size} bytes and {size} more is over the limit of {self._receive_max}",
-                CloseCode.TOO_LARGE,
-            )
-
-    def _continue_body(self, data: bytes, position: int, end: int) -> int:
-        """Takes what is there of the frame under way; returns where it stopped in `data`."""
-        stop = min(end, position + self._need)
-        piece = frames.cut(data, position, stop, self._key, self._phase)
-        self._phase = (self._phase + stop - position) & 3
-        self._need -= stop - position
-        head = self._frame_head
-        if head & 8:
-            self._control_body += piece
-            if not self._need:
-                body, self._control_body = self._control_body, b""
-                self._on_control(head & OPCODE, body)
-            return stop
-        if self._opcode == TEXT and not self._compressed:
-            self._check_text(piece, (head & FIN) != 0 and not self._need)
-        if piece:
-            self._add_piece(piece)
-        if not self._need and head & FIN:
-            self._on_whole()
-        return stop
-
-    def _check_text(self, piece: bytes, is_last: bool) -> None:
-        """Text has to be UTF-8 (section 8.1), and is refused at the first byte that can't be."""
-        if is_last and self._utf8 is None:
-            if frames.is_utf8(piece):
-                return
-            raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
-        if self._utf8 is None:
-            self._utf8 = codecs.getincrementaldecoder("utf-8")()
-        try:
-            self._utf8.decode(piece, is_last)
-        except UnicodeDecodeError:
-            raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY) from None
-        held = self._utf8.getstate()[0]
-        if held[:1] == b"\xed" and held[1:] >= b"\xa0":  # a surrogate: the decoder would wait for its third byte
-            raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
-
-    def _add_piece(self, piece: bytes) -> None:
-        parts = self._parts
-        self._size += len(piece)
-        if parts and len(piece) < MERGE_BYTES:
-            last = parts[-1]
-            if not isinstance(last, bytearray):
-                last = bytearray()
-                parts.append(last)
-            last += piece
-        else:
-            parts.append(piece)
-
-    def _on_whole(self) -> None:
-        """The last fragment of a message has come."""
-        parts = self._parts
-        payload = b"".join(parts)
-        opcode = self._opcode
-        self._parts = []
-        self._size = 0
-        self._opcode = 0
-        self._utf8 = None
-        if self._compressed:
-            self._compressed = False
-            assert self._decompressor is not None
-            payload = self._decompressor.decompress(payload, self._receive_max)
-            if opcode == TEXT and not frames.is_utf8(payload):
-                raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
-        self._on_message(payload, len(payload))
-
-    def _on_message(self, payload: bytes, size: int) -> None:
-        if self.state != OPEN:
-            return  # dropped: this side has said goodbye
-        self.messages_received += 1
-        batch = self._batch
-        if self.lone is not None:
-            batch = self._batch = self.join_lone()
-        elif not self.batches:
-            self.lone = payload
-            self.lone_channel = 0
-            self.lone_delivery = 0
-            return
-        if batch is None:
-            batch = Batch.__new__(Batch)  # calling the class costs as much as all the rest
-            batch.payloads = [payload]
-            batch.channel = 0
-            batch.delivery = 0
-            batch.size = size
-            self._batch = batch
-            self.batches.append(batch)
-            return
-        batch.payloads.append(payload)
-        batch.size += size
+    # Control frames
 
     def _on_control(self, opcode: int, body: bytes) -> None:
         if opcode == PING:
@@ -432,6 +257,7 @@ class WebSocketSession(SendingHalf):
                 return
             if len(self._control) > limits.WS_CONTROL_QUEUE_BYTES:  # section 5.5.3: the latest would do
                 self.pings_ignored += 1
+                self.config.count("pings_ignored")
                 return
             self._say(PONG, body)
         elif opcode == PONG:
@@ -472,6 +298,7 @@ class WebSocketSession(SendingHalf):
         self._parts = []
         self._tail = b""
         self._need = 0
+        self.is_full = False
         self._utf8 = self._compressor = self._decompressor = None
         if was_open and not self._goodbye_sent and code != CloseCode.LOST:
             self._say_goodbye(code, reason)
@@ -508,6 +335,10 @@ class WebSocketSession(SendingHalf):
         out: list[bytes | bytearray] = []
         if self._eof_sent:
             return out
+        if len(self._control) > TAKE_BYTES:  # a long answer: what the pipe has no room for stays here
+            out.append(self._control[:TAKE_BYTES])
+            del self._control[:TAKE_BYTES]
+            return out
         if self._control:
             out.append(self._control)
             self._control = bytearray()
@@ -524,6 +355,7 @@ class WebSocketSession(SendingHalf):
                 self.overtaking = False
         if self._goodbye is not None and not self._goodbye_sent and not box.size:
             self._say_goodbye(*self._goodbye)
+            self._heard = now
             out.append(self._control)
             self._control = bytearray()
         return out
@@ -540,6 +372,8 @@ class WebSocketSession(SendingHalf):
         config = self.config
         if self.state == CLOSED:
             return -1
+        if self.is_full and self._goes_on():
+            return 0
         if self.state == HTTP:
             if self._masks:
                 return self._opened + config.handshake_ns if config.handshake_ns else -1
@@ -556,6 +390,8 @@ class WebSocketSession(SendingHalf):
     def expire(self, now: int) -> None:
         """Pings a silent peer, gives up on a dead one."""
         config = self.config
+        if self.is_full and self._goes_on():
+            self._go_on(now)
         if self.state == CLOSED:
             return
         if self.state == HTTP:
@@ -566,7 +402,9 @@ class WebSocketSession(SendingHalf):
                 self._finish(On.TIMED_OUT, CloseCode.HANDSHAKE_TIMEOUT, "the server did not answer in time", False)
             return
         if config.idle_ns and self._is_reading and now >= self._heard + config.idle_ns:
-            self._finish(On.TIMED_OUT, CloseCode.IDLE_TIMEOUT, "nothing heard from the peer", by_peer=False)
+            reason = "the peer has not answered CLOSE" if self._goodbye_sent else "nothing heard from the peer"
+            self.config.count("close_1001")
+            self._finish(On.TIMED_OUT, CloseCode.IDLE_TIMEOUT, reason, by_peer=False)
             return
         if config.keepalive_ns and not self._goodbye_sent:
             if now >= max(self._heard, self._pinged) + config.keepalive_ns:

@@ -20,7 +20,7 @@ class Agreed:
     subprotocol = ""
     failure = None
     done = True
-    over = False
+    over = more = ended = False
     due = -1
 
     def __init__(self, is_client: bool, agreement: Agreement | None) -> None:
