@@ -20,6 +20,7 @@ from transport.stream.outbox import TAKE_BYTES
 from transport.websocket import frames
 from transport.websocket.config import WebSocketConfig
 from transport.websocket.deflate import ZLIB_BITS_MIN, Compressor, Decompressor
+from transport.websocket.kinds import KIND_BINARY, KIND_TEXT
 from transport.websocket.sending import STATUS_BYTES, TOKEN_BYTES, SendingHalf
 from transport.websocket.states import LIFE, On
 
@@ -103,8 +104,11 @@ class WebSocketSession(SendingHalf):
                 self.config.count(f"close_{to_websocket(code)}")
             self._finish(On.ABORTED, code, reason, by_peer=False)
 
-    def accept(self, now: int) -> None:
-        """Switches to frames, on a server whose owner wants the connection."""
+    def accept(self, now: int, kinds: bool = False) -> None:
+        """Switches to frames, on a server whose owner wants the connection; `kinds` as of `kinds.KindsCodec`."""
+        if kinds:
+            self._kinds = True
+            self.send_max += 1
         behind = self.http.accept(now)
         self._open(behind, now)
 
@@ -268,6 +272,8 @@ class WebSocketSession(SendingHalf):
                 payload = frames.cut(data, position, position + size, key, 0)
                 if head == WHOLE_TEXT and not frames.is_utf8(payload):
                     raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
+                if self._kinds:
+                    payload = (KIND_TEXT if head == WHOLE_TEXT else KIND_BINARY) + payload
                 self._on_message(payload, size)
                 position += size
                 continue
@@ -400,6 +406,8 @@ class WebSocketSession(SendingHalf):
             payload = self._decompressor.decompress(payload, self._receive_max)
             if opcode == TEXT and not frames.is_utf8(payload):
                 raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
+        if self._kinds:
+            payload = (KIND_TEXT if opcode == TEXT else KIND_BINARY) + payload
         self._on_message(payload, len(payload))
 
     def _on_message(self, payload: bytes, size: int) -> None:
