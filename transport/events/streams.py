@@ -40,7 +40,7 @@ class Member(Protocol):
     paused: bool
 
     def write(self, frame: bytes) -> bool:
-        """Queues a frame; False if it is too large for this client."""
+        """Queues a frame; False if it is too large for this client. An event is one object for all who get it."""
 
     def has_to_read(self, subscription: Subscription) -> None:
         """A subscription of it reads the log from now on."""
