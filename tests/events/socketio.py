@@ -422,7 +422,9 @@ class Client:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             path = f"/socket.io/?EIO=4&transport=polling&sid={self.sid}"
-            head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body.encode())}\r\n"
+            head = (
+                f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body.encode())}\r\n"
+            )
             writer.write(f"{head}\r\n{body}".encode())
             answer = (await reader.read()).decode()
         finally:

@@ -24,13 +24,14 @@ Engines to come
     too, and `watch` brings what they appended; hence nobody may conclude from its own appends what a stream holds.
 
 Work queues on a log
-    Not here yet. They need no second store: a queue is a stream, and beside it stands a state for each entry that is
-    not done: `lease(queue, worker, count, visibility_ms)` takes the oldest entries that are due, counts the delivery
-    and makes them invisible until then; `extend`, `release(delay_ms)` and `settle` act on a lease that is still held;
-    one whose time is over is due again, and after so many deliveries is appended to the stream of dead letters and
-    settled, in one commit. `commit` gets a further argument for what is settled, so that a job's own events and its end
-    are one. Retention then stops at the oldest entry that is not settled. In SQLite that state is one table keyed by
-    (stream, offset) with an index on the due time; in JetStream it is a pull consumer, in Redis a group.
+    Not here, and they need nothing more. A queue is a stream; its consumer is a session, whose generation fences one
+    that was replaced; that a job is settled is a receipt, numbered by the job's offset, so that a job's own events, its
+    dead letter and its end are one `commit`, and whoever settles it again writes nothing. Deliveries are counted by
+    appends to a stream beside it, with the job as their cause, each before the job is handed out: a job that kills its
+    process is counted. Time-outs are in memory; they end with the process. The queue's own `History` is unbounded, and
+    it trims what is settled. At most `limits.LOG_BEYOND_MAX` jobs may be settled behind one that is not: that one is
+    then appended again and settled, in one commit. The consumer's id holds the stream's epoch, for offsets of another
+    one say nothing. `tests/log/queueing.py` is such a queue. In JetStream it is a pull consumer, in Redis a group.
 """
 
 from __future__ import annotations
