@@ -1,10 +1,10 @@
 """A work queue made of nothing but the interface of a log: the prototype that shows that it has all a queue needs.
 
 A queue is a stream. Its consumer is a *session*, whose generation fences a consumer that was replaced. That a job is
-settled is a *receipt*, numbered by the job's offset: so a job's own events, its dead letter and its end are one commit, and
-whoever settles it a second time writes nothing. Deliveries are counted in a stream beside it, each written before the
-job is handed out and with the job as its *cause*. Time-outs alone are in memory: they end with the process whose workers
-they are about.
+settled is a *receipt*, numbered by the job's offset: so a job's own events, its dead letter and its end are one commit,
+and whoever settles it a second time writes nothing. Deliveries are counted in a stream beside it, each written before
+the job is handed out and with the job as its *cause*. Time-outs alone are in memory: they end with the process whose
+workers they are about.
 """
 
 from __future__ import annotations

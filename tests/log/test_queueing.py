@@ -165,7 +165,7 @@ asyncio.run(main())
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 async def test_nothing_is_lost_or_done_twice_by_kill_9(tmp_path: Path) -> None:
-    """A job that kills its worker each time ends as a dead letter; one whose worker is killed behind its end is done."""
+    """A job that kills its worker each time ends as a dead letter; one whose worker dies behind its end is done."""
     path = tmp_path / "events.db"
     codes = []
     while not codes or codes[-1]:

@@ -1,10 +1,10 @@
 """Clients on other wires than our own: what an adapter stands on, such as one for Socket.IO.
 
-An adapter puts a `Wire` in the place of a connection, by `Events.attach`, and gets the client's `Link`. Both speak frames
-of the events protocol (`docs/events-protocol.md`), so that everything holds for such a client that holds for others: it
-is in the same rooms, is called by the same handlers, becomes a reader of the log when it is slow, and resumes by the same
-cursors. The adapter calls the link as any `Protocol` is called: `message_received(frame, 0)`, `pause_writing` and
-`resume_writing` at its own outbound budget, `connection_lost`.
+An adapter puts a `Wire` in the place of a connection, by `Events.attach`, and gets the client's `Link`. Both speak
+frames of the events protocol (`docs/events-protocol.md`), so that everything holds for such a client that holds for
+others: it is in the same rooms, is called by the same handlers, becomes a reader of the log when it is slow, and
+resumes by the same cursors. The adapter calls the link as any `Protocol` is called: `message_received(frame, 0)`,
+`pause_writing` and `resume_writing` at its own outbound budget, `connection_lost`.
 
 A frame that many clients get is one object for all of them, and `Translated` makes one translation of it. The fan-out
 must never know that there are other wires.

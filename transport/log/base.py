@@ -17,6 +17,12 @@ Epochs
     `previous` is not the last offset it had. Logs with `contiguous` set have `previous == offset - 1`; in others they
     only grow (a JetStream sequence counts all rooms of a stream, and each republished message names the one before it).
 
+Writing another engine
+    `checks` has what every log refuses, with the bounds of `limits`, so that a program that runs on one log runs on
+    the others; `watching.Watching` calls watchers. `LogLimit.what` is "reply" for a reply that is too large: the layer
+    above tells that from what it can't mend. `tests/log/test_contract.py` and `test_sessions.py` ask what is promised
+    here; `tests/log/plain.py` is the smallest log that keeps it.
+
 Engines to come
     JetStream: `commit` is an atomic batch, `key` and `cause` are message ids, `read` is a batched direct get whose
     overlap proves continuity, `watch` a plain subscription to republished messages, sessions are a key-value bucket
@@ -100,6 +106,7 @@ class Log(ABC):
         """Opens or makes the store.
 
         Raises:
+            RuntimeError: it is open already.
             LogLocked: another writer has it.
             LogCorrupt, LogVersion: there is something else, or something damaged, in its place.
         """
@@ -195,7 +202,7 @@ class Log(ABC):
         """Events of a stream that come after an offset, oldest first, bounded; with the ends of the same moment.
 
         Everything that was acknowledged before the call is seen. Whoever holds an offset of another epoch must compare
-        `page.head.epoch` before it believes the page.
+        `page.head.epoch` before it believes the page. An offset above the top was lost: that page is `trimmed`, too.
 
         Args:
             stream: its name.
@@ -212,9 +219,9 @@ class Log(ABC):
     async def watch(self, stream: Stream, watcher: Watcher) -> Watch:
         """Calls `watcher(stream, epoch, events)` on the event loop for every event from now on, once it is durable.
 
-        In offset order, each once, in batches, before the append's own call returns. What is appended after this call
-        returned is certain to come, so: watch, then `head`, then `read` up to it, leaves no seam. A watcher must not
-        wait; what it raises is logged and stops nothing. The stream need not exist.
+        In offset order, each once, in batches, before the append's own call returns; not for what is `repeated`. What
+        is appended after this call returned is certain to come, so: watch, then `head`, then `read` up to it, leaves no
+        seam. A watcher must not wait; what it raises is logged and stops nothing. The stream need not exist.
 
         Raises:
             LogLimit: `limits.LOG_WATCHES_MAX` are open.
@@ -225,7 +232,7 @@ class Log(ABC):
         """Sets how much is kept, durably: of one stream, or of all streams of a namespace that have no bounds set.
 
         Streams of a namespace without any have the log's own (`history` of its class). An explicit bound on one stream
-        goes with that stream.
+        goes with that stream, which begins to exist by it. Raises LogLimit, and ValueError for a bound that is none.
         """
 
     @abstractmethod
@@ -238,7 +245,10 @@ class Log(ABC):
 
     @abstractmethod
     async def drop(self, stream: Stream) -> bool:
-        """Forgets a stream with its events; should it come to be again, it has a new epoch. False: there was none."""
+        """Forgets a stream with its events, keys and causes; should it come to be again, it has a new epoch.
+
+        False: there was none. Its watchers stay.
+        """
 
     @abstractmethod
     async def retain(self) -> int:
@@ -254,6 +264,7 @@ class Log(ABC):
         """Gives every stream a new epoch: what somebody calls who knows that events were lost, as by a backup.
 
         Every cursor that is out there is then answered by a gap, which is true, in place of a resume, which is not.
+        Events and offsets stay; keys and causes are forgotten, for the positions that they stand for are of old epochs.
         """
 
     # Sessions

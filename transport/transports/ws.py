@@ -105,9 +105,9 @@ def _routes(value: object) -> dict[str, Any]:
             raise ValueError(f"a path begins with a slash, {path!r} does not")
         plain = route.http if isinstance(route, SocketRoute) else route
         if isinstance(route, SocketRoute) and not callable(route.protocol):
-            raise ValueError(f"the protocol of {path} is neither a class nor a function")
+            raise ValueError(f"the protocol of {path} is neither a class nor a function")  # noqa: TRY004
         if not (callable(plain) or isinstance(plain, HttpResponse) or (plain is None and plain is not route)):
-            raise ValueError(f"the route of {path} is neither a coroutine function nor an HttpResponse")  # noqa: TRY004
+            raise ValueError(f"the route of {path} is neither a coroutine function nor an HttpResponse")
     return dict(value)
 
 
