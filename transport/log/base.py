@@ -37,7 +37,8 @@ Work queues on a log
     process is counted. Time-outs are in memory; they end with the process. The queue's own `History` is unbounded, and
     it trims what is settled. At most `limits.LOG_BEYOND_MAX` jobs may be settled behind one that is not: that one is
     then appended again and settled, in one commit. The consumer's id holds the stream's epoch, for offsets of another
-    one say nothing. `tests/log/queueing.py` is such a queue. In JetStream it is a pull consumer, in Redis a group.
+    one say nothing. `tests/log/queueing.py` is such a queue. Where offsets have holes receipts can't be numbered by
+    them: there it is the engine's own, in JetStream a pull consumer, in Redis a group.
 """
 
 from __future__ import annotations

@@ -60,7 +60,13 @@ class Talk:
 @asynccontextmanager
 async def talking() -> AsyncIterator[Talk]:
     process = await asyncio.create_subprocess_exec(
-        NODE, *(FLAGS or []), SCRIPT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        NODE,
+        *(FLAGS or []),
+        SCRIPT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        limit=1 << 20,
     )
     try:
         yield Talk(process)
