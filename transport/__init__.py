@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from transport.server import Server, ServerStatistics
     from transport.transports.registry import Registry
     from transport.url import Url
-    from transport.websocket.http import HttpRequest, HttpResponse
+    from transport.websocket.http import HttpRequest, HttpResponse, SocketRoute
 
 __version__ = _build.VERSION
 
@@ -80,7 +80,7 @@ _ORIGIN = {
     "transport.server": ("Server", "ServerStatistics"),
     "transport.transports.registry": ("Registry",),
     "transport.url": ("Url",),
-    "transport.websocket.http": ("HttpRequest", "HttpResponse"),
+    "transport.websocket.http": ("HttpRequest", "HttpResponse", "SocketRoute"),
 }
 _MODULE_OF = {name: module for module, names in _ORIGIN.items() for name in names}
 
@@ -97,7 +97,7 @@ __all__ = [  # grouped by where they come from
     "UnsupportedDelivery", "UnsupportedOperation", "WouldBlock",
     "EOF", "ByteMachine", "Closed", "DatagramMachine", "Path", "Transmit",
     "Backoff", "Server", "ServerStatistics", "Registry", "Url",
-    "HttpRequest", "HttpResponse",
+    "HttpRequest", "HttpResponse", "SocketRoute",
 ]  # fmt: skip
 
 

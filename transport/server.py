@@ -90,13 +90,17 @@ class Server:
             self._conns[machine] = None
             self._on_open(machine)
             return machine
-        callbacks = None if self._protocol is None else self._protocol()
-        addresses = (info.local, info.remote)
-        conn = Connection(session, driver, self._codec, info.traits, info.url, addresses, self._settings, callbacks)
+        protocol = info.protocol or self._protocol
+        callbacks = None if protocol is None else protocol()
+        addresses, codec = (info.local, info.remote), info.codec or self._codec
+        conn = Connection(session, driver, codec, info.traits, info.url, addresses, self._settings, callbacks)
         conn.on_lost = self._on_lost
-        conn.on_open = self._on_open
+        conn.on_open = self._on_open if info.protocol is None else self._count
         self._conns[conn] = None
         return conn
+
+    def _count(self, conn: Any) -> None:
+        self._accepted += 1
 
     def _on_open(self, conn: Any) -> None:
         self._accepted += 1

@@ -275,3 +275,23 @@ def test_what_is_read_after_gaps_counts_for_all_streams_of_a_resume() -> None:
         log.read(sub)
     assert [len(member.offsets()) for _, member, _ in members] == [10, 0, 0]
     assert all(sub.mode is Mode.LIVE for _, _, sub in members)
+
+
+@pytest.mark.parametrize("policy", [Policy.NOW, Policy.OLDEST])
+def test_where_offsets_have_holes_what_is_missed_is_counted_as_it_is_read(policy: Policy) -> None:
+    stream, member = Stream(Name("/", "r"), 1, contiguous=False), Member()
+    events = [Event(1000 * number, 1000 * (number - 1), 0, BODY) for number in range(1, 8)]
+    stream.begin(9, 7000)
+    sub = Subscription(stream, member, "r", 0, True)
+    stream.add(sub)
+    sub.resume(0, Budget(events=5))
+    assert sub.missing is None
+    sub.take(Page(Head(9, 1000, 7000), events, False, False))
+    assert member.offsets() == [1000, 2000, 3000, 4000, 5000]
+    assert sub.missing is not None
+    sub.close_gap(1000, policy)
+    gap = member.frames[-1]
+    assert (gap.why, gap.offset, gap.lost) == (Why.LIMIT, 7000, -1)
+    assert sub.mode is Mode.LIVE
+    assert stream.publish(9, [Event(8500, 7000, 0, BODY)])
+    assert (member.frames[-1].offset, member.frames[-1].step) == (8500, 1500)

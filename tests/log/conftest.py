@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.log.plain import PlainLog
 from transport.log import Log, MemoryLog, SQLiteLog
 
 
@@ -26,19 +27,20 @@ def clock() -> Clock:
     return Clock()
 
 
-KINDS = ("memory", "os", "disk")
+KINDS = ("memory", "os", "disk", "plain")
 
 
 @pytest.fixture(params=KINDS)
 def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[..., Log]:
     """Makes a log, and again one of the same content."""
-    kept: list[MemoryLog] = []
+    kept: list[Log] = []
 
     def build(**options: Any) -> Log:
-        if request.param != "memory":
+        if request.param in ("os", "disk"):
             return SQLiteLog(tmp_path / "events.db", durability=request.param, clock=clock, **options)
         if not kept:
-            kept.append(MemoryLog(clock=clock, **options))
+            kind = MemoryLog if request.param == "memory" else PlainLog
+            kept.append(kind(clock=clock, **options))
         return kept[0]
 
     return build

@@ -202,9 +202,7 @@ async def test_an_answer_that_is_not_taken_is_given_up(monkeypatch: pytest.Monke
 
 
 @pytest.mark.asyncio
-async def test_routes_at_work_leave_room_for_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HTTP_HANDLERS_MAX", 2)
-    monkeypatch.setattr(limits, "HTTP_CONNECTIONS_MAX", 3)
+async def test_routes_at_work_leave_room_for_websockets() -> None:
     gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     at_work = []
 
@@ -215,7 +213,8 @@ async def test_routes_at_work_leave_room_for_websockets(monkeypatch: pytest.Monk
 
     ask = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
     async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(serve("ws://127.0.0.1:0/ws", echo, routes={"/slow": slow}))
+        url = "ws://127.0.0.1:0/ws"
+        server = await stack.enter_async_context(serve(url, echo, routes={"/slow": slow}, http_connections=3))
         first = [await stack.enter_async_context(stranger(server)) for _ in range(2)]
         for one in first:
             await one.say(ask)

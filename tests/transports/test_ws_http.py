@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from typing import Any
 
 import pytest
 
 from tests.transports.conftest import until
 from tests.transports.ws_peers import echo, stranger
-from tests.websocket.by_hand import TEXT, frame, request
-from transport import connect, limits, serve
-from transport.websocket.http import HttpRequest, HttpResponse
+from tests.websocket.by_hand import BINARY, TEXT, frame, request
+from transport import CodecError, InvalidURL, Protocol, connect, limits, serve
+from transport.websocket.http import HttpRequest, HttpResponse, SocketRoute
+from transport.websocket.kinds import KindsCodec
 
 
 async def health(asked: HttpRequest) -> HttpResponse:
@@ -147,3 +149,74 @@ async def test_a_closing_server_answers_what_it_has_begun() -> None:
         idle.sock.close()
         peer.sock.close()
         await closing
+
+
+class Kinds(Protocol):
+    """Says what it got back, and of which kind it was."""
+
+    def connection_made(self, conn: Any) -> None:
+        self.conn = conn
+        conn.send_nowait(conn.get_extra_info("query"))
+
+    def message_received(self, message: Any, channel: int) -> None:
+        self.conn.send_nowait(message)
+        self.conn.send_nowait(type(message).__name__)
+
+
+@pytest.mark.asyncio
+async def test_a_path_with_websockets_of_another_protocol() -> None:
+    routes = {"/other/": SocketRoute(Kinds, health), "/alone": SocketRoute(Kinds)}
+    url = "ws://127.0.0.1:0/ws"
+    async with serve(url, echo, routes=routes) as server, stranger(server) as peer, connect(server.url) as own:
+        await peer.say(b"GET /other/?a HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"GET a 0" in await peer.hear(b"GET a 0")
+        await peer.say(b"OPTIONS /other/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"OPTIONS  0" in await peer.hear(b"OPTIONS  0")
+        await peer.say(request(path="/other/?sid=7"))
+        head = await peer.hear(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        peer.heard = head.partition(b"\r\n\r\n")[2]
+        big = "ä" * 40_000
+        await peer.say(frame(TEXT, "ä".encode()) + frame(BINARY, b"\x01") + frame(TEXT, b""))
+        await peer.say(frame(TEXT, big.encode()[:3], fin=False) + frame(0, big.encode()[3:]))
+        told = [(each.opcode, each.payload) for each in await peer.frames(9)]
+        assert told == [
+            (TEXT, b"sid=7"), (TEXT, "ä".encode()), (TEXT, b"str"), (BINARY, b"\x01"), (TEXT, b"bytes"), (TEXT, b""),
+            (TEXT, b"str"), (TEXT, big.encode()), (TEXT, b"str"),
+        ]  # fmt: skip
+        await own.send({"native": 1})  # and the server's own speak as ever
+        assert await own.recv() == {"native": 1}
+        assert (server.statistics().accepted, len(server.connections)) == (2, 2)
+    async with serve(url, echo, routes=routes) as server, stranger(server) as peer:
+        await peer.say(b"GET /alone HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await peer.hear(b"\r\n\r\n")).startswith(b"HTTP/1.1 426 ")
+    with pytest.raises(InvalidURL, match="protocol of /x"):
+        await serve(url, echo, routes={"/x": SocketRoute(None)})  # type: ignore[arg-type]
+    with pytest.raises(CodecError, match="str or bytes"):
+        KindsCodec().encode(5)
+    with pytest.raises(CodecError, match="no text"):
+        KindsCodec().encode("\ud800")
+
+
+@pytest.mark.asyncio
+async def test_how_many_long_polls_there_may_be_is_an_option() -> None:
+    waiting: list[asyncio.Future[str]] = []
+
+    async def poll(asked: HttpRequest) -> str:
+        waiting.append(asyncio.get_running_loop().create_future())
+        return await waiting[-1]
+
+    url = "ws://127.0.0.1:0/ws"
+    async with (
+        serve(url, echo, routes={"/": poll}, http_connections=2) as server,
+        stranger(server) as one, stranger(server) as two,
+    ):  # fmt: skip
+        for peer in (one, two):
+            await peer.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: len(waiting) == 2)
+        async with stranger(server) as three:
+            assert await three.hear() == b""
+        for future in waiting:
+            future.set_result("news")
+        await one.hear(b"news")
+        await two.hear(b"news")

@@ -309,8 +309,8 @@ def test_limits(data: bytes, status: int) -> None:
 
 
 @pytest.mark.parametrize(("path", "method", "allow"), [
-    ("/health", "DELETE", "GET, HEAD, POST"), ("/health", "OPTIONS", "GET, HEAD, POST"), ("/", "POST", "GET, HEAD"),
-    ("/health", "CONNECT", "GET, HEAD, POST"),
+    ("/health", "DELETE", "GET, HEAD, OPTIONS, POST"), ("/", "OPTIONS", "GET, HEAD"), ("/", "POST", "GET, HEAD"),
+    ("/health", "CONNECT", "GET, HEAD, OPTIONS, POST"),
 ])  # fmt: skip
 def test_other_methods(path: str, method: str, allow: str) -> None:
     one = listening(routes=ROUTES, path="/ws")

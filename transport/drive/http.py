@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from transport import limits
 from transport.drive.base import Owner
 from transport.errors import LocalProtocolError
 from transport.machine import Closed
-from transport.websocket.http import Asked, HttpResponse, UpgradeAsked, plain
+from transport.websocket.http import Asked, HttpResponse, SocketRoute, UpgradeAsked, plain
+from transport.websocket.kinds import KindsCodec
 
 log = logging.getLogger("transport")
+_KINDS = KindsCodec()
 
 
 def response_of(answer: Any) -> HttpResponse:
@@ -53,7 +56,7 @@ class Gate(Owner):
                 self._task = self._driver.loop.create_task(self._answer(event.request, event.route))
             elif isinstance(event, UpgradeAsked):
                 event.request.remote_address = self._info.remote
-                self._upgrade()
+                self._upgrade(event.route)
                 return
             elif isinstance(event, Closed):
                 self._see_off()
@@ -66,10 +69,11 @@ class Gate(Owner):
             self._paused = False
             self._driver.resume_reading(self)
 
-    def _upgrade(self) -> None:
+    def _upgrade(self, route: SocketRoute | None) -> None:
         """Gives the connection to the server, if that wants it."""
+        info = self._info if route is None else replace(self._info, protocol=route.protocol, codec=_KINDS)
         try:
-            owner = self._gates.owner(self._session, self._driver, self._info)
+            owner = self._gates.owner(self._session, self._driver, info)
         except ConnectionRefusedError as error:
             self._session.refuse(503, str(error), self._driver.now())
             self.deliver()
@@ -78,7 +82,7 @@ class Gate(Owner):
         if self._paused:
             self._driver.resume_reading(self)
         self._driver.hand_over(owner)
-        self._session.accept(self._driver.now())
+        self._session.accept(self._driver.now(), route is not None)
         owner.deliver()
 
     async def _answer(self, request: Any, route: Any) -> None:
@@ -105,7 +109,7 @@ class Gate(Owner):
 
     async def _run(self, request: Any, route: Any) -> HttpResponse:
         gates = self._gates
-        if gates.busy >= limits.HTTP_HANDLERS_MAX:
+        if gates.is_busy():
             gates.count("http_busy")
             return plain(503, "too many requests are being answered", [("Retry-After", "1")])
         self.is_busy = True
@@ -187,15 +191,22 @@ class Gates:
     Args:
         owner: makes the owner of a WebSocket, or raises ConnectionRefusedError.
         counts: of the listener; "http_dropped" counts those that made room.
+        most: so many at once.
     """
 
-    def __init__(self, owner: Callable[[Any, Any, Any], Owner], counts: dict[str, int]) -> None:
+    def __init__(self, owner: Callable[[Any, Any, Any], Owner], counts: dict[str, int], most: int) -> None:
         self.owner = owner
         self.busy = 0  # routes at work
+        self._most = most
+        self._busy_most = max(1, most - max(1, most // limits.HTTP_SPARE_SHARE))
         self._counts = counts
         self._gates: dict[Gate, None] = {}  # the oldest first
         self._empty: asyncio.Future[None] | None = None
         self._is_closing = False
+
+    def is_busy(self) -> bool:
+        """Whether as many routes are at work as may be: the rest of the connections stay free for handshakes."""
+        return self.busy >= self._busy_most
 
     def count(self, name: str) -> None:
         """Adds one to the counter `name`."""
@@ -208,7 +219,7 @@ class Gates:
         """The gate for a new pipe. Raises ConnectionRefusedError when the server is closing."""
         if self._is_closing:
             raise ConnectionRefusedError("the server is closing")
-        if len(self._gates) >= limits.HTTP_CONNECTIONS_MAX:
+        if len(self._gates) >= self._most:
             self._make_room()
         gate = Gate(self, session, driver, info)
         self._gates[gate] = None

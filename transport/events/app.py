@@ -24,6 +24,7 @@ from transport.events.namespace import History, Namespace, Position
 from transport.events.session import Session
 from transport.events.streams import Subscription
 from transport.events.tokens import Tokens
+from transport.events.wire import Wire
 from transport.log.base import Log
 from transport.log.errors import Fenced, LogClosed, LogError, LogLimit
 
@@ -127,6 +128,12 @@ class Events:
         from transport.events.serving import serve
 
         return serve(self, urls, options)
+
+    def attach(self, wire: Wire) -> Link:
+        """A client on a wire that an adapter brings, while the app serves; see `transport.events.wire`."""
+        link = Link(self)
+        link.connection_made(wire)
+        return link
 
     def test(self, seed: int = 0, link: str = "delay=1ms") -> Any:
         """A kit that runs this app in virtual time and breaks what can break; see `transport.events.testing.Kit`."""

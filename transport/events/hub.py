@@ -73,7 +73,7 @@ class Hub:
         """Watches, then asks for the ends: what is appended between the two is seen by the watch."""
         try:
             self._aliases += 1
-            stream = Stream(name, self._aliases)
+            stream = Stream(name, self._aliases, self.log.contiguous)
             watch = await self.log.watch(name, functools.partial(self._appended, stream))
             try:
                 head = await self.log.head(name)

@@ -40,7 +40,7 @@ class Member(Protocol):
     paused: bool
 
     def write(self, frame: bytes) -> bool:
-        """Queues a frame; False if it is too large for this client."""
+        """Queues a frame; False if it is too large for this client. An event is one object for all who get it."""
 
     def has_to_read(self, subscription: Subscription) -> None:
         """A subscription of it reads the log from now on."""
@@ -81,11 +81,13 @@ class Stream:
         epoch, top: of its newest event that was given out.
         users: those that keep it alive, members and those about to be.
         reading: how many of its subscriptions read the log.
+        contiguous: offsets count its events; in some logs they only grow.
     """
 
-    def __init__(self, name: Name, alias: int) -> None:
+    def __init__(self, name: Name, alias: int, contiguous: bool = True) -> None:
         self.name = name
         self.alias = alias
+        self.contiguous = contiguous
         self.epoch = 0
         self.top = 0
         self.users = 0
@@ -222,10 +224,11 @@ class Subscription:
         self.answer_due = True
         self.goal = stream.top
         self.budget = budget
-        if budget is not None and stream.top - offset > budget.events:
-            self.missing = Missing(Why.LIMIT, 0, budget.events)
-        elif budget is not None:
-            budget.events -= stream.top - offset
+        if budget is not None and stream.contiguous:  # else they are counted as they are read
+            if stream.top - offset > budget.events:
+                self.missing = Missing(Why.LIMIT, 0, budget.events)
+            else:
+                budget.events -= stream.top - offset
         self.read_on()
         self.catch_up()
 
@@ -303,7 +306,9 @@ class Subscription:
             return False
         if event.offset <= self.goal and self.budget is not None:
             self.budget.bytes -= len(event.payload)
-            if self.budget.bytes < 0:
+            if not self.stream.contiguous:
+                self.budget.events -= 1
+            if self.budget.bytes < 0 or self.budget.events < 0:
                 self.missing = Missing(Why.LIMIT, 0, 0)
                 return False
         self._deliver(event)
@@ -359,7 +364,9 @@ class Subscription:
         if missing is None or self.mode is Mode.GONE:
             return
         top = stream.top
-        if policy is Policy.OLDEST:
+        if policy is Policy.OLDEST and not stream.contiguous:
+            offset = top if missing.why is Why.LIMIT else max(first - 1, self.since)
+        elif policy is Policy.OLDEST:
             most = missing.most
             if budget is not None and missing.why is not Why.TRIMMED:  # what was trimmed was counted as it began
                 most = min(most, budget.events)
@@ -368,7 +375,7 @@ class Subscription:
                 budget.events -= top - offset
         elif policy is Policy.NOW or offset < 0:
             offset = top
-        known = missing.why in (Why.TRIMMED, Why.LIMIT)
+        known = missing.why in (Why.TRIMMED, Why.LIMIT) and stream.contiguous
         lost = max(offset - self.sent, 0) if known else -1
         self.owed_from = -1
         self.missing = None

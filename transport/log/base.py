@@ -17,6 +17,12 @@ Epochs
     `previous` is not the last offset it had. Logs with `contiguous` set have `previous == offset - 1`; in others they
     only grow (a JetStream sequence counts all rooms of a stream, and each republished message names the one before it).
 
+Writing another engine
+    `checks` has what every log refuses, with the bounds of `limits`, so that a program that runs on one log runs on
+    the others; `watching.Watching` calls watchers. `LogLimit.what` is "reply" for a reply that is too large: the layer
+    above tells that from what it can't mend. `tests/log/test_contract.py` and `test_sessions.py` ask what is promised
+    here; `tests/log/plain.py` is the smallest log that keeps it.
+
 Engines to come
     JetStream: `commit` is an atomic batch, `key` and `cause` are message ids, `read` is a batched direct get whose
     overlap proves continuity, `watch` a plain subscription to republished messages, sessions are a key-value bucket
@@ -24,13 +30,15 @@ Engines to come
     too, and `watch` brings what they appended; hence nobody may conclude from its own appends what a stream holds.
 
 Work queues on a log
-    Not here yet. They need no second store: a queue is a stream, and beside it stands a state for each entry that is
-    not done: `lease(queue, worker, count, visibility_ms)` takes the oldest entries that are due, counts the delivery
-    and makes them invisible until then; `extend`, `release(delay_ms)` and `settle` act on a lease that is still held;
-    one whose time is over is due again, and after so many deliveries is appended to the stream of dead letters and
-    settled, in one commit. `commit` gets a further argument for what is settled, so that a job's own events and its end
-    are one. Retention then stops at the oldest entry that is not settled. In SQLite that state is one table keyed by
-    (stream, offset) with an index on the due time; in JetStream it is a pull consumer, in Redis a group.
+    Not here, and they need nothing more. A queue is a stream; its consumer is a session, whose generation fences one
+    that was replaced; that a job is settled is a receipt, numbered by the job's offset, so that a job's own events, its
+    dead letter and its end are one `commit`, and whoever settles it again writes nothing. Deliveries are counted by
+    appends to a stream beside it, with the job as their cause, each before the job is handed out: a job that kills its
+    process is counted. Time-outs are in memory; they end with the process. The queue's own `History` is unbounded, and
+    it trims what is settled. At most `limits.LOG_BEYOND_MAX` jobs may be settled behind one that is not: that one is
+    then appended again and settled, in one commit. The consumer's id holds the stream's epoch, for offsets of another
+    one say nothing. `tests/log/queueing.py` is such a queue. Where offsets have holes receipts can't be numbered by
+    them: there it is the engine's own, in JetStream a pull consumer, in Redis a group.
 """
 
 from __future__ import annotations
@@ -99,6 +107,7 @@ class Log(ABC):
         """Opens or makes the store.
 
         Raises:
+            RuntimeError: it is open already.
             LogLocked: another writer has it.
             LogCorrupt, LogVersion: there is something else, or something damaged, in its place.
         """
@@ -194,7 +203,7 @@ class Log(ABC):
         """Events of a stream that come after an offset, oldest first, bounded; with the ends of the same moment.
 
         Everything that was acknowledged before the call is seen. Whoever holds an offset of another epoch must compare
-        `page.head.epoch` before it believes the page.
+        `page.head.epoch` before it believes the page. An offset above the top was lost: that page is `trimmed`, too.
 
         Args:
             stream: its name.
@@ -211,9 +220,9 @@ class Log(ABC):
     async def watch(self, stream: Stream, watcher: Watcher) -> Watch:
         """Calls `watcher(stream, epoch, events)` on the event loop for every event from now on, once it is durable.
 
-        In offset order, each once, in batches, before the append's own call returns. What is appended after this call
-        returned is certain to come, so: watch, then `head`, then `read` up to it, leaves no seam. A watcher must not
-        wait; what it raises is logged and stops nothing. The stream need not exist.
+        In offset order, each once, in batches, before the append's own call returns; not for what is `repeated`. What
+        is appended after this call returned is certain to come, so: watch, then `head`, then `read` up to it, leaves no
+        seam. A watcher must not wait; what it raises is logged and stops nothing. The stream need not exist.
 
         Raises:
             LogLimit: `limits.LOG_WATCHES_MAX` are open.
@@ -224,7 +233,7 @@ class Log(ABC):
         """Sets how much is kept, durably: of one stream, or of all streams of a namespace that have no bounds set.
 
         Streams of a namespace without any have the log's own (`history` of its class). An explicit bound on one stream
-        goes with that stream.
+        goes with that stream, which begins to exist by it. Raises LogLimit, and ValueError for a bound that is none.
         """
 
     @abstractmethod
@@ -237,7 +246,10 @@ class Log(ABC):
 
     @abstractmethod
     async def drop(self, stream: Stream) -> bool:
-        """Forgets a stream with its events; should it come to be again, it has a new epoch. False: there was none."""
+        """Forgets a stream with its events, keys and causes; should it come to be again, it has a new epoch.
+
+        False: there was none. Its watchers stay.
+        """
 
     @abstractmethod
     async def retain(self) -> int:
@@ -253,6 +265,7 @@ class Log(ABC):
         """Gives every stream a new epoch: what somebody calls who knows that events were lost, as by a backup.
 
         Every cursor that is out there is then answered by a gap, which is true, in place of a resume, which is not.
+        Events and offsets stay; keys and causes are forgotten, for the positions that they stand for are of old epochs.
         """
 
     # Sessions

@@ -43,12 +43,20 @@ class Request:
 
 @dataclass(slots=True)
 class PipeInfo:
-    """What a transport knows about a new pipe."""
+    """What a transport knows about a new pipe.
+
+    Attributes:
+        url, traits: of the connection.
+        local, remote: its addresses.
+        protocol, codec: in place of the server's own, where the peer has asked for something else on the same port.
+    """
 
     url: Url
     traits: Traits
     local: Any = None
     remote: Any = None
+    protocol: Callable[[], Any] | None = None
+    codec: Any = None
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from transport.transports.base import Listener, Request, running_loop
 from transport.transports.listen import PipeListener, Shared
 from transport.url import Url, quote
 from transport.websocket.config import WebSocketConfig
-from transport.websocket.http import OWN, HttpResponse, check_header
+from transport.websocket.http import OWN, HttpResponse, SocketRoute, check_header
 from transport.websocket.upgrade import TOKEN
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -34,7 +34,7 @@ RESERVED = OWN | {
     "sec-websocket-protocol", "sec-websocket-version", "upgrade",
 }  # fmt: skip
 CLIENT_ONLY = ("headers", "origin")
-SERVER_ONLY = ("routes", "origins", "http_body")
+SERVER_ONLY = ("routes", "origins", "http_body", "http_connections")
 KEY_BYTES = 16
 DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
@@ -103,8 +103,11 @@ def _routes(value: object) -> dict[str, Any]:
     for path, route in value.items():
         if not isinstance(path, str) or not path.startswith("/"):
             raise ValueError(f"a path begins with a slash, {path!r} does not")
-        if not callable(route) and not isinstance(route, HttpResponse):
-            raise ValueError(f"the route of {path} is neither a coroutine function nor an HttpResponse")  # noqa: TRY004
+        plain = route.http if isinstance(route, SocketRoute) else route
+        if isinstance(route, SocketRoute) and not callable(route.protocol):
+            raise ValueError(f"the protocol of {path} is neither a class nor a function")  # noqa: TRY004
+        if not (callable(plain) or isinstance(plain, HttpResponse) or (plain is None and plain is not route)):
+            raise ValueError(f"the route of {path} is neither a coroutine function nor an HttpResponse")
     return dict(value)
 
 
@@ -129,9 +132,12 @@ OPTIONS: Mapping[str, Option] = {
         Option("origins", _origins, "server: origins whose pages may connect, or *; otherwise its own, and clients "
                "that are no browsers"),
         Option("routes", _routes, "server: plain HTTP by path, each a coroutine function of an HttpRequest, or an "
-               "HttpResponse"),
+               "HttpResponse; or a SocketRoute"),
         Option("http_body", size(0, limits.MESSAGE_BYTES_MAX), "server: largest body of a plain request",
                default=limits.HTTP_BODY_BYTES_MAX),
+        Option("http_connections", integer(1, limits.CONNECTIONS_MAX), "server: connections at once that are no "
+               "WebSockets; the one idle for longest makes room, so that long polls need more than pages do",
+               default=limits.HTTP_CONNECTIONS_MAX),
     ),
 }  # fmt: skip
 
@@ -212,7 +218,8 @@ class WebSocketListener(PipeListener):
         config = config_of(request, server=True, secure=secure is not None)
         clock = clock_of(running_loop())
         self._counts = config.counts
-        self._gates = Gates(request.owner, config.counts)
+        most = request.options.get("http_connections", limits.HTTP_CONNECTIONS_MAX)
+        self._gates = Gates(request.owner, config.counts, most)
 
         def machine() -> WebSocketSession:
             now = clock()

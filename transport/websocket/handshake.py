@@ -18,12 +18,12 @@ from transport.errors import CloseCode
 from transport.url import unquote
 from transport.websocket import deflate, upgrade
 from transport.websocket.config import Agreement, WebSocketConfig
-from transport.websocket.http import REASONS, Asked, HttpRequest, HttpResponse, UpgradeAsked, plain
+from transport.websocket.http import REASONS, Asked, HttpRequest, HttpResponse, SocketRoute, UpgradeAsked, plain
 from transport.websocket.upgrade import Refused
 
-METHODS = (b"GET", b"HEAD", b"POST")
+METHODS = (b"GET", b"HEAD", b"OPTIONS", b"POST")
 VERSIONS = (b"1.0", b"1.1")
-ALLOWED, ALLOWED_STATIC = [("Allow", "GET, HEAD, POST")], [("Allow", "GET, HEAD")]
+ALLOWED, ALLOWED_STATIC = [("Allow", "GET, HEAD, OPTIONS, POST")], [("Allow", "GET, HEAD")]
 BODILESS = (204, 304)
 START = b"HTTP/1."  # of every answer
 INFORMATIONAL_MAX = 16  # answers of 1xx before the real one
@@ -77,6 +77,7 @@ class ServerSide:
         self._body: list[bytes] = []
         self._size = 0
         self._route: Any = None
+        self._socket: SocketRoute | None = None
         self._refusal: Refused | None = None
         self._is_upgrade = False
 
@@ -174,8 +175,11 @@ class ServerSide:
     def _find(self, event: Any, has_body: bool) -> None:
         config = self._config
         self._route = config.routes.get(self._path)
-        if self._route is None:
-            if config.path and self._path != config.path:
+        if isinstance(self._route, SocketRoute):
+            self._socket, self._route = self._route, self._route.http
+        asks = self._socket is not None and (self._route is None or upgrade.is_wanted(self._headers))
+        if self._route is None or asks:
+            if self._socket is None and config.path and self._path != config.path:
                 raise Refused(404, "there is nothing here")
             if has_body:
                 raise Refused(400, "a request for a WebSocket has no body")
@@ -186,7 +190,7 @@ class ServerSide:
             self.agreement, self._extension = (None, "") if chosen is None else chosen
             return
         is_static = isinstance(self._route, HttpResponse)
-        if self._method not in METHODS or (is_static and self._method == b"POST"):
+        if self._method not in METHODS or (is_static and self._method in (b"OPTIONS", b"POST")):
             raise Refused(405, "not by this method", ALLOWED_STATIC if is_static else ALLOWED)
         for value in upgrade.values(self._headers, b"content-length"):
             if len(value) > 18 or int(value) > config.body_max:
@@ -210,7 +214,7 @@ class ServerSide:
         self._body = []
         if self._is_upgrade:
             self.request = request
-            self.events.append(UpgradeAsked(request))
+            self.events.append(UpgradeAsked(request, self._socket))
         else:
             self.events.append(Asked(request, self._route))
 

@@ -6,7 +6,7 @@ It must never let a header line out that could begin another one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,11 +87,26 @@ def plain(status: int, text: str = "", headers: Sequence[tuple[str, str]] = ()) 
     return HttpResponse(f"{status} {reason}" + (f": {text}" if text else "") + "\n", status, headers=headers)
 
 
+@dataclass(frozen=True, slots=True)
+class SocketRoute:
+    """A path whose WebSockets speak another protocol than the server's own, beside plain HTTP on the same path.
+
+    There a message keeps the kind that it was sent with: `str` is a text message of WebSocket, `bytes` a binary one.
+
+    Args:
+        protocol: makes a `Protocol` for each of its WebSockets.
+        http: the route of plain requests, as of any path; None for none.
+    """
+
+    protocol: Callable[[], Any]
+    http: Any = None
+
+
 class HttpRequest:
     """A request as it came.
 
     Attributes:
-        method: "GET", "HEAD" or "POST".
+        method: "GET", "HEAD", "OPTIONS" or "POST".
         path: decoded.
         query: what stood behind `?`, as it was written.
         body: what came with it; hardly anything but POST has one.
@@ -138,6 +153,10 @@ class Asked(Event):
 
 @dataclass(frozen=True, slots=True)
 class UpgradeAsked(Event):
-    """A client wants a WebSocket, and all that the session can check is right: `accept` or `refuse` has to follow."""
+    """A client wants a WebSocket, and all that the session can check is right: `accept` or `refuse` has to follow.
+
+    `route` is the path's own, None on that of the server.
+    """
 
     request: HttpRequest
+    route: SocketRoute | None = None

@@ -16,6 +16,7 @@ from transport.session import Batch
 from transport.websocket import frames
 from transport.websocket.config import WebSocketConfig
 from transport.websocket.deflate import Decompressor
+from transport.websocket.kinds import KIND_BINARY, KIND_TEXT
 from transport.websocket.sending import SendingHalf
 
 OPEN, CLOSED = 1, 3  # states.Phase as plain numbers
@@ -98,6 +99,8 @@ class ReceivingHalf(SendingHalf):
                 payload = frames.cut(data, position, position + size, key, 0)
                 if head == WHOLE_TEXT and not frames.is_utf8(payload):
                     raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
+                if self._kinds:
+                    payload = (KIND_TEXT if head == WHOLE_TEXT else KIND_BINARY) + payload
                 self._on_message(payload, size)
                 position += size
                 continue
@@ -231,6 +234,8 @@ class ReceivingHalf(SendingHalf):
             self._inflated += len(payload) + INFLATE_COST
             if opcode == TEXT and not frames.is_utf8(payload):
                 raise RemoteProtocolError("a text message is not UTF-8", CloseCode.INVALID_BODY)
+        if self._kinds:
+            payload = (KIND_TEXT if opcode == TEXT else KIND_BINARY) + payload
         self._on_message(payload, len(payload))
 
     def _on_message(self, payload: bytes, size: int) -> None:

@@ -16,6 +16,7 @@ cdef class SendingHalf(ByteSession):
     cdef bytearray _control
     cdef int _head
     cdef bint _is_text
+    cdef bint _kinds
     cdef Py_ssize_t _fragment
     cdef object _compressor
     cdef bytes _keys

@@ -37,6 +37,7 @@ class SendingHalf(ByteSession):
         self._control = bytearray()
         self._head = FIN | (TEXT if config.text else BINARY)
         self._is_text = config.text
+        self._kinds = False  # each message has its kind in front
         self._fragment = config.fragment
         self._compressor: Compressor | None = None
         self._keys = b""
@@ -53,6 +54,10 @@ class SendingHalf(ByteSession):
         """
         if self.state >= CLOSING:
             raise ConnectionClosed(CloseCode.NORMAL, "this session is closing")
+        if self._kinds:
+            self._head = FIN | payload[0]
+            self._is_text = False  # the codec has encoded it
+            payload = payload[1:]
         if self._is_text and not frames.is_utf8(payload):
             raise CodecError("a message that is sent as text (option text) is not UTF-8")
         box = self._outbox

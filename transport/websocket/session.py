@@ -84,8 +84,11 @@ class WebSocketSession(ReceivingHalf):
                 self.config.count("close_1006")
             self._finish(On.ABORTED, code, reason, by_peer=False)
 
-    def accept(self, now: int) -> None:
-        """Switches to frames, on a server whose owner wants the connection."""
+    def accept(self, now: int, kinds: bool = False) -> None:
+        """Switches to frames, on a server whose owner wants the connection; `kinds` as of `kinds.KindsCodec`."""
+        if kinds:
+            self._kinds = True
+            self.send_max += 1
         http = self.http
         behind = http.accept(now)
         self._open(behind, now)
