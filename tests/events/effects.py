@@ -226,8 +226,8 @@ class Run:
         await kit.advance(random.choice([0.0, 0.001, 0.01, 0.1, 1.0]) * random.random())
 
     async def go_back(self, room: str) -> None:
-        """The log loses its end while the server is down. All have come to that end, come back before it has grown again,
-        and save that: nobody could tell the others that their notes are about events that never were.
+        """The log loses its end while the server is down. All have come to that end, come back before it has grown,
+        and save that: else nobody could tell the others that their notes are about events that never were.
         """  # fmt: skip
         kit = self.kit
         ring = self.app.log._streams.get(Name("/", room))
