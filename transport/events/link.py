@@ -443,6 +443,7 @@ class Link(transport.Protocol):
                     await self._tell_gap(sub)
                 elif not sub.catch_up():
                     sent += await self._read_page(sub)
+                    await asyncio.sleep(0)  # a log in memory lets nobody else have a turn
                 if sub.mode is Mode.READING:
                     self._readers[sub] = None
                 if sent >= limits.EVENTS_FLUSH_BYTES:
