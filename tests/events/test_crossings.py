@@ -10,6 +10,7 @@ import pytest
 from tests.events.test_bounds import Raw, run
 from transport.events import envelope, parse
 from transport.events.testing import Kit
+from transport.log.records import Stream as Name
 
 
 async def heard(raw: Raw, kind: type) -> Any:
@@ -116,5 +117,41 @@ def test_a_client_whose_earlier_tries_wait_in_the_log() -> None:
         await kit.advance(20)
         assert not client.closed
         assert await client.call("x", 7, timeout=5) == 7
+
+    run(scenario)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_handler_at_work_while_a_try_is_given_up() -> None:
+    """The log has a newer generation by then, of a connection that never was: the handler's end counts all the same."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        runs: list[int] = []
+        gate = asyncio.Event()
+
+        async def work(ctx: Any, data: int) -> None:
+            runs.append(data)
+            await gate.wait()
+            await namespace.to("r").emit("done", data)
+
+        namespace.on("x", work)
+        client = await kit.client()
+        await client.emit("x", 1)
+        await kit.advance(1)
+        stalled = Stalled(kit.app.log, "put_session")
+        kit.drop(client)
+        await kit.advance(1)
+        assert stalled.waiting == 1
+        client.url = "memory://nobody-is-there"
+        kit.drop(client)
+        await kit.advance(1)
+        stalled.go_on()
+        await kit.advance(1)
+        gate.set()
+        await kit.advance(1)
+        kit.heal(client)
+        await client.flush()
+        assert runs == [1]
+        assert (await kit.app.log.head(Name("/", "r"))).top == 1
 
     run(scenario)

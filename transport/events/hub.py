@@ -66,7 +66,7 @@ class Hub:
             if opening is None:
                 opening = self.loop.create_task(self._open(name))
                 self._opening[name] = opening
-                opening.add_done_callback(_looked_at)
+                opening.add_done_callback(looked_at)
             await asyncio.shield(opening)
 
     async def _open(self, name: Name) -> None:
@@ -211,8 +211,8 @@ class Hub:
         return gone
 
 
-def _looked_at(task: asyncio.Task[None]) -> None:
-    """Whoever waited has been told; if nobody did any more, that is no news."""
+def looked_at(task: asyncio.Task[None]) -> None:
+    """For what is waited for through a shield: whoever waits is told; if nobody does any more, that is no news."""
     if not task.cancelled():
         task.exception()
 

@@ -16,6 +16,7 @@ from transport.errors import CodecError
 from transport.events import envelope, presence
 from transport.events.envelope import Claim, Policy, Why
 from transport.events.errors import Busy, Denied, Refused, Superseded
+from transport.events.hub import looked_at
 from transport.events.namespace import Context, Hello, Namespace
 from transport.events.session import Room, Session
 from transport.events.streams import Budget, Stream, Subscription
@@ -107,18 +108,7 @@ async def _session(
         return _remember(app, session), 1, False
     if not tokens.owns(hello.session, namespace.name, encoded, hello.secret):
         raise Denied("the session is not this client's")
-    record = await hub.log.get_session(hello.session)
-    held = None if record is None else record.generation
-    if held is not None and hello.generation <= held:
-        raise Superseded("the session is at a newer generation", held)
-    taken = Record(
-        hello.session, tokens.proof(hello.secret), max(hello.generation, 1), encoded, expires,
-        {} if record is None else record.streams,
-    )  # fmt: skip
-    try:
-        await hub.log.put_session(taken, held)
-    except Fenced as error:
-        raise Superseded("the session was resumed at the same time", error.generation or 0) from None
+    record, taken = await _take_over(app, hello, encoded, expires)
     before = known = hub.sessions.get(hello.session)
     if known is None or record is None:  # where the log has forgotten it, its messages are counted anew there
         known = Session(hello.session, namespace, 0, identity)
@@ -130,7 +120,7 @@ async def _session(
                     known.rooms[stream.room] = Room(False, position.epoch, position.offset)
         if (found := hub.sessions.get(hello.session)) is not before:
             known = found or known
-    if known.generation >= taken.generation:
+    if known.generation > taken.generation:
         raise Superseded("the session was resumed at the same time", known.generation)
     known.generation, known.identity = taken.generation, identity
     for had in (before, known):
@@ -144,6 +134,40 @@ async def _session(
     if not hello.floor or not knows:
         await _abandon(app, known)
     return known, taken.generation, knows
+
+
+async def _take_over(
+    app: Events, hello: envelope.Hello, encoded: bytes, expires: int
+) -> tuple[Record | None, Record]:  # fmt: skip
+    """The log's compare-and-set of the generation: what the log had, and what it has now.
+
+    An earlier try of the same client, given up while the log was slow, may be written in between: then once more. Raises
+    Superseded, LogError.
+    """  # fmt: skip
+    while True:
+        record = await app.hub.log.get_session(hello.session)
+        held = None if record is None else record.generation
+        if held is not None and hello.generation <= held:
+            raise Superseded("the session is at a newer generation", held)
+        taken = Record(
+            hello.session, app.hub.tokens.proof(hello.secret), max(hello.generation, 1), encoded, expires,
+            {} if record is None else record.streams,
+        )  # fmt: skip
+        writing = app.task(_write(app, taken, held))
+        writing.add_done_callback(looked_at)
+        try:
+            await asyncio.shield(writing)
+        except Fenced:
+            continue
+        return record, taken
+
+
+async def _write(app: Events, taken: Record, held: int | None) -> None:
+    """The log and the memory in one, also where the client is gone meanwhile: its handlers go on with what holds."""
+    await app.hub.log.put_session(taken, held)
+    known = app.hub.sessions.get(taken.id)
+    if known is not None and held is not None and known.generation < taken.generation:
+        known.generation = taken.generation
 
 
 async def _correct(app: Events, session: Session, taken: Record) -> None:
