@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.events.test_bounds import Raw, run
+from transport import limits
 from transport.events import envelope, parse
 from transport.events.testing import Kit
 from transport.log.records import Stream as Name
@@ -153,5 +154,150 @@ def test_a_handler_at_work_while_a_try_is_given_up() -> None:
         await client.flush()
         assert runs == [1]
         assert (await kit.app.log.head(Name("/", "r"))).top == 1
+
+    run(scenario)
+
+
+# The program puts a client into a room while that comes back
+
+
+def slowed(log: Any, name: str, seconds: float) -> None:
+    """One of a log's calls about the room "r" takes a while."""
+    original = getattr(log, name)
+
+    async def slow(*arguments: Any, **more: Any) -> Any:
+        if Name("/", "r") in (*arguments, *[stream for stream, _ in more.get("join", ())]):
+            await asyncio.sleep(seconds)
+        return await original(*arguments, **more)
+
+    setattr(log, name, slow)
+
+
+@pytest.mark.parametrize("call", ["head", "update_session"])
+@pytest.mark.parametrize("away", [False, True])
+def test_put_into_a_room_while_it_comes_back(call: str, away: bool) -> None:
+    """The program's call succeeds, and whatever connection the client has by then is in the room."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+        got: list[int] = []
+        client.on("x", lambda m: got.append(m.event))
+        namespace.authorize_room(lambda ctx, room: True)
+        (ctx,) = namespace.contexts()
+        if away:
+            kit.partition(client)
+            await kit.advance(60)
+        slowed(kit.app.log, call, 3)
+        joining = asyncio.create_task(ctx.join("r"))
+        await kit.advance(1)
+        if away:
+            kit.heal(client)
+        else:
+            kit.drop(client)
+        await kit.advance(1)
+        assert ctx.connected
+        assert (await joining).offset == 0
+        await namespace.to("r").emit("x", 1)
+        await kit.advance(1)
+        assert (ctx.rooms, got) == (["r"], [1])
+        assert namespace.to("r").members == [ctx]
+        kit.drop(client)
+        await kit.advance(5)
+        await namespace.to("r").emit("x", 2)
+        await kit.advance(1)
+        assert got == [1, 2]
+
+    run(scenario)
+
+
+def test_put_into_a_room_twice_at_once() -> None:
+    """Both begin at one place: nothing that was emitted between them is passed over."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        raw = await Raw.connect()
+        await raw.enter()
+        (ctx,) = namespace.contexts()
+        slowed(kit.app.log, "update_session", 3)
+        first = asyncio.create_task(ctx.join("r"))
+        await kit.advance(1)
+        await namespace.to("r").emit("x", 1)
+        second = asyncio.create_task(ctx.join("r"))
+        assert (await first).offset == 0
+        await namespace.to("r").emit("x", 2)
+        assert (await second).epoch == (await first).epoch
+        joined = await heard(raw, envelope.Joined)
+        assert joined.since == 0
+        assert [(await heard(raw, envelope.Event)).offset for _ in range(2)] == [1, 2]
+        record = await kit.app.log.get_session(ctx.id)
+        assert record.streams[Name("/", "r")].offset == 0
+
+    run(scenario)
+
+
+def test_put_into_a_room_that_it_is_about_to_say_it_was_in() -> None:
+    """A server that has forgotten the session: the client goes on where it says, and gets what it missed."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+        got: list[int] = []
+        gaps: list[str] = []
+        client.on("x", lambda m: got.append(m.event))
+        client.on_gap(lambda m: gaps.append(m.room) if m.room else None)
+        await client.join("r")
+        await namespace.to("r").emit("x", 1)
+        await kit.advance(1)
+        kit.partition(client)
+        (ctx,) = namespace.contexts()
+        await kit.advance(1)
+        await namespace.to("r").emit("x", 2)
+        await kit.app.log.drop_session(ctx.id, 1)
+        asked = asyncio.Event()
+
+        async def may(ctx: Any, room: str) -> bool:
+            asked.set()
+            await asyncio.sleep(3)
+            return True
+
+        namespace.authorize_room(may)
+        kit.heal(client)
+        await asked.wait()
+        (ctx,) = namespace.contexts()
+        await ctx.join("r")
+        await namespace.to("r").emit("x", 3)
+        await kit.advance(10)
+        await namespace.to("r").emit("x", 4)
+        await kit.advance(1)
+        assert (got, gaps) == ([1, 2, 3, 4], [])
+        assert client.reconnects == 1
+
+    run(scenario)
+
+
+def test_more_rooms_than_may_be_after_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program has put it out of one and into another, of which it does not know: one room is denied, no more."""
+    monkeypatch.setattr(limits, "EVENTS_ROOMS_MAX", 3)
+    monkeypatch.setattr(limits, "LOG_SESSION_STREAMS_MAX", 3)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+        got: list[str] = []
+        gaps: list[tuple[str, str]] = []
+        client.on("x", lambda m: got.append(m.room))
+        client.on_gap(lambda m: gaps.append((m.room, m.gap.reason)))
+        namespace.authorize_room(lambda ctx, room: True)
+        for room in ("a", "b", "c"):
+            await client.join(room)
+        (ctx,) = namespace.contexts()
+        kit.partition(client)
+        await kit.advance(60)
+        await ctx.leave("a")
+        await ctx.join("d")
+        kit.heal(client)
+        await kit.advance(5)
+        assert gaps == [("a", "denied")]
+        for room in ("a", "b", "c", "d"):
+            await namespace.to(room).emit("x")
+        await kit.advance(1)
+        assert got == ["b", "c", "d"]
 
     run(scenario)

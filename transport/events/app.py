@@ -313,30 +313,23 @@ class Events:
         if not allowed:
             await opening.deny(self, link, session, room, frame.request, "not allowed in that room")
             return
-        await opening.join(self, link, session, room, frame.since, True, frame.request)
+        await opening.join(self, session, room, frame.since, link, frame.request)
 
     # Rooms
 
     async def join(self, session: Session, room: str) -> Position:
         """Puts a client into a room; the program decides that, nobody is asked."""
-        return Position(*await opening.join(self, session.member, session, room, "now", False))
+        return Position(*await opening.join(self, session, room, "now"))
 
     async def leave(self, session: Session, room: str, reason: str = "") -> bool:
         """Takes a client out of a room."""
-        if session.rooms.pop(room, None) is None:
-            return False
-        link = session.member
-        if link is not None:
-            link.drop_room(room)
-        stream = opening.stream_name(session, room)
-        while True:
-            held = session.generation
-            try:
-                await self.hub.log.update_session(session.id, held, leave=[stream])
-                break
-            except Fenced:
-                if session.generation == held:  # else the client has come back meanwhile
-                    raise
+        async with session.entering:
+            if session.rooms.pop(room, None) is None:
+                return False
+            link = session.member
+            if link is not None:
+                link.drop_room(room)
+            await opening.update(self, session, leave=[opening.stream_name(session, room)])
         if link is not None and reason:
             link.write(envelope.left(0, room, reason))
         presence.left(self, session, room)
