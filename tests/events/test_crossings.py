@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.events.test_bounds import Raw, run
-from transport import limits
-from transport.events import envelope, parse
+from transport import CloseCode, limits
+from transport.events import Events, envelope, parse
 from transport.events.testing import Kit
+from transport.log.errors import LogFull
 from transport.log.records import Stream as Name
 
 
@@ -301,3 +302,224 @@ def test_more_rooms_than_may_be_after_it_comes_back(monkeypatch: pytest.MonkeyPa
         assert got == ["b", "c", "d"]
 
     run(scenario)
+
+
+# What is left when somebody does not come
+
+
+def test_who_is_present_after_a_try_that_was_given_up() -> None:
+    """It does not count as a return: nobody stays present for ever."""
+    app = Events()
+    app.namespace("/", presence=True)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        ann, bob = await kit.client(), await kit.client()
+        await ann.join("r")
+        await bob.join("r")
+        left: list[str] = []
+        ann.on("leave", lambda m: left.append(m.event["id"]))
+        assert len(await ann.presence("r")) == 2
+        stalled = Stalled(app.log, "put_session")
+        kit.drop(bob)
+        await kit.advance(1)
+        assert stalled.waiting == 1
+        bob.url = "memory://nobody-is-there"
+        kit.drop(bob)
+        await kit.advance(1)
+        stalled.go_on()
+        await kit.advance(limits.EVENTS_PRESENCE_S + 1)
+        assert [one["id"] for one in await ann.presence("r")] == [ann.machine.session]
+        assert left == [bob.machine.session]
+        assert list(namespace.present["r"]) == [ann.machine.session]
+
+    run(scenario, app)
+
+
+def test_who_is_present_where_the_log_does_not_take_it() -> None:
+    """The list is right; that nobody hears of the change is counted."""
+    app = Events()
+    app.namespace("/", presence=True)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+
+        async def fails(*arguments: Any, **more: Any) -> Any:
+            raise LogFull("as the test says")
+
+        kit.app.log.append = fails  # type: ignore[method-assign]
+        await client.join("r")
+        assert [one["id"] for one in await client.presence("r")] == [client.machine.session]
+        assert kit.app.statistics()["presence_lost"] == 1
+
+    run(scenario, app)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_stream_that_is_opened_while_the_server_ends(opened: bool) -> None:
+    """Nothing of it is left in a log that outlives the server."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        namespace.authorize_room(lambda ctx, room: True)
+        log: Any = kit.app.log
+        raw = await Raw.connect()
+        await raw.enter()
+        slowed(log, "head", 3)
+        await raw.conn.send(envelope.join(1, "r", "now"))
+        await kit.advance(1)
+        raw.conn.abort()
+        await kit.advance(3 if opened else 1)
+        await kit.crash()
+        await kit.advance(5)
+        assert log._watching._count == 0
+
+    run(scenario)
+
+
+def test_a_server_that_has_ended_is_drained() -> None:
+    """Another that serves the same app is none of its business."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        other = await kit.app.serve("memory://the-other")
+        await other.close()
+        await other.drain(1)
+        client = await kit.client(reconnect=None)
+        assert client.machine.up
+        serving = kit.serving
+        await kit.crash()
+        await serving.drain(1)
+
+    run(scenario)
+
+
+# Messages that the log does not take
+
+
+async def resumed(session: str, secret: bytes, generation: int, floor: int) -> Raw:
+    raw = await Raw.connect()
+    await raw.conn.send(envelope.hello(envelope.Hello("/", None, session, secret, generation, floor, [])))
+    await heard(raw, envelope.Welcome)
+    return raw
+
+
+def test_a_client_that_calls_settled_what_was_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log would have to remember ever more numbers: its client is sent away, and not left without an answer."""
+    monkeypatch.setattr(limits, "LOG_BEYOND_MAX", 4)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        namespace.on("x", lambda ctx, data: None)
+        log: Any = kit.app.log
+        raw = await Raw.connect()
+        await raw.conn.send(envelope.hello(envelope.Hello("/", None, "", b"", 0, 0, [])))
+        welcome = await heard(raw, envelope.Welcome)
+        commit = log.commit
+
+        async def fails(appends: Any = (), receipt: Any = None) -> Any:
+            raise LogFull("as the test says")
+
+        log.commit = fails
+        await raw.conn.send(envelope.message(1, 1, True, envelope.payload("x", None)))
+        assert (await heard(raw, envelope.Refused)).reason == "log"
+        log.commit = commit
+        raw = await resumed(welcome.session, welcome.secret, 2, 1)
+        for number in range(2, 5):
+            await raw.conn.send(envelope.message(number, number, True, envelope.payload("x", None)))
+            assert (await heard(raw, envelope.Reply)).ok
+        await raw.conn.send(envelope.message(5, 5, True, envelope.payload("x", None)))
+        assert await asyncio.wait_for(raw.ended(), 5) == CloseCode.POLICY
+        assert kit.app.statistics()["malformed"] == 1
+
+    run(scenario)
+
+
+def test_a_client_that_forgets_what_was_not_stored() -> None:
+    """As one that is started again after the log was full: all of its messages are acknowledged from then on."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        namespace.on("x", lambda ctx, data: None)
+        log: Any = kit.app.log
+        raw = await Raw.connect()
+        await raw.conn.send(envelope.hello(envelope.Hello("/", None, "", b"", 0, 0, [])))
+        welcome = await heard(raw, envelope.Welcome)
+        commit = log.commit
+
+        async def fails(appends: Any = (), receipt: Any = None) -> Any:
+            raise LogFull("as the test says")
+
+        log.commit = fails
+        await raw.conn.send(envelope.message(1, 1, True, envelope.payload("x", None)))
+        assert (await heard(raw, envelope.Refused)).reason == "log"
+        log.commit = commit
+        raw = await resumed(welcome.session, welcome.secret, 2, 0)
+        await raw.conn.send(envelope.message(2, 2, False, envelope.payload("x", None)))
+        assert (await asyncio.wait_for(heard(raw, envelope.Ack), 5)).contiguous == 2
+        assert (await log.received(welcome.session)).contiguous == 2
+
+    run(scenario)
+
+
+def test_a_log_that_fails_in_a_way_of_its_own() -> None:
+    """As one that somebody has written: the message is not lost, and the next try has its answer."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        namespace.on("x", lambda ctx, data: data)
+        log: Any = kit.app.log
+        client = await kit.client()
+        commit = log.commit
+
+        async def fails(appends: Any = (), receipt: Any = None) -> Any:
+            log.commit = commit
+            raise ZeroDivisionError
+
+        log.commit = fails
+        assert await client.call("x", 7, timeout=30) == 7
+        assert kit.app.statistics()["log_failures"] == 1
+
+    run(scenario)
+
+
+def test_a_sweep_that_the_log_does_not_take() -> None:
+    """It goes on with the others, and with the next."""
+    app = Events(session_s=120)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        await kit.client()
+        update = kit.app.log.update_session
+        calls = 0
+
+        async def fails(*arguments: Any, **more: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise ZeroDivisionError
+            return await update(*arguments, **more)
+
+        kit.app.log.update_session = fails  # type: ignore[method-assign]
+        await kit.advance(600)
+        assert calls > 5
+
+    run(scenario, app)
+
+
+def test_a_claim_on_joining_the_stream_beside_a_room() -> None:
+    """Who was in a room, and who came since, is had as anything else that was missed."""
+    app = Events()
+    app.namespace("/", presence=True)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        raw = await Raw.connect()
+        await raw.enter()
+        await raw.conn.send(envelope.join(1, "r", "now"))
+        await raw.conn.send(envelope.join(2, "@presence/r", "now"))
+        await heard(raw, envelope.Joined)
+        joined = await heard(raw, envelope.Joined)
+        claim = envelope.Claim(
+            "@presence/r", joined.epoch, joined.offset, joined.since, joined.by_client, joined.ticket
+        )
+        await raw.conn.send(envelope.leave(3, "@presence/r"))
+        await heard(raw, envelope.Left)
+        await (await kit.client()).join("r")
+        await raw.conn.send(envelope.join(4, "@presence/r", "cursor", claim))
+        assert (await heard(raw, envelope.Joined)).offset == joined.offset
+        assert (await heard(raw, envelope.Event)).name == "join"
+
+    run(scenario, app)

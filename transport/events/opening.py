@@ -268,7 +268,7 @@ async def restore(
         assert known is not None
         claim = Claim(room, known.epoch, known.since, known.since, known.by_client, b"")
     own = by_client or claim.by_client or not room
-    if room and ask and not await _may_come_back(session, room, own):
+    if room and ask and not await may_enter(session, room, own):
         await deny(app, link, session, room, request, "not allowed in that room")
         return
     try:
@@ -362,8 +362,8 @@ async def may_be_in(session: Session, room: str, by_client: bool) -> bool:
         return False
 
 
-async def _may_come_back(session: Session, room: str, by_client: bool) -> bool:
-    """The same on a resume, where a room may be the protocol's own."""
+async def may_enter(session: Session, room: str, by_client: bool) -> bool:
+    """The same of any room, which may be the protocol's own."""
     if presence.is_watched(room):
         return await presence.may_watch(session, room)
     return await may_be_in(session, room, by_client)
@@ -404,7 +404,7 @@ def place(
     if before is not None and before.stream is stream:  # frames of before may be under way
         sub.furthest = max(before.furthest, before.sent)
     if offset > stream.top:
-        app.hub.beyond(stream, offset)
+        app.hub.beyond(stream)
     gap = offset < 0 or offset > stream.top
     start = 0 if gap else offset
     sub.sent = start

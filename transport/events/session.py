@@ -103,10 +103,13 @@ class Session:
         return Verdict.RUN
 
     def abandoned(self) -> list[int]:
-        """Numbers that a client gave out before it forgot them: it will not send these messages again."""
+        """Numbers that a client gave out before it forgot them: it will not send these messages again.
+
+        Those that the log could not take are among them: nobody asks for their replies any more.
+        """
         return [
             number for number in range(self.contiguous + 1, self.seen + 1)
-            if number not in self.beyond and number not in self.running
+            if number not in self.beyond and (number not in self.running or number in self.unstored)
         ]  # fmt: skip
 
     def settle_below(self, floor: int) -> None:
