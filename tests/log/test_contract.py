@@ -440,6 +440,8 @@ async def test_bad_bounds(make: Make) -> None:
     async with make() as log:
         with pytest.raises(ValueError, match="count -1"):
             await log.set_history("/a", History(count=-1))
+        await log.set_history("/a", History(None, checks.SPAN_MS_MAX, None))
+        assert (await log.append(Stream("/a", "r"), b"x")).offset == 1
 
 
 async def test_trim(make: Make) -> None:
@@ -591,6 +593,15 @@ async def test_numbers_at_their_ends_and_bad_arguments_harm_nobody(make: Make) -
             asyncio.ensure_future(log.trim(ROOM, "5")),  # type: ignore[arg-type]
             asyncio.ensure_future(log.update_session("a", 1, leave=[Stream("n", "\ud800")])),
             asyncio.ensure_future(log.put_session(Session("a", b"", 1, b"", 1, {ROOM: Position(1, 1 << 63)}), None)),
+            asyncio.ensure_future(log.trim(Stream("n", "\ud800"), 1)),
+            asyncio.ensure_future(log.drop(Stream("n", "\ud800"))),
+            asyncio.ensure_future(log.drop(Stream("n", []))),  # type: ignore[arg-type]
+            asyncio.ensure_future(log.drop_session("\ud800", 1)),
+            asyncio.ensure_future(log.read(Stream("n", "\ud800"), 0)),
+            asyncio.ensure_future(log.get_session("\ud800")),
+            asyncio.ensure_future(log.received("\ud800")),
+            asyncio.ensure_future(log.reply("a", 1 << 63)),
+            asyncio.ensure_future(log.set_history("/a", History(age_ms=largest))),
         ]
         assert (await good).offset == 1
         found = await asyncio.gather(*bad, return_exceptions=True)

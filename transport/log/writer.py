@@ -83,6 +83,7 @@ class Writer:
         self._events = 0  # written since the last step of retention
         self._look_s = 0.0
         self._warned = False
+        self._stays = False
         self._broken: LogError | None = None
         self._current: list[Job] = []
         self.store: Store | None = None
@@ -263,10 +264,14 @@ class Writer:
                 finally:
                     store.connection.execute(f"PRAGMA busy_timeout = {limits.LOG_OPEN_WAIT_MS}")
         except (sqlite3.Error, OSError) as error:  # what was acknowledged is in the write-ahead log still
-            _LOGGER.warning("%s: the write-ahead log stays as it is: %s", self._path, error)
+            if not self._stays:  # once until it works again: a full disk would fill with this
+                _LOGGER.warning("%s: the write-ahead log stays as it is: %s", self._path, error)
+            self._stays = True
             self.counts["failed"] += 1
             if isinstance(error, sqlite3.Error) and schema.lasting(error):
                 self._broken = schema.translated(error, str(self._path))
+        else:
+            self._stays = False
 
     def _refuse(self, error: LogError) -> None:
         """Fails everything that was handed over."""
