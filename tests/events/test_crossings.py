@@ -11,7 +11,7 @@ from tests.events.test_bounds import Raw, run
 from transport import CloseCode, limits
 from transport.events import Events, envelope, parse
 from transport.events.testing import Kit
-from transport.log.errors import LogFull
+from transport.log.errors import LogCorrupt, LogFull
 from transport.log.records import Stream as Name
 
 
@@ -473,6 +473,44 @@ def test_a_log_that_fails_in_a_way_of_its_own() -> None:
         log.commit = fails
         assert await client.call("x", 7, timeout=30) == 7
         assert kit.app.statistics()["log_failures"] == 1
+
+    run(scenario)
+
+
+def test_damage_in_one_room() -> None:
+    """Who was in it is told that the log is not available, and everybody else is served."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        ann, bob = await kit.client(), await kit.client()
+        got: list[int] = []
+        bob.on("x", lambda m: got.append(m.event))
+        await ann.join("r")
+        await bob.join("s")
+        log: Any = kit.app.log
+        read = log.read
+
+        async def damaged(stream: Name, *arguments: Any, **bounds: Any) -> Any:
+            if stream.room == "r":
+                raise LogCorrupt("as the test says")
+            return await read(stream, *arguments, **bounds)
+
+        log.read = damaged
+        for client in (ann, bob):
+            kit.partition(client)
+        await kit.advance(1)
+        await namespace.to("r").emit("x", 1)
+        await namespace.to("s").emit("x", 1)
+        for client in (ann, bob):
+            kit.heal(client)
+        await kit.advance(30)
+        assert got == [1]
+        assert not ann.closed
+        counters = kit.app.statistics()
+        assert counters["refused_log"] == counters["log_failures"] > 1
+        log.read = read
+        ann.on("x", lambda m: got.append(m.event))
+        await kit.advance(10)
+        assert got == [1, 1]
 
     run(scenario)
 

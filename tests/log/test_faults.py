@@ -11,7 +11,19 @@ from typing import Any
 import pytest
 
 from transport import limits
-from transport.log import Append, Cause, History, LogError, LogFull, Receipt, Session, SQLiteLog, Stream
+from transport.log import (
+    Append,
+    Cause,
+    History,
+    LogCorrupt,
+    LogError,
+    LogFailed,
+    LogFull,
+    Receipt,
+    Session,
+    SQLiteLog,
+    Stream,
+)
 
 ROOM, OTHER, OWN = Stream("/a", "r"), Stream("/a", "s"), Stream("/a", "c", True)
 FULL, DAMAGED = sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_FSYNC
@@ -167,6 +179,48 @@ async def test_what_fails_while_it_is_opened(tmp_path: Path, monkeypatch: pytest
         await log.close()
         break
     assert at > 10
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("way", ["removed", "replaced"])
+async def test_a_file_that_is_taken_away(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon nothing is acknowledged any more that would be gone with the process."""
+    monkeypatch.setattr(limits, "LOG_RETAIN_S", 0.0)
+    path = tmp_path / "log"
+    log = SQLiteLog(path)
+    await log.open()
+    epoch = (await log.append(ROOM, b"x")).epoch
+    path.rename(tmp_path / "elsewhere")
+    if way == "replaced":
+        path.write_bytes((tmp_path / "elsewhere").read_bytes())
+    await log.flush()  # the writer looks after each commit
+    with pytest.raises(LogFailed, match="removed or replaced"):
+        for _ in range(100):
+            await log.append(ROOM, b"x")
+    await log.close()
+    async with SQLiteLog(path) as log:
+        assert (await log.append(ROOM, b"x")).epoch != epoch
+
+
+@pytest.mark.asyncio
+async def test_damage_in_one_stream(tmp_path: Path) -> None:
+    """Who reads the others reads on."""
+    path = tmp_path / "log"
+    async with SQLiteLog(path) as log:
+        for number in range(100):
+            await log.commit(
+                [Append(stream, b"%b %03d" % (stream.room.encode(), number) * 200) for stream in (ROOM, OTHER)]
+            )
+    data = path.read_bytes()
+    page = data.index(b"s 050") // 4096 * 4096
+    with path.open("r+b") as file:
+        file.seek(page)
+        file.write(bytes(4096))
+    async with SQLiteLog(path) as log:
+        assert len((await log.read(ROOM, 0)).events) == 100
+        with pytest.raises(LogCorrupt):
+            await log.read(OTHER, 0)
+        assert (await log.append(ROOM, b"x")).offset == 101
 
 
 @pytest.mark.asyncio

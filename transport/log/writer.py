@@ -84,6 +84,7 @@ class Writer:
         self._look_s = 0.0
         self._warned = False
         self._stays = False
+        self._file: tuple[int, int] | None = None
         self._broken: LogError | None = None
         self._current: list[Job] = []
         self.store: Store | None = None
@@ -112,6 +113,7 @@ class Writer:
     def _main(self) -> None:
         try:
             store = self.store = self._opened()
+            self._is_there()
         except BaseException as error:
             self._report(_fail, self._started, error)
             return
@@ -232,6 +234,10 @@ class Writer:
             return
         self._look_s = time.monotonic() + limits.LOG_RETAIN_S
         self._events = 0
+        if not self._is_there():  # else it would go on, and all of it be gone with the process
+            self._broken = LogFailed(f"{self._path}: the file was removed or replaced while it was open")
+            _LOGGER.error("%s: no more writes until it is opened again: %s", self._path, self._broken)
+            return
         try:
             if not full and not retention.due(store, self._clock()):
                 return
@@ -249,6 +255,18 @@ class Writer:
         if gone >= limits.LOG_RETAIN_EVENTS:
             self._look_s = 0.0
         self._carry_over(store)
+
+    def _is_there(self) -> bool:
+        """Whether the path still names the file that was opened."""
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        except OSError:  # that says nothing about the file
+            return True
+        if self._file is None:
+            self._file = (found.st_dev, found.st_ino)
+        return self._file == (found.st_dev, found.st_ino)
 
     def _carry_over(self, store: Store) -> None:
         """Brings the write-ahead log into the file, now and then; not before those who wait for the commit are told."""
