@@ -211,6 +211,24 @@ def test_put_into_a_room_while_it_comes_back(call: str, away: bool) -> None:
     run(scenario)
 
 
+def test_put_into_a_room_that_it_has_asked_for_itself() -> None:
+    """After a restart the log says only that it is in there: it may come back all the same."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+        await client.join("r")
+        await kit.restart()
+        await kit.advance(5)
+        (ctx,) = namespace.contexts()
+        await ctx.join("r")
+        await kit.advance(1)
+        kit.drop(client)
+        await kit.advance(5)
+        assert namespace.to("r").members == [ctx]
+
+    run(scenario)
+
+
 def test_put_into_a_room_twice_at_once() -> None:
     """Both begin at one place: nothing that was emitted between them is passed over."""
 

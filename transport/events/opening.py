@@ -305,6 +305,8 @@ async def _come_back(
     since = claim.since if same else 0
     if room and (known is None or known.epoch != stream.epoch or room not in session.rooms):
         await _record(app, session, name, room, Room(own, stream.epoch, since), stream)
+    elif known is not None:  # the log does not keep who asked; the ticket does
+        known.by_client = known.by_client or own
     offset = claim.offset if same else 0 if fresh else -1
     place(app, link, session, stream, room, Room(own, stream.epoch, since), offset, request, answer=not fresh)
 
@@ -454,8 +456,7 @@ async def _join(
     _check_count(session, room)
     sub = None if link is None else link.rooms.get(room)
     if sub is not None and since != "oldest" and link is not None and known is not None:
-        known.by_client = known.by_client or by_client
-        sub.by_client = known.by_client
+        known.by_client = sub.by_client = known.by_client or sub.by_client or by_client
         _answer_again(app, link, session, sub, request)
         return sub.stream.epoch, sub.sent
     if sub is None and known is not None and not request:  # it is away, or about to come back: it misses nothing
