@@ -3,10 +3,11 @@
     python -m tests.events.checker 1-1000                 # so many seeds; a failure names its own
     python -m tests.events.checker 1-1000 --log sqlite    # with a log in a file, killed and opened again
 
-Clients join rooms, send, read slowly, and lose their connections in every way; the server is killed, the log is trimmed
-or loses a room. A log in a file is killed with its server, as by kill -9: before a commit, or behind one of which
-nobody has heard. A witness that sits at the log writes down every event that ever was. In the end each client's account
-must be the witness's, but for what it was told is missing, and for what it was not meant to see:
+Clients join rooms, are put into them once more by the program, send, read slowly, and lose their connections in every
+way; the server is killed, the log is trimmed, loses a room, or gives every stream a new epoch. A log in a file is
+killed with its server, as by kill -9: before a commit, or behind one of which nobody has heard. A witness that sits at
+the log writes down every event that ever was. In the end each client's account must be the witness's, but for what it
+was told is missing, and for what it was not meant to see:
 
 - no silent loss: an offset that a client did not get is one that it must not see, or lies in a gap that it was told of;
 - no duplicate, nothing out of order, nothing that the log does not have;
@@ -83,6 +84,19 @@ class Witness:
                 assert not page.trimmed, "what nobody has seen can't be too old"
                 if page.events:
                     self.saw(name, epoch, page.events)
+
+    async def renewed(self, log: Any) -> None:
+        """Every stream gets a new epoch, in which the log still has what it had."""
+        before: dict[Name, int] = {}
+        for name in self.names:
+            with contextlib.suppress(UnknownStream):
+                before[name] = (await log.head(name, create=False)).epoch
+        await log.renew()
+        for name, epoch in before.items():
+            with contextlib.suppress(UnknownStream):
+                of = self.events.setdefault(_key(name), {})
+                now = (await log.head(name, create=False)).epoch
+                of[now] = {**of.get(epoch, {}), **of.get(now, {})}
 
     def saw(self, name: Name, epoch: int, events: Any) -> None:
         from transport.events.envelope import _codec
@@ -225,6 +239,10 @@ class Run:
             await kit.trim(room, random.randint(head.first, head.top + 1))
         elif what < 0.98 and self.loses:
             await kit.lose(random.choice(ROOMS))
+        elif what < 0.99:
+            self.spawn(self.put(actor, random.choice(list(actor.rooms))))
+        elif what < 0.992 and self.loses:
+            await self.witness.renewed(self.app.log)
         self.look()
         await kit.advance(random.choice([0.0, 0.001, 0.01, 0.1, 1.0]) * random.random())
 
@@ -261,6 +279,13 @@ class Run:
             except TransportError:
                 return
 
+    async def put(self, actor: Actor, room: str) -> None:
+        """The program puts a client once more into a room that it is in: nothing comes of it, whatever else happens."""
+        for ctx in self.namespace.contexts() if self.app.serves else ():
+            if ctx.id == actor.client.machine.session and not room.startswith("@"):
+                with contextlib.suppress(TransportError):
+                    await ctx.join(room)
+
     async def note(self, count: int) -> None:
         """Events for one client alone."""
         if not self.app.serves or not self.namespace.contexts():
@@ -283,6 +308,8 @@ class Run:
         await kit.advance(120.0)
         for room in ROOMS:
             await self.namespace.to(room).emit("said", [None, "end"])
+        for ctx in self.namespace.contexts():
+            await ctx.send("note", [None, "end"])
         await kit.advance(60.0)
 
     def judge(self) -> Outcome:

@@ -140,8 +140,8 @@ def test_who_only_says_so_is_told_alone(caplog: pytest.LogCaptureFixture) -> Non
         assert got == [1, 2, 3]
         assert kit.app.statistics()["cursors_beyond"] == 2
         assert [record.message for record in caplog.records if "transport events renew" in record.message] == [
-            "a client says that it had event 1000000 of / #r, which ends with 2: if the log was put back from a backup,"
-            " end the server and call `transport events renew`"
+            "a client says that it had events of / #r behind its end, which is 2: if the log was put back from a"
+            " backup, end the server and call `transport events renew`"
         ]
 
     run(scenario)

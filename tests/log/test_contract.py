@@ -18,10 +18,8 @@ from transport.log import (
     LogClosed,
     LogLimit,
     Position,
-    Session,
     Stream,
     UnknownStream,
-    checks,
 )
 
 pytestmark = pytest.mark.asyncio
@@ -436,12 +434,6 @@ async def test_namespaces_with_bounds_are_bounded(make: Make, monkeypatch: pytes
             await log.set_history("/b", History(count=1))
 
 
-async def test_bad_bounds(make: Make) -> None:
-    async with make() as log:
-        with pytest.raises(ValueError, match="count -1"):
-            await log.set_history("/a", History(count=-1))
-
-
 async def test_trim(make: Make) -> None:
     async with make() as log:
         await log.commit([Append(ROOM, b"%d" % number) for number in range(10)])
@@ -580,21 +572,3 @@ async def test_statistics(make: Make) -> None:
         assert (stats.reads, stats.read_events) == (1, 2)
         assert stats.bytes > 0
         assert stats.failed == stats.waiting == 0
-
-
-async def test_numbers_at_their_ends_and_bad_arguments_harm_nobody(make: Make) -> None:
-    """A call with a mistake in it fails alone: those that share its commit are written."""
-    largest = checks.NUMBER_MAX
-    async with make() as log:
-        good = asyncio.ensure_future(log.append(ROOM, b"x"))
-        bad = [
-            asyncio.ensure_future(log.trim(ROOM, "5")),  # type: ignore[arg-type]
-            asyncio.ensure_future(log.update_session("a", 1, leave=[Stream("n", "\ud800")])),
-            asyncio.ensure_future(log.put_session(Session("a", b"", 1, b"", 1, {ROOM: Position(1, 1 << 63)}), None)),
-        ]
-        assert (await good).offset == 1
-        found = await asyncio.gather(*bad, return_exceptions=True)
-        assert all(isinstance(error, TypeError | ValueError) for error in found)
-        page = await log.read(ROOM, largest)
-        assert (page.events, page.trimmed, page.more) == ([], True, False)
-        assert await log.trim(ROOM, largest) == 1

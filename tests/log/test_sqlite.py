@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import json
 import os
 import shutil
@@ -21,9 +22,11 @@ from transport.log import (
     LogLocked,
     LogReadOnly,
     LogVersion,
+    MemoryLog,
     Session,
     SQLiteLog,
     Stream,
+    checks,
     schema,
 )
 
@@ -284,6 +287,11 @@ def test_what_it_may_be_told() -> None:
         SQLiteLog("x", durability="memory")
     with pytest.raises(ValueError, match="max_bytes"):
         SQLiteLog("x", max_bytes=1)
+    for make in (MemoryLog, functools.partial(SQLiteLog, "x")):
+        with pytest.raises(ValueError, match="forget_ms"):
+            make(forget_ms=-1)
+        with pytest.raises(ValueError, match="key_window_ms"):
+            make(key_window_ms=checks.NUMBER_MAX)
 
 
 def test_a_loop_that_ends_without_closing(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from transport.events.streams import Subscription
 from transport.events.tokens import Tokens
 from transport.events.wire import Wire
 from transport.log.base import Log
-from transport.log.errors import Fenced, LogClosed, LogError, LogLimit
+from transport.log.errors import Fenced, LogClosed, LogLimit
 
 log = logging.getLogger("transport.events")
 SWEEP_S = 30.0
@@ -227,6 +227,7 @@ class Events:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=limits.CANCELLED_HANDLER_S)
+        await hub.close()
         for namespace in self.namespaces.values():
             namespace.present.clear()
 
@@ -242,10 +243,10 @@ class Events:
                 if session is not None and self.loop.time() - link.refreshed_at > self.session_s / 3:
                     link.refreshed_at = self.loop.time()
                     try:
-                        await hub.log.update_session(session.id, session.generation, expires_ms=self.expires_ms())
+                        await opening.update(self, session, expires_ms=self.expires_ms())
                     except Fenced as error:
                         link.fenced(error)
-                    except LogError as error:
+                    except Exception as error:  # of the log; the others are to be kept all the same
                         log.warning("session %s can't be kept: %s", session.id, error)
 
     def expires_ms(self) -> int:
@@ -310,40 +311,29 @@ class Events:
 
     async def _join(self, link: Link, session: Session, frame: envelope.Join) -> None:
         room, claim = frame.room, frame.claim
-        if room.startswith(presence.PREFIX):
-            allowed = await presence.may_watch(session, room)
-        elif frame.since == "cursor" and claim is not None and claim.room == room:
+        if frame.since == "cursor" and claim is not None and claim.room == room:
             await opening.restore(self, link, session, room, claim, frame.request, by_client=True)
             return
-        else:
-            allowed = await opening.may_be_in(session, room, True)
-        if not allowed:
+        if not await opening.may_enter(session, room, True):
             await opening.deny(self, link, session, room, frame.request, "not allowed in that room")
             return
-        await opening.join(self, link, session, room, frame.since, True, frame.request)
+        await opening.join(self, session, room, frame.since, link, frame.request)
 
     # Rooms
 
     async def join(self, session: Session, room: str) -> Position:
         """Puts a client into a room; the program decides that, nobody is asked."""
-        return Position(*await opening.join(self, session.member, session, room, "now", False))
+        return Position(*await opening.join(self, session, room, "now"))
 
     async def leave(self, session: Session, room: str, reason: str = "") -> bool:
         """Takes a client out of a room."""
-        if session.rooms.pop(room, None) is None:
-            return False
-        link = session.member
-        if link is not None:
-            link.drop_room(room)
-        stream = opening.stream_name(session, room)
-        while True:
-            held = session.generation
-            try:
-                await self.hub.log.update_session(session.id, held, leave=[stream])
-                break
-            except Fenced:
-                if session.generation == held:  # else the client has come back meanwhile
-                    raise
+        async with session.entering:
+            if session.rooms.pop(room, None) is None:
+                return False
+            link = session.member
+            if link is not None:
+                link.drop_room(room)
+            await opening.update(self, session, leave=[opening.stream_name(session, room)])
         if link is not None and reason:
             link.write(envelope.left(0, room, reason))
         presence.left(self, session, room)

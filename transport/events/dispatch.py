@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from transport import limits
+from transport import CloseCode, limits
 from transport.errors import CodecError
 from transport.events import envelope, handlers
 from transport.events.errors import CallFailed, Refused
@@ -224,10 +224,15 @@ async def store(app: Events, session: Session, number: int, reply: bytes | None)
         except LogLimit as error:
             if reply is None or error.what != "reply":
                 session.running.discard(number)
+                app.hub.counters["malformed"] += 1
                 log.warning("a receipt of session %s is refused: %s", session.id, error)
+                if session.member is not None:  # its client calls settled what the log could not take
+                    session.member.cut(CloseCode.POLICY, "messages are called settled that are not")
                 return
             reply = envelope.failure("failed", f"the reply is too large: {error.size} bytes")
-        except LogError as error:
+        except Exception as error:
+            if not isinstance(error, LogError):
+                log.exception("a log fails in a way of its own")
             session.unstored[number] = reply if reply is not None else b""
             if session.member is not None:
                 session.member.log_failed(error)

@@ -66,7 +66,7 @@ class Hub:
             if opening is None:
                 opening = self.loop.create_task(self._open(name))
                 self._opening[name] = opening
-                opening.add_done_callback(_looked_at)
+                opening.add_done_callback(looked_at)
             await asyncio.shield(opening)
 
     async def _open(self, name: Name) -> None:
@@ -138,13 +138,13 @@ class Hub:
             for each in list(self._streams.values()):
                 self.renew(each)
 
-    def beyond(self, stream: Stream, offset: int) -> None:
+    def beyond(self, stream: Stream) -> None:
         """A client says that it had an event behind the end. It may say what it likes: others go on."""
         self.counters["cursors_beyond"] += 1
         if self.counters["cursors_beyond"] == 1:
             log.warning(
-                "a client says that it had event %d of %s, which ends with %d: if the log was put back from a backup,"
-                " end the server and call `transport events renew`", offset, stream.name, stream.top,
+                "a client says that it had events of %s behind its end, which is %d: if the log was put back from a"
+                " backup, end the server and call `transport events renew`", stream.name, stream.top,
             )  # fmt: skip
 
     def members(self, name: Name) -> list[Any]:
@@ -186,6 +186,16 @@ class Hub:
         """Of events held for those who catch up."""
         return sum([stream.held_bytes for stream in self._streams.values()])
 
+    async def close(self) -> None:
+        """No more of the log: what is being opened ends, and nobody watches any more."""
+        openings = list(self._opening.values())
+        for opening in openings:
+            opening.cancel()
+        if openings:
+            await asyncio.wait(openings, timeout=limits.CANCELLED_HANDLER_S)
+        for stream in list(self._streams.values()):
+            self._forget(stream)
+
     # Sessions
 
     def detach(self, session: Session) -> None:
@@ -211,8 +221,8 @@ class Hub:
         return gone
 
 
-def _looked_at(task: asyncio.Task[None]) -> None:
-    """Whoever waited has been told; if nobody did any more, that is no news."""
+def looked_at(task: asyncio.Task[None]) -> None:
+    """For what is waited for through a shield: whoever waits is told; if nobody does any more, that is no news."""
     if not task.cancelled():
         task.exception()
 

@@ -16,6 +16,7 @@ from transport.errors import CodecError
 from transport.events import envelope, presence
 from transport.events.envelope import Claim, Policy, Why
 from transport.events.errors import Busy, Denied, Refused, Superseded
+from transport.events.hub import looked_at
 from transport.events.namespace import Context, Hello, Namespace
 from transport.events.session import Room, Session
 from transport.events.streams import Budget, Stream, Subscription
@@ -107,18 +108,7 @@ async def _session(
         return _remember(app, session), 1, False
     if not tokens.owns(hello.session, namespace.name, encoded, hello.secret):
         raise Denied("the session is not this client's")
-    record = await hub.log.get_session(hello.session)
-    held = None if record is None else record.generation
-    if held is not None and hello.generation <= held:
-        raise Superseded("the session is at a newer generation", held)
-    taken = Record(
-        hello.session, tokens.proof(hello.secret), max(hello.generation, 1), encoded, expires,
-        {} if record is None else record.streams,
-    )  # fmt: skip
-    try:
-        await hub.log.put_session(taken, held)
-    except Fenced as error:
-        raise Superseded("the session was resumed at the same time", error.generation or 0) from None
+    record, taken = await _take_over(app, hello, encoded, expires)
     before = known = hub.sessions.get(hello.session)
     if known is None or record is None:  # where the log has forgotten it, its messages are counted anew there
         known = Session(hello.session, namespace, 0, identity)
@@ -130,7 +120,7 @@ async def _session(
                     known.rooms[stream.room] = Room(False, position.epoch, position.offset)
         if (found := hub.sessions.get(hello.session)) is not before:
             known = found or known
-    if known.generation >= taken.generation:
+    if known.generation > taken.generation:
         raise Superseded("the session was resumed at the same time", known.generation)
     known.generation, known.identity = taken.generation, identity
     for had in (before, known):
@@ -146,6 +136,40 @@ async def _session(
     return known, taken.generation, knows
 
 
+async def _take_over(
+    app: Events, hello: envelope.Hello, encoded: bytes, expires: int
+) -> tuple[Record | None, Record]:  # fmt: skip
+    """The log's compare-and-set of the generation: what the log had, and what it has now.
+
+    An earlier try of the same client, given up while the log was slow, may be written in between: then once more.
+    Raises Superseded, LogError.
+    """
+    while True:
+        record = await app.hub.log.get_session(hello.session)
+        held = None if record is None else record.generation
+        if held is not None and hello.generation <= held:
+            raise Superseded("the session is at a newer generation", held)
+        taken = Record(
+            hello.session, app.hub.tokens.proof(hello.secret), max(hello.generation, 1), encoded, expires,
+            {} if record is None else record.streams,
+        )  # fmt: skip
+        writing = app.task(_write(app, taken, held))
+        writing.add_done_callback(looked_at)
+        try:
+            await asyncio.shield(writing)
+        except Fenced:
+            continue
+        return record, taken
+
+
+async def _write(app: Events, taken: Record, held: int | None) -> None:
+    """The log and the memory in one, also where the client is gone meanwhile: its handlers go on with what holds."""
+    await app.hub.log.put_session(taken, held)
+    known = app.hub.sessions.get(taken.id)
+    if known is not None and held is not None and known.generation < taken.generation:
+        known.generation = taken.generation
+
+
 async def _correct(app: Events, session: Session, taken: Record) -> None:
     """The program may have put the client into a room, or out of one, between the reading of its record and the
     writing: the log gets what holds.
@@ -154,7 +178,7 @@ async def _correct(app: Events, session: Session, taken: Record) -> None:
     join = [(stream_name(session, room), one.since) for room, one in session.rooms.items() if room not in stored]
     leave = [stream for room, stream in stored.items() if room not in session.rooms]
     if join or leave:
-        await app.hub.log.update_session(session.id, session.generation, join=join, leave=leave)
+        await update(app, session, join=join, leave=leave)
 
 
 def _remember(app: Events, session: Session) -> Session:
@@ -208,12 +232,14 @@ def stream_name(session: Session, room: str) -> Name:
 async def _restore(app: Events, link: Link, session: Session, claims: list[Claim]) -> None:
     """Enters the streams that the client says it was in, and those that the server knows it was in."""
     claimed = {claim.room: claim for claim in claims}
+    link.claimed = set(claimed)
     await restore(app, link, session, "", claimed.pop("", None))
     rooms = [*claimed, *[room for room in session.rooms if room not in claimed]]
     for room in sorted(rooms, key=presence.is_watched):  # who may watch a room depends on being in it
         if link.over:
             return
         await restore(app, link, session, room, claimed.get(room))
+        link.claimed.discard(room)
 
 
 async def restore(
@@ -242,9 +268,27 @@ async def restore(
         assert known is not None
         claim = Claim(room, known.epoch, known.since, known.since, known.by_client, b"")
     own = by_client or claim.by_client or not room
-    if room and ask and not await _may_come_back(session, room, own):
+    if room and ask and not await may_enter(session, room, own):
         await deny(app, link, session, room, request, "not allowed in that room")
         return
+    try:
+        async with session.entering:
+            await _come_back(app, link, session, claim, (known, was), own, request)
+    except Refused as error:
+        if request:
+            raise
+        await deny(app, link, session, room, 0, error.text)
+
+
+async def _come_back(
+    app: Events, link: Link, session: Session, claim: Claim, before: tuple[Room | None, Room | None], own: bool,
+    request: int,
+) -> None:  # fmt: skip
+    """The same, once it is allowed; `before` is what is known of the room, and what the session has of it."""
+    known, was = before
+    room = claim.room
+    if room:
+        _check_count(session, room)
     name = stream_name(session, room)
     stream = await app.hub.enter(name)
     if claim.epoch == stream.epoch and claim.since > stream.top:  # which the server knows itself, or has signed
@@ -261,20 +305,42 @@ async def restore(
     since = claim.since if same else 0
     if room and (known is None or known.epoch != stream.epoch or room not in session.rooms):
         await _record(app, session, name, room, Room(own, stream.epoch, since), stream)
+    elif known is not None:  # the log does not keep who asked; the ticket does
+        known.by_client = known.by_client or own
     offset = claim.offset if same else 0 if fresh else -1
     place(app, link, session, stream, room, Room(own, stream.epoch, since), offset, request, answer=not fresh)
+
+
+def _check_count(session: Session, room: str) -> None:
+    """Raises Refused where a session is in as many other rooms as it may be."""
+    if room not in session.rooms and len(session.rooms) >= limits.EVENTS_ROOMS_MAX:
+        raise Refused("too_many_rooms", f"a session is in {limits.EVENTS_ROOMS_MAX} rooms at most")
 
 
 async def _record(app: Events, session: Session, name: Name, room: str, entry: Room, stream: Stream) -> None:
     """Keeps, in the log too, that a session is in a room."""
     try:
-        await app.hub.log.update_session(session.id, session.generation, join=[(name, entry.since)])
-    except BaseException as error:
+        await update(app, session, join=[(name, entry.since)])
+    except BaseException:
         app.hub.leave(stream)
-        if isinstance(error, Fenced) and error.generation is not None:
-            raise Superseded("the session was resumed elsewhere", error.generation) from None
         raise
     session.rooms[room] = entry
+
+
+async def update(app: Events, session: Session, **changes: Any) -> None:
+    """Changes what the log has of a session. Where its client comes back meanwhile, as its newer generation.
+
+    Raises Fenced where it lives on in another process, or is forgotten; LogError.
+    """
+    while True:
+        held = session.generation
+        try:
+            await app.hub.log.update_session(session.id, held, **changes)
+        except Fenced:
+            if session.generation == held:
+                raise
+        else:
+            return
 
 
 def _believable(app: Events, session: Session, claim: Claim, known: Room | None) -> bool:
@@ -298,8 +364,8 @@ async def may_be_in(session: Session, room: str, by_client: bool) -> bool:
         return False
 
 
-async def _may_come_back(session: Session, room: str, by_client: bool) -> bool:
-    """The same on a resume, where a room may be the protocol's own."""
+async def may_enter(session: Session, room: str, by_client: bool) -> bool:
+    """The same of any room, which may be the protocol's own."""
     if presence.is_watched(room):
         return await presence.may_watch(session, room)
     return await may_be_in(session, room, by_client)
@@ -308,11 +374,11 @@ async def _may_come_back(session: Session, room: str, by_client: bool) -> bool:
 async def deny(app: Events, link: Link, session: Session, room: str, request: int, text: str) -> None:
     """Tells a client that a stream is not for it, and no more; if it was in there until now, it is no longer."""
     app.hub.counters["denied"] += 1
-    link.drop_room(room)
-    if room in session.rooms:
-        del session.rooms[room]
-        presence.left(app, session, room)
-        await app.hub.log.update_session(session.id, session.generation, leave=[stream_name(session, room)])
+    async with session.entering:
+        link.drop_room(room)
+        if session.rooms.pop(room, None) is not None:
+            presence.left(app, session, room)
+            await update(app, session, leave=[stream_name(session, room)])
     if link.over:
         return
     if request:
@@ -340,7 +406,7 @@ def place(
     if before is not None and before.stream is stream:  # frames of before may be under way
         sub.furthest = max(before.furthest, before.sent)
     if offset > stream.top:
-        app.hub.beyond(stream, offset)
+        app.hub.beyond(stream)
     gap = offset < 0 or offset > stream.top
     start = 0 if gap else offset
     sub.sent = start
@@ -365,33 +431,47 @@ def place(
         app.entered(session, room)
 
 
-async def join(app: Events, link: Link | None, session: Session, room: str, since: str, by_client: bool,
+async def join(app: Events, session: Session, room: str, since: str, asking: Link | None = None,
                request: int = 0) -> tuple[int, int]:  # fmt: skip
     """A room that the client is in from now on; returns (epoch, offset) of where it begins there.
 
-    Without a connection (`link` is None) only the session is told. Raises LogError, Refused.
+    Args:
+        app, session, room: who enters what.
+        since: "now" or "oldest".
+        asking: the connection that asks for it; None for the program, which is asked by nobody.
+        request: of the client.
+
+    One at a time for each session, so that two never begin at two places. Raises LogError, Refused.
     """
-    if room not in session.rooms and len(session.rooms) >= limits.EVENTS_ROOMS_MAX:
-        raise Refused("too_many_rooms", f"a session is in {limits.EVENTS_ROOMS_MAX} rooms at most")
+    async with session.entering:
+        return await _join(app, session, room, since, asking, request)
+
+
+async def _join(
+    app: Events, session: Session, room: str, since: str, asking: Link | None, request: int
+) -> tuple[int, int]:  # fmt: skip
+    by_client = asking is not None
+    link: Link | None = session.member if asking is None else asking
     known = session.rooms.get(room)
+    _check_count(session, room)
     sub = None if link is None else link.rooms.get(room)
     if sub is not None and since != "oldest" and link is not None and known is not None:
-        known.by_client = known.by_client or by_client
-        sub.by_client = known.by_client
+        known.by_client = sub.by_client = known.by_client or sub.by_client or by_client
         _answer_again(app, link, session, sub, request)
         return sub.stream.epoch, sub.sent
     if sub is None and known is not None and not request:  # it is away, or about to come back: it misses nothing
         known.by_client = known.by_client or by_client
         return known.epoch, known.since
     name = stream_name(session, room)
-    if by_client and link is not None and session.namespace.room_authorizer is None:
-        await _may_begin(app, link, name)
+    if asking is not None and session.namespace.room_authorizer is None:
+        await _may_begin(app, asking, name)
     stream = await app.hub.enter(name)
     oldest = since == "oldest" and session.namespace.history.joiners == "oldest"
     start = 0 if oldest else stream.top
     entry = Room(by_client or (known is not None and known.by_client), stream.epoch, start)
     await _record(app, session, name, room, entry, stream)
-    if link is None:
+    link = session.member if asking is None else asking  # the client may have come back, or be gone, meanwhile
+    if link is None or room in link.claimed:  # else it is entered where the client says that it was
         app.hub.leave(stream)
     else:
         place(app, link, session, stream, room, entry, start, request, answer=oldest)

@@ -64,11 +64,11 @@ def left(app: Events, session: Session, room: str) -> None:
 def detached(app: Events, session: Session) -> None:
     """A client lost its connection: after a grace without one it is no longer present anywhere."""
     if session.namespace.has_presence and session.rooms:
-        app.loop.call_later(limits.EVENTS_PRESENCE_S, _gone, app, session, session.generation)
+        app.loop.call_later(limits.EVENTS_PRESENCE_S, _gone, app, session, session.detached_at)
 
 
-def _gone(app: Events, session: Session, generation: int) -> None:
-    if session.member is None and session.generation == generation and app.serves:
+def _gone(app: Events, session: Session, detached_at: float) -> None:
+    if session.member is None and session.detached_at == detached_at and app.serves:
         for room in list(session.rooms):
             left(app, session, room)
 
@@ -78,6 +78,7 @@ async def _tell(app: Events, session: Session, room: str, what: str) -> None:
         body = envelope.payload(what, describe(session))
         await app.hub.log.append(Name(session.namespace.name, PREFIX + room), body)
     except (LogError, CodecError) as error:
+        app.hub.counters["presence_lost"] += 1
         log.warning("presence of %r is not kept: %s", room, error)
 
 

@@ -58,6 +58,8 @@ class Serving:
         """Ends without a loss, within `deadline` seconds: clients are told to come back after `retry_s` and a random
         share of `jitter_s`; handlers that are at work end and are acknowledged.
         """  # fmt: skip
+        if self._closing:  # others may serve the app
+            return
         app = self.app
         app.draining = True
         frame = envelope.goaway(int(retry_s * 1000), int(jitter_s * 1000))

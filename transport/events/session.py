@@ -1,11 +1,12 @@
 """What a server remembers of one client between its connections: its numbered messages and its rooms.
 
-No clock, no socket, no waiting: the log below has the truth, this is what is known of it in memory. It must never let a
-message be handled twice, and never hold more than the window.
+No clock, no socket, and nothing here waits: the log below has the truth, this is what is known of it in memory. It must
+never let a message be handled twice, and never hold more than the window.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -54,6 +55,7 @@ class Session:
         seen: the highest number that came. No number is left out, so the next is at most one higher.
         context: what its handlers get.
         inbox: its messages on their way to them.
+        entering: held by whoever changes its rooms, while the log is told.
     """
 
     def __init__(self, id: str, namespace: Any, generation: int, identity: Any) -> None:  # noqa: A002
@@ -72,6 +74,7 @@ class Session:
         self.detached_at = 0.0
         self.context: Any = None
         self.inbox: Any = None
+        self.entering = asyncio.Lock()
 
     def restore(self, contiguous: int, beyond: Iterable[int]) -> None:
         """What the log knows, for a session that was in no memory.
@@ -100,10 +103,13 @@ class Session:
         return Verdict.RUN
 
     def abandoned(self) -> list[int]:
-        """Numbers that a client gave out before it forgot them: it will not send these messages again."""
+        """Numbers that a client gave out before it forgot them: it will not send these messages again.
+
+        Those that the log could not take are among them: nobody asks for their replies any more.
+        """
         return [
             number for number in range(self.contiguous + 1, self.seen + 1)
-            if number not in self.beyond and number not in self.running
+            if number not in self.beyond and (number not in self.running or number in self.unstored)
         ]  # fmt: skip
 
     def settle_below(self, floor: int) -> None:

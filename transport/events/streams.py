@@ -210,7 +210,9 @@ class Subscription:
         return Claim(self.room, self.stream.epoch, self.sent, self.since, self.by_client, b"")
 
     def set_mode(self, mode: Mode) -> None:
-        """Changes what becomes of new events."""
+        """Changes what becomes of new events. One that is gone stays so."""
+        if self.mode is Mode.GONE:
+            return
         before, self.mode = self.mode, mode
         if (before is Mode.READING) != (mode is Mode.READING):
             self.stream.readers_changed(1 if mode is Mode.READING else -1)
@@ -251,6 +253,8 @@ class Subscription:
 
     def go_on(self, offset: int) -> bool:
         """The client has everything up to `offset`. False if that can't be."""
+        if self.mode is Mode.GONE:  # its stream has begun anew: the client is told soon where it goes on there
+            return True
         self.furthest = max(self.furthest, self.sent)
         if not self.since <= offset <= self.furthest:
             return False

@@ -12,6 +12,7 @@ from transport.log.errors import LogLimit
 from transport.log.records import Append, Cause, History, Receipt, Session, Stream
 
 NUMBER_MAX = (1 << 63) - 1  # of messages, generations, offsets, times
+SPAN_MS_MAX = (1 << 62) - 1  # of milliseconds that are added to a time
 
 
 def bounded(what: str, size: int, limit: int) -> None:
@@ -37,10 +38,10 @@ def name(what: str, text: str, *, empty: bool = False) -> None:
     bounded(what, len(text) if text.isascii() else len(text.encode()), limits.LOG_NAME_BYTES_MAX)
 
 
-def number(what: str, value: int, least: int = 0) -> None:
+def number(what: str, value: int, least: int = 0, most: int = NUMBER_MAX) -> None:
     """A count or an offset. Raises ValueError."""
-    if not least <= value <= NUMBER_MAX:
-        raise ValueError(f"{what} {value} is not from {least} to {NUMBER_MAX}")
+    if not least <= value <= most:
+        raise ValueError(f"{what} {value} is not from {least} to {most}")
 
 
 def stream(value: Stream) -> None:
@@ -110,9 +111,11 @@ def session(value: Session) -> None:
 
 def history(value: History) -> History:
     """Bounds of a stream; 0 events or 0 bytes keep nothing. Raises ValueError."""
-    for what, bound in (("count", value.count), ("age_ms", value.age_ms), ("bytes", value.bytes)):
+    for what, bound, most in (
+        ("count", value.count, NUMBER_MAX), ("age_ms", value.age_ms, SPAN_MS_MAX), ("bytes", value.bytes, NUMBER_MAX),
+    ):  # fmt: skip
         if bound is not None:
-            number(what, bound)
+            number(what, bound, most=most)
     return value
 
 

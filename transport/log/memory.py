@@ -75,6 +75,8 @@ class MemoryLog(Log):
     ) -> None:
         checks.number("max_bytes", max_bytes, 1)
         self._default = checks.history(history or History())
+        checks.number("forget_ms", forget_ms, most=checks.SPAN_MS_MAX)
+        checks.number("key_window_ms", key_window_ms, most=checks.SPAN_MS_MAX)
         self._max_bytes = max_bytes
         self._forget_ms = forget_ms
         self._key_window_ms = key_window_ms
@@ -237,6 +239,7 @@ class MemoryLog(Log):
         bytes: int | None = None,  # noqa: A002
     ) -> Page:
         self._check_open()
+        checks.stream(stream)
         checks.number("after", after)
         ring = self._known(stream)
         events, more = ring.page(after, *checks.page(count, bytes))
@@ -281,6 +284,7 @@ class MemoryLog(Log):
 
     async def trim(self, stream: Stream, before: int) -> int:
         self._check_open()
+        checks.stream(stream)
         checks.number("before", before)
         ring = self._known(stream)
         gone = max(0, min(before, ring.top + 1) - ring.first)
@@ -412,6 +416,7 @@ class MemoryLog(Log):
 
     async def drop(self, stream: Stream) -> bool:
         self._check_open()
+        checks.stream(stream)
         ring = self._streams.get(stream)
         if ring is not None:
             self._drop(ring)
@@ -500,11 +505,13 @@ class MemoryLog(Log):
 
     async def get_session(self, id: str) -> Session | None:  # noqa: A002
         self._check_open()
+        checks.name("session", id)
         client = self._alive(id, self._clock())
         return None if client is None else client.record()
 
     async def drop_session(self, id: str, generation: int) -> None:  # noqa: A002
         self._check_open()
+        checks.name("session", id)
         client = self._alive(id, self._clock())
         if client is None:
             return
@@ -514,11 +521,14 @@ class MemoryLog(Log):
 
     async def received(self, session: str) -> Received:
         self._check_open()
+        checks.name("session", session)
         client = self._alive(session, self._clock())
         return Received() if client is None else client.received()
 
     async def reply(self, session: str, number: int) -> bytes | None:
         self._check_open()
+        checks.name("session", session)
+        checks.number("number", number)
         client = self._alive(session, self._clock())
         return None if client is None else client.replies.get(number)
 

@@ -73,6 +73,8 @@ class SQLiteLog(Log):
         self.durability = durability
         self.path = Path(path)
         self._default = checks.history(history or History())
+        checks.number("forget_ms", forget_ms, most=checks.SPAN_MS_MAX)
+        checks.number("key_window_ms", key_window_ms, most=checks.SPAN_MS_MAX)
         self._read_only = read_only
         self._max_bytes = max_bytes
         self._check = check
@@ -131,6 +133,9 @@ class SQLiteLog(Log):
             return Store(
                 connection, self._default, self._forget_ms, self._key_window_ms, lambda: new_epoch(self._entropy)
             )
+        except sqlite3.Error as error:
+            connection.close()
+            raise schema.translated(error, str(self.path)) from error
         except BaseException:
             connection.close()
             raise
@@ -279,6 +284,7 @@ class SQLiteLog(Log):
         count: int | None = None,
         bytes: int | None = None,  # noqa: A002
     ) -> Page:
+        checks.stream(stream)
         checks.number("after", after)
         page: Page = await self._read(reading.page, stream, after, *checks.page(count, bytes))
         self._counts["reads"] += 1
@@ -305,12 +311,14 @@ class SQLiteLog(Log):
         await self._write(lambda store: store.set_history(scope, history, now_ms))
 
     async def trim(self, stream: Stream, before: int) -> int:
+        checks.stream(stream)
         checks.number("before", before)
         now_ms = self._clock()
         count: int = await self._write(lambda store: store.trim(stream, before, now_ms))
         return count
 
     async def drop(self, stream: Stream) -> bool:
+        checks.stream(stream)
         there: bool = await self._write(lambda store: store.drop(stream))
         return there
 
@@ -344,18 +352,23 @@ class SQLiteLog(Log):
         await self._write(lambda store: store.update_session(id, generation, join, leave, identity, expires_ms, now_ms))
 
     async def get_session(self, id: str) -> Session | None:  # noqa: A002
+        checks.name("session", id)
         session: Session | None = await self._read(reading.session, id, self._clock())
         return session
 
     async def drop_session(self, id: str, generation: int) -> None:  # noqa: A002
+        checks.name("session", id)
         now_ms = self._clock()
         await self._write(lambda store: store.drop_session(id, generation, now_ms))
 
     async def received(self, session: str) -> Received:
+        checks.name("session", session)
         found: Received = await self._read(reading.received, session, self._clock())
         return found
 
     async def reply(self, session: str, number: int) -> bytes | None:
+        checks.name("session", session)
+        checks.number("number", number)
         found: bytes | None = await self._read(reading.reply, session, number, self._clock())
         return found
 

@@ -83,6 +83,8 @@ class Writer:
         self._events = 0  # written since the last step of retention
         self._look_s = 0.0
         self._warned = False
+        self._stays = False
+        self._file: tuple[int, int] | None = None
         self._broken: LogError | None = None
         self._current: list[Job] = []
         self.store: Store | None = None
@@ -111,6 +113,7 @@ class Writer:
     def _main(self) -> None:
         try:
             store = self.store = self._opened()
+            self._is_there()
         except BaseException as error:
             self._report(_fail, self._started, error)
             return
@@ -231,6 +234,10 @@ class Writer:
             return
         self._look_s = time.monotonic() + limits.LOG_RETAIN_S
         self._events = 0
+        if not self._is_there():  # else it would go on, and all of it be gone with the process
+            self._broken = LogFailed(f"{self._path}: the file was removed or replaced while it was open")
+            _LOGGER.error("%s: no more writes until it is opened again: %s", self._path, self._broken)
+            return
         try:
             if not full and not retention.due(store, self._clock()):
                 return
@@ -249,6 +256,18 @@ class Writer:
             self._look_s = 0.0
         self._carry_over(store)
 
+    def _is_there(self) -> bool:
+        """Whether the path still names the file that was opened."""
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        except OSError:  # that says nothing about the file
+            return True
+        if self._file is None:
+            self._file = (found.st_dev, found.st_ino)
+        return self._file == (found.st_dev, found.st_ino)
+
     def _carry_over(self, store: Store) -> None:
         """Brings the write-ahead log into the file, now and then; not before those who wait for the commit are told."""
         if self._pages < limits.LOG_WAL_PAGES or self._broken is not None:
@@ -263,10 +282,14 @@ class Writer:
                 finally:
                     store.connection.execute(f"PRAGMA busy_timeout = {limits.LOG_OPEN_WAIT_MS}")
         except (sqlite3.Error, OSError) as error:  # what was acknowledged is in the write-ahead log still
-            _LOGGER.warning("%s: the write-ahead log stays as it is: %s", self._path, error)
+            if not self._stays:  # once until it works again: a full disk would fill with this
+                _LOGGER.warning("%s: the write-ahead log stays as it is: %s", self._path, error)
+            self._stays = True
             self.counts["failed"] += 1
             if isinstance(error, sqlite3.Error) and schema.lasting(error):
                 self._broken = schema.translated(error, str(self._path))
+        else:
+            self._stays = False
 
     def _refuse(self, error: LogError) -> None:
         """Fails everything that was handed over."""
