@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from transport.events.app import Events
 
 log = logging.getLogger("transport.events")
+KNOWN = frozenset(
+    {
+        "busy",
+        "closed",
+        "denied",
+        "failed",
+        "going_away",
+        "log",
+        "namespace",
+        "superseded",
+        "too_large",
+    }
+)  # reasons of refusals that have counters of their own; those of a program are counted together
 
 
 class Link(transport.Protocol):
@@ -153,7 +166,7 @@ class Link(transport.Protocol):
     def refuse(self, reason: str, text: str, code: int, retry_ms: int = -1, generation: int = 0) -> None:
         """The same, with a REFUSED before it."""
         if not self.over:
-            self.hub.counters[f"refused_{reason}"] += 1
+            self.hub.counters[f"refused_{reason if reason in KNOWN else 'by_program'}"] += 1
             self.write(envelope.refused(reason, text, retry_ms, generation))
             self.cut(code, f"{reason}: {text}")
 
@@ -264,6 +277,9 @@ class Link(transport.Protocol):
             self.write(frame)
         except TransportError:
             pass
+        except Exception:  # others that get the same frame must not miss it
+            log.exception("a client can't be written to")
+            self.cut(CloseCode.INTERNAL_ERROR, "internal error")
 
     async def room_to_write(self) -> None:
         """Returns when the budget has room again, or the connection is over."""

@@ -76,12 +76,14 @@ class Hello:
         namespace: its name.
         resuming: whether it comes back.
         remote_address: of its connection.
+        get_extra_info: as of its connection: `hello.get_extra_info("request").header("cookie")` on ws, "peercert" on tls.
     """
 
     auth: Any
     namespace: str
     resuming: bool
     remote_address: Any
+    get_extra_info: Callable[[str], Any] = lambda name: None
 
 
 class Incoming(NamedTuple):

@@ -87,7 +87,8 @@ async def _within(seconds: float, result: Any) -> Any:
 async def _identify(namespace: Namespace, link: Link, hello: envelope.Hello) -> Any:
     if namespace.authorizer is None:
         return None
-    asked = Hello(hello.auth, namespace.name, bool(hello.session), link.conn.remote_address)
+    conn = link.conn
+    asked = Hello(hello.auth, namespace.name, bool(hello.session), conn.remote_address, conn.get_extra_info)
     return await _within(limits.EVENTS_AUTHORIZE_S, namespace.authorizer(asked))
 
 
@@ -209,14 +210,14 @@ def _attach(app: Events, link: Link, session: Session, generation: int, resumed:
     app.hub.counters["resumed" if resumed else "opened"] += 1
     tokens = app.hub.tokens
     secret = tokens.secret(session.id, session.namespace.name, envelope.encode_body(session.identity))
-    link.write(
-        envelope.welcome(
-            envelope.Welcome(
-                session.id, secret, session.generation, resumed, session.contiguous, sorted(session.beyond),
-                session.seen, limits.EVENTS_WINDOW, link.conn.get_extra_info("max_message"),
-            )
+    frame = envelope.welcome(
+        envelope.Welcome(
+            session.id, secret, session.generation, resumed, session.contiguous, sorted(session.beyond),
+            session.seen, limits.EVENTS_WINDOW, link.conn.get_extra_info("max_message"),
         )
     )  # fmt: skip
+    if not link.write(frame):
+        raise Refused("too_large", f"this client takes no message of {len(frame)} bytes, which is what a WELCOME has")
 
 
 # Streams

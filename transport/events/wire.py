@@ -47,7 +47,7 @@ class Wire(Protocol):
         """And now it is."""
 
     def get_extra_info(self, name: str) -> Any:
-        """`max_message` is asked for: bytes of a frame that it gives to the link."""
+        """`max_message` is asked for, bytes of a frame that it gives to the link; a program may ask for more."""
 
 
 class Translated(Generic[T]):
