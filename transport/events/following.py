@@ -27,14 +27,15 @@ class Stream:
         sink: where its events go; None while nobody wants them yet.
         held: those that wait for that.
         era: how often it has begun anew.
-        lingering: events and gaps of earlier eras that the program is not past.
+        waiting: messages, events or gaps, that the program is not past.
+        lingering: those of earlier eras.
         before: where the client was when the stream began anew, until the program is done with the gap that says so.
         gap_at: the offset of that gap, not of a later one; -1 until it has come.
     """
 
     __slots__ = (
         "alias", "before", "by_client", "epoch", "era", "gap_at", "held", "lingering", "paused", "room", "seek_top",
-        "seeking", "since", "sink", "stalled", "ticket", "tracker",
+        "seeking", "since", "sink", "stalled", "ticket", "tracker", "waiting",
     )  # fmt: skip
 
     def __init__(self, room: str, epoch: int = 0, offset: int = 0) -> None:
@@ -52,6 +53,7 @@ class Stream:
         self.sink: Any = None
         self.held: deque[Any] = deque()  # bounded: it counts as unfinished in the tracker
         self.era = 0
+        self.waiting = 0
         self.lingering = 0
         self.before: Claim | None = None
         self.gap_at = -1
@@ -79,6 +81,7 @@ class Stream:
             self.before, self.gap_at = None, -1
         self.epoch = epoch
         self.era += 1
-        self.lingering += len(self.tracker) - len(self.tracker.failed)
+        self.lingering += self.waiting
+        self.waiting = 0
         self.stalled = False
         self.tracker.rebase(offset)
