@@ -134,13 +134,14 @@ class TooLarge(NamedTuple):
 
 
 class _Wish:
-    __slots__ = ("joins", "room", "since", "token")
+    __slots__ = ("asked", "joins", "room", "since", "token")
 
     def __init__(self, room: str, joins: bool, since: str, token: Any) -> None:
         self.room = room
         self.joins = joins
         self.since = since
         self.token = token
+        self.asked = False  # on this connection; else the answer to a claim is its answer
 
 
 class Client:
@@ -206,6 +207,8 @@ class Client:
         for stream in self.streams.values():
             stream.alias = 0
             stream.paused = stream.seeking = False
+        for wish in self._wishes.values():
+            wish.asked = False
 
     def start_over(self) -> None:
         """The server does not take the session: a new one begins, and everybody is told what that means for them."""
@@ -222,8 +225,9 @@ class Client:
             self.happened.append(GapFound(room, stream, 0, gap))
             if room and stream.by_client:
                 self._wish(_Wish(room, True, "now", None))
-            elif room:  # the server's program has put it there, and will again
+            elif room:  # the server's program has put it there, and may again
                 del self.streams[room]
+                self.happened.append(Outside(None, room, "denied: the session has begun anew", stream))
 
     def receive(self, data: bytes) -> None:
         """A frame. Raises Malformed, after which the connection has to be closed."""
@@ -331,6 +335,7 @@ class Client:
             self._ask(self._last_wish, wish)  # else the answer to the claim, which is on its way, is its answer
 
     def _ask(self, request: int, wish: _Wish) -> None:
+        wish.asked = True
         if not wish.joins:
             self.out.append(envelope.leave(request, wish.room))
             return
@@ -342,14 +347,18 @@ class Client:
         stream = self.streams.get(wish.room)
         return wish.joins and wish.since == "cursor" and stream is not None and bool(stream.ticket)
 
-    def _take_wish(self, request: int, room: str) -> _Wish | None:
-        """The wish that an answer is for: by its number, or, for a claim's, by the room."""
-        if not request:
-            for number, wish in self._wishes.items():
-                if wish.joins and wish.room == room and wish.since == "cursor":
-                    request = number
-                    break
-        return self._wishes.pop(request, None)
+    def _take_wishes(self, request: int, room: str) -> list[_Wish]:
+        """Those that an answer is for: the one of its number, or, for a claim's, all for the room that rely on it."""
+        if request:
+            wish = self._wishes.pop(request, None)
+            return [] if wish is None else [wish]
+        found = {
+            number: wish for number, wish in self._wishes.items()
+            if wish.joins and wish.room == room and wish.since == "cursor" and not wish.asked
+        }  # fmt: skip
+        for number in found:
+            del self._wishes[number]
+        return list(found.values())
 
     def finish(self, stream: Stream, epoch: int, offset: int) -> bool:
         """The program is done with an event. Whether the cursor moved."""
@@ -427,7 +436,7 @@ class Client:
         self.happened.append(Closed(frame))
 
     def _joined(self, frame: envelope.Joined) -> None:
-        wish = self._take_wish(frame.request, frame.room)
+        wishes = self._take_wishes(frame.request, frame.room)
         stream = self.streams.get(frame.room)
         if stream is None:
             if len(self.streams) >= limits.EVENTS_CLIENT_STREAMS_MAX:
@@ -435,7 +444,7 @@ class Client:
             stream = self.streams[frame.room] = Stream(frame.room, frame.epoch, frame.offset)
         elif stream.epoch != frame.epoch:
             stream.rebase(frame.epoch, frame.offset, frame.catching_up and stream.epoch != 0)
-        elif not stream.alias and wish is not None and frame.offset > stream.tracker.received:
+        elif not stream.alias and wishes and frame.offset > stream.tracker.received:
             stream.rebase(frame.epoch, frame.offset, False)  # it was asked to begin anew
         elif not stream.alias and frame.catching_up and frame.offset < stream.tracker.received:
             stream.rebase(frame.epoch, frame.offset, True)  # the log has gone back; a gap follows
@@ -450,7 +459,8 @@ class Client:
         stream.alias = frame.alias
         stream.since, stream.by_client, stream.ticket = frame.since, frame.by_client, frame.ticket
         self._aliases[frame.alias] = stream
-        self.happened.append(Entered(None if wish is None else wish.token, stream, frame.top))
+        tokens = [wish.token for wish in wishes] or [None]
+        self.happened += [Entered(token, stream, frame.top) for token in tokens]
         if is_new and self._is_full(stream):  # since before: else each connection would bring some more
             self._pause(stream)
 
@@ -461,13 +471,14 @@ class Client:
             del self.rewinds[next(iter(self.rewinds))]
 
     def _left(self, frame: envelope.Left) -> None:
-        wish = self._wishes.pop(frame.request, None) if frame.request else None
+        wishes = self._take_wishes(frame.request, frame.room)
         stream = None
-        if wish is None or not wish.joins or frame.reason.startswith("denied"):
+        if not frame.request or not wishes or not wishes[0].joins or frame.reason.startswith("denied"):
             stream = self.streams.pop(frame.room, None) if frame.room else None
             if stream is not None:
                 self._aliases.pop(stream.alias, None)
-        self.happened.append(Outside(None if wish is None else wish.token, frame.room, frame.reason, stream))
+        tokens = [wish.token for wish in wishes] or [None]
+        self.happened += [Outside(token, frame.room, frame.reason, stream) for token in tokens]
 
     def _event(self, frame: envelope.Event) -> None:
         stream = self._aliases.get(frame.alias)
@@ -527,8 +538,7 @@ class Client:
                 self._aliases.pop(stream.alias, None)
             if not frame.room:
                 self.streams[""] = Stream("")
-            wish = self._take_wish(0, frame.room)
-            if wish is not None:
+            for wish in self._take_wishes(0, frame.room):
                 self.happened.append(Outside(wish.token, frame.room, "denied: not any more", None))
             self.happened.append(GapFound(frame.room, stream, 0, frame))
             return

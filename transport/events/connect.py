@@ -432,11 +432,14 @@ class EventsClient(Life):
         if stream is not None and stream.alias and sub.since == "cursor":
             self.adopt(stream, sub)
             return
-        self._joining[sub.room] = sub
+        before, self._joining[sub.room] = self._joining.get(sub.room), sub
+        if before is not None:
+            before.end(None)  # it has nothing yet; the later one has the room, as ever
         try:
             await self._enter(sub.room, sub.since)
         finally:
-            self._joining.pop(sub.room, None)
+            if self._joining.get(sub.room) is sub:
+                del self._joining[sub.room]
 
     async def presence(self, room: str) -> list[Any]:
         """Who is in a room, as [{"id", "info"}]; joins and leaves come as events of the room "@presence/" + room."""

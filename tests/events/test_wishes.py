@@ -1,0 +1,114 @@
+"""What a program asks of rooms is answered, whatever happens on the way: nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.events.test_bounds import run
+from transport import limits
+from transport.events import Denied, envelope
+from transport.events.client import Client, Outside
+from transport.events.testing import Kit
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_two_that_rely_on_one_claim(allowed: bool) -> None:
+    """The client comes back, and says where it was; its answer is for everybody who wants to be there."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        may = [True]
+        namespace.authorize_room(lambda ctx, room: may[0])
+        client = await kit.client()
+        client.on("x", lambda m: None)
+        await client.join("r")
+        kit.drop(client)
+        await kit.advance(0.001)
+        assert not client.machine.up
+        may[0] = allowed
+        joins = [asyncio.create_task(client.join("r")) for _ in range(3)]
+        await kit.advance(5)
+        assert client.machine.up
+        assert [join.done() for join in joins] == [True] * 3
+        assert [isinstance(join.exception(), Denied) for join in joins] == [not allowed] * 3
+        assert client.machine.wishes == 0
+
+    run(scenario)
+
+
+def test_a_client_that_is_put_out_while_it_comes_back() -> None:
+    client = Client("/")
+
+    def welcome() -> None:
+        client.connected()
+        client.receive(envelope.welcome(envelope.Welcome("s", b"secret", 1, True, 0, [], 0, limits.EVENTS_WINDOW, 0)))
+
+    welcome()
+    client.join("r", "cursor", "before")
+    client.receive(envelope.joined(envelope.Joined(1, 7, False, "r", 1, 0, 0, 0, True, b"ticket")))
+    client.disconnected()
+    welcome()
+    for token in ("one", "two"):
+        client.join("r", "cursor", token)
+    client.events()
+    client.receive(envelope.left(0, "r", "kicked: enough"))
+    outside = [what for what in client.events() if isinstance(what, Outside)]
+    assert [what.token for what in outside] == ["one", "two"]
+    assert client.wishes == 0
+    assert "r" not in client.streams
+
+
+def test_two_readers_that_begin_at_once() -> None:
+    """The later one has the room, and the earlier one ends."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client = await kit.client()
+        got: list[Any] = []
+
+        async def read(name: str) -> None:
+            async for m in client.subscribe("r"):
+                got.append((name, m.event))
+            got.append((name, "end"))
+
+        for name in ("ann", "bob"):
+            kit.app.task(read(name))
+        await kit.advance(1)
+        await namespace.to("r").emit("x", 1)
+        await kit.advance(1)
+        assert got == [("ann", "end"), ("bob", 1)]
+
+    run(scenario)
+
+
+def test_a_reader_of_a_room_that_the_program_of_the_server_chose() -> None:
+    """The session is forgotten: the program may put the client there again or not, and the reader does not wait."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        @namespace.connected
+        async def put(ctx: Any) -> None:
+            await ctx.join("r")
+
+        client = await kit.client()
+        await kit.advance(1)
+        got: list[Any] = []
+
+        async def read() -> None:
+            try:
+                async for m in client.subscribe("r"):
+                    got.append(m.event if m.gap is None else m.gap.reason)
+            except Denied as error:
+                got.append(error.text)
+
+        for number in (1, 2):
+            kit.app.task(read())
+            await kit.advance(1)
+            await namespace.to("r").emit("x", number)
+            await kit.advance(1)
+            client.machine.secret = bytes(len(client.machine.secret))
+            kit.drop(client)
+            await kit.advance(5)
+        assert got == [1, "epoch", "the session has begun anew", 2, "epoch", "the session has begun anew"]
+
+    run(scenario)
