@@ -112,3 +112,35 @@ def test_a_reader_of_a_room_that_the_program_of_the_server_chose() -> None:
         assert got == [1, "epoch", "the session has begun anew", 2, "epoch", "the session has begun anew"]
 
     run(scenario)
+
+
+def test_a_room_that_was_left_while_it_was_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the program does with events of before says nothing to the server about the room as it is now."""
+    monkeypatch.setattr(limits, "EVENTS_QUEUE_EVENTS", 8)
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client, other = await kit.client(), await kit.client()
+        await other.join("r")  # so that its number stays
+        gate = asyncio.Event()
+        got: list[int] = []
+
+        async def slow(m: Any) -> None:
+            await gate.wait()
+            got.append(m.event)
+
+        client.on("x", slow)
+        await client.join("r")
+        for number in range(20):
+            await namespace.to("r").emit("x", number)
+        await kit.advance(1)
+        assert client.statistics()["pauses"] == 1
+        await client.leave("r")
+        await client.join("r", since="now")
+        gate.set()
+        await kit.advance(1)
+        await namespace.to("r").emit("x", 20)
+        await kit.advance(1)
+        assert got == [*range(8), 20]
+        assert (client.closed, client.reconnects) == (False, 0)
+
+    run(scenario)

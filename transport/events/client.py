@@ -318,10 +318,16 @@ class Client:
 
     def leave(self, room: str, token: Any) -> None:
         """Wishes to leave a room; `Outside` answers."""
+        self._forget(room)
+        self._wish(_Wish(room, False, "", token))
+
+    def _forget(self, room: str) -> Stream | None:
+        """Knows nothing more of a stream, whose number may soon be that of another one for the same room."""
         stream = self.streams.pop(room, None)
         if stream is not None:
             self._aliases.pop(stream.alias, None)
-        self._wish(_Wish(room, False, "", token))
+            stream.alias, stream.paused = 0, False
+        return stream
 
     @property
     def wishes(self) -> int:
@@ -474,9 +480,7 @@ class Client:
         wishes = self._take_wishes(frame.request, frame.room)
         stream = None
         if not frame.request or not wishes or not wishes[0].joins or frame.reason.startswith("denied"):
-            stream = self.streams.pop(frame.room, None) if frame.room else None
-            if stream is not None:
-                self._aliases.pop(stream.alias, None)
+            stream = self._forget(frame.room) if frame.room else None
         tokens = [wish.token for wish in wishes] or [None]
         self.happened += [Outside(token, frame.room, frame.reason, stream) for token in tokens]
 
@@ -533,9 +537,7 @@ class Client:
 
     def _gap(self, frame: envelope.Gap) -> None:
         if frame.why is Why.DENIED:
-            stream = self.streams.pop(frame.room, None)
-            if stream is not None:
-                self._aliases.pop(stream.alias, None)
+            stream = self._forget(frame.room)
             if not frame.room:
                 self.streams[""] = Stream("")
             for wish in self._take_wishes(0, frame.room):
