@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from tests.events.checker import TIGHT
 from transport import limits
-from transport.errors import TransportError
+from transport.errors import LocalProtocolError, TransportError
 from transport.events import Events, FileCursor, History, SQLiteCursor
 from transport.events.testing import Kit
 from transport.log.records import Stream as Name
@@ -105,7 +105,6 @@ class Worker:
         self.run.kit.heal(self.client)
         self.insists += 1
         had = stream.tracker.received
-        self.run.excuse(self, room, stream.epoch, sorted(stream.tracker.failed))  # given up, and now for ever
         await self.client.leave(room)
         epoch, top = await self.enter(room, "now")
         between = [event.offset for event in self.run.emitted[room] if event.epoch != epoch or event.offset <= top]
@@ -114,6 +113,7 @@ class Worker:
             self.run.excuse(self, room, epoch, between)
         while stream.waiting:
             await self.run.kit.advance(0.05)
+        self.run.excuse(self, room, stream.epoch, sorted(stream.tracker.failed))  # given up before, and now for ever
         self.insists -= 1
 
     async def kill(self) -> None:
@@ -153,6 +153,8 @@ class Worker:
                     await self.effects(m)
                 except ValueError:
                     pass
+                except LocalProtocolError:  # another reader has taken over, and it counts as done
+                    self.told.add(m.event)
         except TransportError as error:
             if self.alive[0]:
                 self.run.outcome.wrong.append(f"a reader ended with {error!r}")
@@ -341,7 +343,8 @@ class Run:
         outcome.events = self.values
         every = "SELECT value FROM effects WHERE which = ? AND room = ?"
         for number, worker in enumerate(self.workers):
-            for room, stream in worker.client.machine.streams.items():
+            for room in ROOMS:
+                stream = worker.client.machine.streams[room]
                 if stream.waiting or stream.lingering or stream.paused:
                     left = f"{stream.waiting} and {stream.lingering} at work, paused: {stream.paused}"
                     outcome.wrong.append(f"worker {number}, {room}: {left}")

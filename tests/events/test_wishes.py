@@ -1,8 +1,9 @@
-"""What a program asks of rooms is answered, whatever happens on the way: nobody waits for ever."""
+"""What a program asks of rooms is answered, and what becomes of them is told, whatever happens on the way."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,5 +143,43 @@ def test_a_room_that_was_left_while_it_was_paused(monkeypatch: pytest.MonkeyPatc
         await kit.advance(1)
         assert got == [*range(8), 20]
         assert (client.closed, client.reconnects) == (False, 0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("how", ["dies", "raises"])
+def test_a_crash_before_a_program_knows_that_its_session_was_forgotten(how: str, tmp_path: Path) -> None:
+    """The next life is told, once: its session is as it has always been, and no server would say it."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        told: list[Any] = []
+        for life in range(3):
+            client = await kit.client(cursor=tmp_path / "me.cur")
+            client.on("x", lambda m: told.append(m.event))
+
+            @client.on_gap
+            async def gap(m: Any, life: int = life) -> None:
+                if not m.room:
+                    return
+                if not life and how == "dies":
+                    await kit.advance(1000)
+                if not life:
+                    raise ValueError("not now")
+                told.append(m.gap.reason)
+
+            await client.join("r")
+            if not life:
+                await namespace.to("r").emit("x", 1)
+                await kit.advance(1)
+                kit.partition(client)
+                await namespace.to("r").emit("x", 2)
+                client.machine.secret = bytes(len(client.machine.secret))
+                kit.heal(client)
+                await kit.advance(5)
+                await client.close()
+                await namespace.to("r").emit("x", 3)
+            await kit.advance(5)
+            await client.close()
+        assert told == [1, "epoch", 3]
 
     run(scenario)

@@ -14,7 +14,7 @@ from transport import CloseCode, limits
 from transport.events import envelope, parse
 from transport.events.envelope import Why
 from transport.events.errors import Malformed
-from transport.events.following import Stream
+from transport.events.following import Stream, Untold
 
 
 class Outgoing:
@@ -155,6 +155,7 @@ class Client:
         session, secret, generation: of its session; empty before the first connection.
         streams: by room.
         rewinds: how often the log of a room has gone back within its epoch, for rooms where it has.
+        untold: rooms that have begun anew with the session, and whose program does not know.
         up: the server let it in, and the connection is there.
         largest: bytes of a frame that the connection, and the server, take.
         out: frames to be written, taken by `transmit`.
@@ -170,6 +171,7 @@ class Client:
         self.generation = 0
         self.streams: dict[str, Stream] = {"": Stream("")}
         self.rewinds: dict[str, int] = {}
+        self.untold = Untold()
         self.up = False
         self.largest = limits.MESSAGE_BYTES_DEFAULT
         self.out: list[bytes] = []
@@ -221,13 +223,17 @@ class Client:
         for room, stream in list(self.streams.items()):
             stream.ticket = b""
             stream.rebase(0, 0, False)
-            gap = envelope.Gap(0, Why.EPOCH, envelope.Policy.NOW, 0, room, 0, 0, -1, None)
-            self.happened.append(GapFound(room, stream, 0, gap))
+            self.untold.begin(room)
+            self._say_anew(stream)
             if room and stream.by_client:
                 self._wish(_Wish(room, True, "now", None))
             elif room:  # the server's program has put it there, and may again
-                del self.streams[room]
+                self._forget(room)
                 self.happened.append(Outside(None, room, "denied: the session has begun anew", stream))
+
+    def _say_anew(self, stream: Stream) -> None:
+        gap = envelope.Gap(0, Why.EPOCH, envelope.Policy.NOW, 0, stream.room, 0, 0, -1, None)
+        self.happened.append(GapFound(stream.room, stream, 0, gap))
 
     def receive(self, data: bytes) -> None:
         """A frame. Raises Malformed, after which the connection has to be closed."""
@@ -324,6 +330,7 @@ class Client:
     def _forget(self, room: str) -> Stream | None:
         """Knows nothing more of a stream, whose number may soon be that of another one for the same room."""
         stream = self.streams.pop(room, None)
+        self.untold.forget(room)
         if stream is not None:
             self._aliases.pop(stream.alias, None)
             stream.alias, stream.paused = 0, False
@@ -467,6 +474,8 @@ class Client:
         self._aliases[frame.alias] = stream
         tokens = [wish.token for wish in wishes] or [None]
         self.happened += [Entered(token, stream, frame.top) for token in tokens]
+        if self.untold.is_due(frame.room):
+            self._say_anew(stream)
         if is_new and self._is_full(stream):  # since before: else each connection would bring some more
             self._pause(stream)
 

@@ -229,6 +229,11 @@ class EventsClient(Life):
         if self.machine.out:
             self.write()
 
+    def told(self, room: str) -> None:
+        """The program knows that a room has begun anew with the session."""
+        self.machine.untold.told(room)
+        self._save_soon()
+
     def set_aside(self, stream: Stream, epoch: int, offset: int) -> None:
         """The effect of an event has failed."""
         self.machine.set_aside(stream, epoch, offset)

@@ -17,7 +17,7 @@ from transport import limits
 from transport.errors import CodecError, LocalProtocolError
 from transport.events import envelope
 from transport.events.client import Client
-from transport.events.following import Stream
+from transport.events.following import Stream, Untold
 
 if TYPE_CHECKING:
     from transport.events.messages import Message
@@ -251,6 +251,7 @@ def pack(client: Client) -> bytes:
     body = {
         "format": FORMAT, "namespace": client.namespace, "session": client.session, "secret": client.secret,
         "generation": client.generation, "streams": streams, "rewinds": client.rewinds,
+        "untold": client.untold.rooms(),
     }  # fmt: skip
     return envelope.encode_body(body)
 
@@ -272,6 +273,8 @@ def unpack(state: bytes) -> dict[str, Any]:
         for room, count in body.get("rewinds", {}).items():  # an older one has none
             if not isinstance(room, str) or not isinstance(count, int):
                 raise LocalProtocolError("a cursor has a stream that is none")
+        if not all(isinstance(room, str) for room in body.get("untold", [])):
+            raise LocalProtocolError("a cursor has a stream that is none")
     except (CodecError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise LocalProtocolError(f"no cursor of a client: {error!r}") from None
     return dict(body)
@@ -284,6 +287,7 @@ def restore(client: Client, state: bytes) -> None:
         raise LocalProtocolError(f"the cursor is of namespace {body['namespace']!r}, not {client.namespace!r}")
     client.session, client.secret, client.generation = body["session"], body["secret"], body["generation"]
     client.rewinds = body.get("rewinds", {})
+    client.untold = Untold(body.get("untold", []))
     for room, epoch, offset, since, by_client, ticket in body["streams"]:
         stream = Stream(room, epoch, offset)
         stream.since, stream.by_client, stream.ticket = since, by_client, ticket

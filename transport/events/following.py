@@ -5,7 +5,8 @@ Nothing here waits, reads a clock or knows a socket; `client` decides what happe
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any
 
 from transport.codec import varint
@@ -85,3 +86,39 @@ class Stream:
         self.waiting = 0
         self.stalled = False
         self.tracker.rebase(offset)
+
+
+class Untold:
+    """Rooms that began anew with the session, and whose program has not been told so: by this process, or by the next.
+
+    No server would say it to the next one, for whom the session is as it has always been.
+    """
+
+    def __init__(self, rooms: Iterable[str] = ()) -> None:
+        self._open = Counter(rooms)
+        self._due = set(rooms)
+
+    def begin(self, room: str) -> None:
+        """The program is about to be told."""
+        self._open[room] += 1
+
+    def is_due(self, room: str) -> bool:
+        """Whether an earlier process was about to; once."""
+        is_due = room in self._due
+        self._due.discard(room)
+        return is_due
+
+    def told(self, room: str) -> None:
+        """The program has been told."""
+        self._open[room] -= 1
+        if self._open[room] <= 0:
+            self.forget(room)
+
+    def forget(self, room: str) -> None:
+        """The room was left."""
+        self._open.pop(room, None)
+        self._due.discard(room)
+
+    def rooms(self) -> list[str]:
+        """Those that the next process has to tell."""
+        return list(self._open)

@@ -103,6 +103,8 @@ class Message:
         """Counts it as done, so that the cursor may move over it. Iteration and handlers do that by themselves."""
         if not self.is_done and self._stream is not None and self._stream.era == self._era:
             self._client.finished(self._stream, self.epoch, self.offset)
+        if not self.is_done and not self.failed and self.gap is not None and not self.epoch:
+            self._client.told(self.room)
         self._pass()
         self.is_done = True
 
