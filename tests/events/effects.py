@@ -2,15 +2,18 @@
 
     python -m tests.events.effects 1-1000      # so many seeds; a failure names its own
 
-Workers carry out each event twice, in two databases of their own, with `m.once`. They fail at random, lose their
-connections in every way, and are killed in the midst of it, cursor and all; the server is killed, the log is trimmed,
-loses a room, or goes back within an epoch as a disk does that is put back. In the end each event has had each of its
-effects exactly once, or lies in a gap that the worker was told of.
+Workers carry out each event twice with `m.once`, in two databases of their own or in one under two names, in turn or at
+once. They fail at random, and go on or try again; they lose their connections in every way, leave rooms and come back
+while they are at work, have their readers overtaken by others, and are killed in the midst of it, cursor and all; the
+server is killed, or forgets a session, the log is trimmed, loses a room, or goes back within an epoch as a disk does
+that is put back. In the end each event has had each of its effects exactly once, or lies in a gap that the worker was
+told of.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import sqlite3
 import sys
@@ -21,7 +24,7 @@ from typing import Any, NamedTuple
 
 from tests.events.checker import TIGHT
 from transport import limits
-from transport.errors import TransportError
+from transport.errors import LocalProtocolError, TransportError
 from transport.events import Events, FileCursor, History, SQLiteCursor
 from transport.events.testing import Kit
 from transport.log.records import Stream as Name
@@ -56,15 +59,18 @@ class Worker:
     """A program that is started again and again with what it has kept."""
 
     run: Run
-    dbs: list[Any]
+    places: list[tuple[Any, str]]
     store: Any
     concurrency: int
     reads: bool
+    catches: bool
+    at_once: bool
     told: set[int] = field(default_factory=set)
     start: dict[str, tuple[int, int]] = field(default_factory=dict)
     client: Any = None
     alive: list[bool] = field(default_factory=list)
     readers: list[Any] = field(default_factory=list)
+    insists: int = 0
 
     async def begin(self) -> None:
         """A new life."""
@@ -79,14 +85,36 @@ class Worker:
         if not self.reads:
             self.client.on("x", self.effects)
         for room in ROOMS:
-            if self.reads:
-                events = self.client.subscribe(room)
-                await events.begin()
-                self.readers.append(self.client.loop.create_task(self.read(events)))
-                where = self.client.cursors[room]
-            else:
-                where = await self.client.join(room)
+            where = await self.enter(room)
             self.start.setdefault(room, where)
+
+    async def enter(self, room: str, since: str = "cursor") -> Any:
+        """Is in a room from now on, by its readers or its handlers; another reader takes over from the one before."""
+        if not self.reads:
+            return await self.client.join(room, since=since)
+        events = self.client.subscribe(room, since=since)
+        await events.begin()
+        self.readers.append(self.client.loop.create_task(self.read(events)))
+        return self.client.cursors[room]
+
+    async def come_back(self, room: str) -> None:
+        """Leaves a room, and enters it further on, while it is at work on what it had; that goes on, and succeeds."""
+        stream = self.client.machine.streams.get(room)
+        if stream is None or self.received(room) < 0:
+            return
+        self.run.kit.heal(self.client)
+        self.insists += 1
+        had = stream.tracker.received
+        await self.client.leave(room)
+        epoch, top = await self.enter(room, "now")
+        between = [event.offset for event in self.run.emitted[room] if event.epoch != epoch or event.offset <= top]
+        self.run.excuse(self, room, stream.epoch, [offset for offset in between if offset > had])
+        if epoch != stream.epoch:
+            self.run.excuse(self, room, epoch, between)
+        while stream.waiting:
+            await self.run.kit.advance(0.05)
+        self.run.excuse(self, room, stream.epoch, sorted(stream.tracker.failed))  # given up before, and now for ever
+        self.insists -= 1
 
     async def kill(self) -> None:
         """The process ends: what it has not committed or saved is gone."""
@@ -95,7 +123,7 @@ class Worker:
             reader.cancel()
         self.readers.clear()
         await self.client.close(grace=0)
-        for db in self.dbs:
+        for db, _ in self.places:
             db.rollback()
 
     def received(self, room: str) -> int:
@@ -125,6 +153,8 @@ class Worker:
                     await self.effects(m)
                 except ValueError:
                     pass
+                except LocalProtocolError:  # another reader has taken over, and it counts as done
+                    self.told.add(m.event)
         except TransportError as error:
             if self.alive[0]:
                 self.run.outcome.wrong.append(f"a reader ended with {error!r}")
@@ -132,23 +162,47 @@ class Worker:
     async def effects(self, m: Any) -> None:
         """Two of them."""
         run, random = self.run, self.run.kit.random
-        alive = self.alive
         if random.random() < 0.3:
             await run.kit.advance(random.random() * 0.1)
-        for db in self.dbs:
-            while db.in_transaction:  # another handler's, or a reader's of the other room
-                await run.kit.advance(0.01)
-            async with m.once(db) as fresh:
-                if fresh:
-                    db.execute("INSERT INTO effects VALUES (?, ?)", (m.room, m.event))
-                if random.random() < 0.1:
-                    await run.kit.advance(random.random() * 0.2)
-                if random.random() < run.fails:
-                    run.outcome.failures += 1
-                    raise ValueError("not now")
-                assert alive[0], "nobody works for a process that was killed"
+        if self.at_once:
+            for error in await asyncio.gather(*[self.tried(m, one) for one in range(2)], return_exceptions=True):
+                if isinstance(error, BaseException) and not self.catches:
+                    raise error
+            return
+        for which in range(len(self.places)):
+            try:
+                await self.tried(m, which)
+            except ValueError:
+                if not self.catches:
+                    raise
             if random.random() < 0.2:
                 await run.kit.advance(random.random() * 0.05)
+
+    async def tried(self, m: Any, which: int) -> None:
+        """One of them, once more if it must be, or sometimes."""
+        while True:
+            try:
+                await self.effect(m, which)
+                return
+            except ValueError:
+                if not self.insists and self.run.kit.random.random() < 0.7:
+                    raise
+
+    async def effect(self, m: Any, which: int) -> None:
+        """One of them, which may fail."""
+        run, random, alive = self.run, self.run.kit.random, self.alive
+        db, consumer = self.places[which]
+        while db.in_transaction:  # another handler's, or a reader's of the other room
+            await run.kit.advance(0.01)
+        async with m.once(db, consumer) as fresh:
+            if fresh:
+                db.execute("INSERT INTO effects VALUES (?, ?, ?)", (which, m.room, m.event))
+            if random.random() < 0.1:
+                await run.kit.advance(random.random() * 0.2)
+            if random.random() < run.fails:
+                run.outcome.failures += 1
+                raise ValueError("not now")
+            assert alive[0], "nobody works for a process that was killed"
 
 
 class Run:
@@ -169,13 +223,13 @@ class Run:
     async def __call__(self, kit: Kit) -> Outcome:
         self.kit = kit
         for number in range(2):
-            dbs = [sqlite3.connect(":memory:") for _ in range(2)]
+            flip = [kit.random.random() < share for share in (0.5, 0.3, 0.5, 0.5, 0.3)]
+            dbs = [sqlite3.connect(":memory:") for _ in range(1 if flip[2] else 2)]
             for db in dbs:
-                db.execute("CREATE TABLE effects (room TEXT, value INTEGER)")
-            in_file = kit.random.random() < 0.5
-            store: Any = FileCursor(self.folder / f"{number}.cur") if in_file else SQLiteCursor(dbs[0])
-            worker = Worker(self, dbs, store, kit.random.choice((1, 4)), kit.random.random() < 0.3)
-            self.workers.append(worker)
+                db.execute("CREATE TABLE effects (which INTEGER, room TEXT, value INTEGER)")
+            store: Any = FileCursor(self.folder / f"{number}.cur") if flip[0] else SQLiteCursor(dbs[0])
+            places = [(dbs[0], ""), (dbs[0], "other") if flip[2] else (dbs[1], "")]
+            self.workers.append(Worker(self, places, store, kit.random.choice((1, 4)), flip[1], flip[3], flip[4]))
         await self.emit(ROOMS[0], kit.random.choice((0, 3)))
         for worker in self.workers:
             await worker.begin()
@@ -185,9 +239,19 @@ class Run:
         self.judge()
         for worker in self.workers:
             await worker.kill()
-            for db in worker.dbs:
+            for db, _ in worker.places:
                 db.close()
         return self.outcome
+
+    def excuse(self, worker: Worker, room: str, epoch: int, offsets: list[int]) -> None:
+        """What a worker need not have done, for it chose so itself."""
+        chosen = set(offsets)
+        worker.told |= {event.value for event in self.emitted[room] if event.epoch == epoch and event.offset in chosen}
+
+    def forget(self, worker: Worker) -> None:
+        """The server does not take a worker's session any more."""
+        worker.client.machine.secret = bytes(len(worker.client.machine.secret))
+        self.kit.drop(worker.client)
 
     async def emit(self, room: str, count: int) -> None:
         """Events, each with a number that no other has."""
@@ -200,8 +264,16 @@ class Run:
         """One thing that happens, then a little time."""
         kit, random = self.kit, self.kit.random
         worker, room, what = random.choice(self.workers), random.choice(ROOMS), random.random()
-        if what < 0.55:
+        if what < 0.50:
             await self.emit(room, random.choice([1, 1, 3, 20]))
+        elif what < 0.52:
+            await worker.come_back(room)
+        elif what < 0.54:
+            if worker.reads and worker.received(room) >= 0:
+                kit.heal(worker.client)
+                await worker.enter(room)
+        elif what < 0.55:
+            self.forget(worker)
         elif what < 0.65:
             kit.drop(worker.client)
         elif what < 0.70:
@@ -246,7 +318,7 @@ class Run:
             kit.heal(worker.client)
             while worker.client.wire is wire or worker.received(room) < 0:
                 await kit.advance(0.05)
-            while worker.dbs[0].in_transaction:  # a cursor that is saved in there may be rolled back
+            while worker.places[0][0].in_transaction:  # a cursor that is saved in there may be rolled back
                 await kit.advance(0.01)
             worker.client.save()
 
@@ -269,11 +341,17 @@ class Run:
         """Each effect of each event, once."""
         outcome = self.outcome
         outcome.events = self.values
+        every = "SELECT value FROM effects WHERE which = ? AND room = ?"
         for number, worker in enumerate(self.workers):
-            for which, db in enumerate(worker.dbs):
+            for room in ROOMS:
+                stream = worker.client.machine.streams[room]
+                if stream.waiting or stream.lingering or stream.paused:
+                    left = f"{stream.waiting} and {stream.lingering} at work, paused: {stream.paused}"
+                    outcome.wrong.append(f"worker {number}, {room}: {left}")
+            for which, (db, _) in enumerate(worker.places):
                 for room in ROOMS:
-                    where = f"worker {number}, database {which}, {room}"
-                    done = [value for (value,) in db.execute("SELECT value FROM effects WHERE room = ?", (room,))]
+                    where = f"worker {number}, effect {which}, {room}"
+                    done = [value for (value,) in db.execute(every, (which, room))]
                     outcome.effects += len(done)
                     outcome.wrong += [f"{where}: event {value} has had its effect {done.count(value)} times"
                                       for value in sorted(set(done)) if done.count(value) > 1]  # fmt: skip

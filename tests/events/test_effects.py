@@ -43,7 +43,7 @@ def found(seeds: int = 12) -> bool:
 
 
 def test_an_event_that_is_done_with_its_first_effect(monkeypatch: pytest.MonkeyPatch) -> None:
-    def committed(self: Any) -> None:
+    def committed(self: Any, effect: Any) -> None:
         self.failed = False
         self.done()
 

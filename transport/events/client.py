@@ -14,7 +14,7 @@ from transport import CloseCode, limits
 from transport.events import envelope, parse
 from transport.events.envelope import Why
 from transport.events.errors import Malformed
-from transport.events.following import Stream
+from transport.events.following import Stream, Untold
 
 
 class Outgoing:
@@ -134,13 +134,14 @@ class TooLarge(NamedTuple):
 
 
 class _Wish:
-    __slots__ = ("joins", "room", "since", "token")
+    __slots__ = ("asked", "joins", "room", "since", "token")
 
     def __init__(self, room: str, joins: bool, since: str, token: Any) -> None:
         self.room = room
         self.joins = joins
         self.since = since
         self.token = token
+        self.asked = False  # on this connection; else the answer to a claim is its answer
 
 
 class Client:
@@ -154,6 +155,7 @@ class Client:
         session, secret, generation: of its session; empty before the first connection.
         streams: by room.
         rewinds: how often the log of a room has gone back within its epoch, for rooms where it has.
+        untold: rooms that have begun anew with the session, and whose program does not know.
         up: the server let it in, and the connection is there.
         largest: bytes of a frame that the connection, and the server, take.
         out: frames to be written, taken by `transmit`.
@@ -169,6 +171,7 @@ class Client:
         self.generation = 0
         self.streams: dict[str, Stream] = {"": Stream("")}
         self.rewinds: dict[str, int] = {}
+        self.untold = Untold()
         self.up = False
         self.largest = limits.MESSAGE_BYTES_DEFAULT
         self.out: list[bytes] = []
@@ -206,6 +209,8 @@ class Client:
         for stream in self.streams.values():
             stream.alias = 0
             stream.paused = stream.seeking = False
+        for wish in self._wishes.values():
+            wish.asked = False
 
     def start_over(self) -> None:
         """The server does not take the session: a new one begins, and everybody is told what that means for them."""
@@ -218,12 +223,17 @@ class Client:
         for room, stream in list(self.streams.items()):
             stream.ticket = b""
             stream.rebase(0, 0, False)
-            gap = envelope.Gap(0, Why.EPOCH, envelope.Policy.NOW, 0, room, 0, 0, -1, None)
-            self.happened.append(GapFound(room, stream, 0, gap))
+            self.untold.begin(room)
+            self._say_anew(stream)
             if room and stream.by_client:
                 self._wish(_Wish(room, True, "now", None))
-            elif room:  # the server's program has put it there, and will again
-                del self.streams[room]
+            elif room:  # the server's program has put it there, and may again
+                self._forget(room)
+                self.happened.append(Outside(None, room, "denied: the session has begun anew", stream))
+
+    def _say_anew(self, stream: Stream) -> None:
+        gap = envelope.Gap(0, Why.EPOCH, envelope.Policy.NOW, 0, stream.room, 0, 0, -1, None)
+        self.happened.append(GapFound(stream.room, stream, 0, gap))
 
     def receive(self, data: bytes) -> None:
         """A frame. Raises Malformed, after which the connection has to be closed."""
@@ -314,10 +324,17 @@ class Client:
 
     def leave(self, room: str, token: Any) -> None:
         """Wishes to leave a room; `Outside` answers."""
+        self._forget(room)
+        self._wish(_Wish(room, False, "", token))
+
+    def _forget(self, room: str) -> Stream | None:
+        """Knows nothing more of a stream, whose number may soon be that of another one for the same room."""
         stream = self.streams.pop(room, None)
+        self.untold.forget(room)
         if stream is not None:
             self._aliases.pop(stream.alias, None)
-        self._wish(_Wish(room, False, "", token))
+            stream.alias, stream.paused = 0, False
+        return stream
 
     @property
     def wishes(self) -> int:
@@ -331,6 +348,7 @@ class Client:
             self._ask(self._last_wish, wish)  # else the answer to the claim, which is on its way, is its answer
 
     def _ask(self, request: int, wish: _Wish) -> None:
+        wish.asked = True
         if not wish.joins:
             self.out.append(envelope.leave(request, wish.room))
             return
@@ -342,14 +360,18 @@ class Client:
         stream = self.streams.get(wish.room)
         return wish.joins and wish.since == "cursor" and stream is not None and bool(stream.ticket)
 
-    def _take_wish(self, request: int, room: str) -> _Wish | None:
-        """The wish that an answer is for: by its number, or, for a claim's, by the room."""
-        if not request:
-            for number, wish in self._wishes.items():
-                if wish.joins and wish.room == room and wish.since == "cursor":
-                    request = number
-                    break
-        return self._wishes.pop(request, None)
+    def _take_wishes(self, request: int, room: str) -> list[_Wish]:
+        """Those that an answer is for: the one of its number, or, for a claim's, all for the room that rely on it."""
+        if request:
+            wish = self._wishes.pop(request, None)
+            return [] if wish is None else [wish]
+        found = {
+            number: wish for number, wish in self._wishes.items()
+            if wish.joins and wish.room == room and wish.since == "cursor" and not wish.asked
+        }  # fmt: skip
+        for number in found:
+            del self._wishes[number]
+        return list(found.values())
 
     def finish(self, stream: Stream, epoch: int, offset: int) -> bool:
         """The program is done with an event. Whether the cursor moved."""
@@ -427,7 +449,7 @@ class Client:
         self.happened.append(Closed(frame))
 
     def _joined(self, frame: envelope.Joined) -> None:
-        wish = self._take_wish(frame.request, frame.room)
+        wishes = self._take_wishes(frame.request, frame.room)
         stream = self.streams.get(frame.room)
         if stream is None:
             if len(self.streams) >= limits.EVENTS_CLIENT_STREAMS_MAX:
@@ -435,7 +457,7 @@ class Client:
             stream = self.streams[frame.room] = Stream(frame.room, frame.epoch, frame.offset)
         elif stream.epoch != frame.epoch:
             stream.rebase(frame.epoch, frame.offset, frame.catching_up and stream.epoch != 0)
-        elif not stream.alias and wish is not None and frame.offset > stream.tracker.received:
+        elif not stream.alias and wishes and frame.offset > stream.tracker.received:
             stream.rebase(frame.epoch, frame.offset, False)  # it was asked to begin anew
         elif not stream.alias and frame.catching_up and frame.offset < stream.tracker.received:
             stream.rebase(frame.epoch, frame.offset, True)  # the log has gone back; a gap follows
@@ -450,7 +472,10 @@ class Client:
         stream.alias = frame.alias
         stream.since, stream.by_client, stream.ticket = frame.since, frame.by_client, frame.ticket
         self._aliases[frame.alias] = stream
-        self.happened.append(Entered(None if wish is None else wish.token, stream, frame.top))
+        tokens = [wish.token for wish in wishes] or [None]
+        self.happened += [Entered(token, stream, frame.top) for token in tokens]
+        if self.untold.is_due(frame.room):
+            self._say_anew(stream)
         if is_new and self._is_full(stream):  # since before: else each connection would bring some more
             self._pause(stream)
 
@@ -461,13 +486,12 @@ class Client:
             del self.rewinds[next(iter(self.rewinds))]
 
     def _left(self, frame: envelope.Left) -> None:
-        wish = self._wishes.pop(frame.request, None) if frame.request else None
+        wishes = self._take_wishes(frame.request, frame.room)
         stream = None
-        if wish is None or not wish.joins or frame.reason.startswith("denied"):
-            stream = self.streams.pop(frame.room, None) if frame.room else None
-            if stream is not None:
-                self._aliases.pop(stream.alias, None)
-        self.happened.append(Outside(None if wish is None else wish.token, frame.room, frame.reason, stream))
+        if not frame.request or not wishes or not wishes[0].joins or frame.reason.startswith("denied"):
+            stream = self._forget(frame.room) if frame.room else None
+        tokens = [wish.token for wish in wishes] or [None]
+        self.happened += [Outside(token, frame.room, frame.reason, stream) for token in tokens]
 
     def _event(self, frame: envelope.Event) -> None:
         stream = self._aliases.get(frame.alias)
@@ -522,13 +546,10 @@ class Client:
 
     def _gap(self, frame: envelope.Gap) -> None:
         if frame.why is Why.DENIED:
-            stream = self.streams.pop(frame.room, None)
-            if stream is not None:
-                self._aliases.pop(stream.alias, None)
+            stream = self._forget(frame.room)
             if not frame.room:
                 self.streams[""] = Stream("")
-            wish = self._take_wish(0, frame.room)
-            if wish is not None:
+            for wish in self._take_wishes(0, frame.room):
                 self.happened.append(Outside(wish.token, frame.room, "denied: not any more", None))
             self.happened.append(GapFound(frame.room, stream, 0, frame))
             return

@@ -229,6 +229,11 @@ class EventsClient(Life):
         if self.machine.out:
             self.write()
 
+    def told(self, room: str) -> None:
+        """The program knows that a room has begun anew with the session."""
+        self.machine.untold.told(room)
+        self._save_soon()
+
     def set_aside(self, stream: Stream, epoch: int, offset: int) -> None:
         """The effect of an event has failed."""
         self.machine.set_aside(stream, epoch, offset)
@@ -432,11 +437,14 @@ class EventsClient(Life):
         if stream is not None and stream.alias and sub.since == "cursor":
             self.adopt(stream, sub)
             return
-        self._joining[sub.room] = sub
+        before, self._joining[sub.room] = self._joining.get(sub.room), sub
+        if before is not None:
+            before.end(None)  # it has nothing yet; the later one has the room, as ever
         try:
             await self._enter(sub.room, sub.since)
         finally:
-            self._joining.pop(sub.room, None)
+            if self._joining.get(sub.room) is sub:
+                del self._joining[sub.room]
 
     async def presence(self, room: str) -> list[Any]:
         """Who is in a room, as [{"id", "info"}]; joins and leaves come as events of the room "@presence/" + room."""

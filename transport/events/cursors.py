@@ -17,7 +17,7 @@ from transport import limits
 from transport.errors import CodecError, LocalProtocolError
 from transport.events import envelope
 from transport.events.client import Client
-from transport.events.following import Stream
+from transport.events.following import Stream, Untold
 
 if TYPE_CHECKING:
     from transport.events.messages import Message
@@ -115,17 +115,41 @@ class SQLiteCursor:
             self._db.commit()
 
 
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS transport_sessions (consumer TEXT PRIMARY KEY, state BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS transport_done (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
+    " offset INTEGER NOT NULL, PRIMARY KEY (consumer, room, epoch, offset))",
+    "CREATE TABLE transport_cursors (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
+    " since INTEGER NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY (consumer, room, epoch, since))",
+)  # the one that is looked for is the last
+_STREAM = "consumer = ? AND room = ? AND epoch = ?"
+_COLUMNS = "PRAGMA table_info(transport_cursors)"
+
+
 def make_tables(db: Any) -> None:
-    """The tables, if they are not there."""
-    db.execute("CREATE TABLE IF NOT EXISTS transport_sessions (consumer TEXT PRIMARY KEY, state BLOB NOT NULL)")
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS transport_cursors (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
-        " offset INTEGER NOT NULL, PRIMARY KEY (consumer, room, epoch))"
-    )
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS transport_done (consumer TEXT NOT NULL, room TEXT NOT NULL, epoch TEXT NOT NULL,"
-        " offset INTEGER NOT NULL, PRIMARY KEY (consumer, room, epoch, offset))"
-    )
+    """The tables, if they are not there; those of an earlier version become those of this one."""
+    if "since" in [row[1] for row in db.execute(_COLUMNS)]:
+        return
+    own = not db.in_transaction
+    if own:
+        db.execute("BEGIN IMMEDIATE")
+    try:
+        columns = [row[1] for row in db.execute(_COLUMNS)]
+        if "since" not in columns:  # nobody else has made them meanwhile
+            if columns:
+                db.execute("ALTER TABLE transport_cursors RENAME TO transport_cursors_before")
+            for table in _TABLES:
+                db.execute(table)
+            if columns:
+                every = "SELECT consumer, room, epoch, 0, offset FROM transport_cursors_before"
+                db.execute(f"INSERT INTO transport_cursors {every}")
+                db.execute("DROP TABLE transport_cursors_before")
+        if own:
+            db.commit()
+    except BaseException:
+        if own:
+            db.rollback()
+        raise
 
 
 def _noted(epoch: int, rewinds: int) -> str:
@@ -144,49 +168,64 @@ class Once:
         self._message = message
         self._db = db
         self._consumer = consumer
+        self._key: tuple[str, Any] = consumer, db
 
     async def __aenter__(self) -> bool:
         message, db = self._message, self._db
-        message.failed = True  # until it is committed
+        self._key = self._effect()
+        is_new = message.begun(self._key)
         if db.in_transaction:
             raise LocalProtocolError("once: a transaction is open already; its end would be the event's")
         make_tables(db)
         db.execute("BEGIN IMMEDIATE")
         try:
-            return self._note(message, db)
+            return self._note(message, db) and is_new
         except BaseException:
             db.rollback()
             raise
 
+    def _effect(self) -> tuple[str, Any]:
+        """What tells it from the event's other effects: the consumer, and the database, opened twice or not."""
+        try:
+            file = self._db.execute("PRAGMA database_list").fetchone()[2]
+        except Exception:  # what comes next fails, too
+            file = ""
+        return self._consumer, file or self._db  # one in memory has no name
+
     def _note(self, message: Message, db: Any) -> bool:
         """Notes that the event is done, in the transaction; False if it was before.
 
-        The cursor is the last event before the first that is not done; those done beyond it are kept one by one.
+        The cursor is the last event before the first that is not done; those done beyond it are kept one by one. It
+        says nothing of what lies before the place where the client began: that may come later, or be at work still.
         """
-        if message.volatile:
+        if not message.is_placed:
             return True
-        here = (self._consumer, message.room, _noted(message.epoch, message.rewinds), message.offset)
-        cursor = "SELECT 1 FROM transport_cursors WHERE consumer = ? AND room = ? AND epoch = ? AND offset >= ?"
-        if db.execute(cursor, here).fetchone() is not None:
+        stream, offset = (self._consumer, message.room, _noted(message.epoch, message.rewinds)), message.offset
+        cursor = f"SELECT 1 FROM transport_cursors WHERE {_STREAM} AND since < ? AND offset >= ?"  # noqa: S608
+        if db.execute(cursor, (*stream, offset, offset)).fetchone() is not None:
             return False
-        known = "SELECT 1 FROM transport_done WHERE consumer = ? AND room = ? AND epoch = ? AND offset = ?"
-        fresh = db.execute(known, here).fetchone() is None
-        if message.is_old:
-            return fresh
-        if message.is_next:
-            self._move(db, here, message.has_older)
+        known = f"SELECT 1 FROM transport_done WHERE {_STREAM} AND offset = ?"  # noqa: S608
+        fresh = db.execute(known, (*stream, offset)).fetchone() is None
+        if message.is_next and not message.is_old:
+            self._move(db, stream, message)
         elif fresh:
-            db.execute("INSERT INTO transport_done VALUES (?, ?, ?, ?)", here)
+            db.execute("INSERT INTO transport_done VALUES (?, ?, ?, ?)", (*stream, offset))
         return fresh
 
-    def _move(self, db: Any, here: tuple[str, str, str, int], has_older: bool) -> None:
+    def _move(self, db: Any, stream: tuple[str, str, str], message: Message) -> None:
         """The cursor moves; what it stands for is noted no longer, nor what was noted of offsets that are no more."""
-        db.execute("INSERT OR REPLACE INTO transport_cursors VALUES (?, ?, ?, ?)", here)
-        db.execute("DELETE FROM transport_done WHERE consumer = ? AND room = ? AND epoch = ? AND offset <= ?", here)
-        if not has_older:
+        low, start = message.begins
+        move = f"UPDATE transport_cursors SET offset = ? WHERE {_STREAM} AND since <= ? AND offset >= ?"  # noqa: S608
+        if not db.execute(move, (message.offset, *stream, start, low)).rowcount:
+            db.execute("INSERT OR REPLACE INTO transport_cursors VALUES (?, ?, ?, ?, ?)",
+                       (*stream, start, message.offset))  # fmt: skip
+            low = start
+        covered = f"DELETE FROM transport_done WHERE {_STREAM} AND offset > ? AND offset <= ?"  # noqa: S608
+        db.execute(covered, (*stream, low, message.offset))
+        if not message.has_older:
             for table in ("transport_cursors", "transport_done"):
                 where = f"DELETE FROM {table} WHERE consumer = ? AND room = ? AND epoch != ?"  # noqa: S608
-                db.execute(where, here[:3])
+                db.execute(where, stream)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -199,7 +238,7 @@ class Once:
         except BaseException:
             self._roll_back()
             raise
-        self._message.committed()
+        self._message.committed(self._key)
 
     def _roll_back(self) -> None:
         self._db.rollback()
@@ -212,6 +251,7 @@ def pack(client: Client) -> bytes:
     body = {
         "format": FORMAT, "namespace": client.namespace, "session": client.session, "secret": client.secret,
         "generation": client.generation, "streams": streams, "rewinds": client.rewinds,
+        "untold": client.untold.rooms(),
     }  # fmt: skip
     return envelope.encode_body(body)
 
@@ -233,6 +273,8 @@ def unpack(state: bytes) -> dict[str, Any]:
         for room, count in body.get("rewinds", {}).items():  # an older one has none
             if not isinstance(room, str) or not isinstance(count, int):
                 raise LocalProtocolError("a cursor has a stream that is none")
+        if not all(isinstance(room, str) for room in body.get("untold", [])):
+            raise LocalProtocolError("a cursor has a stream that is none")
     except (CodecError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise LocalProtocolError(f"no cursor of a client: {error!r}") from None
     return dict(body)
@@ -245,6 +287,7 @@ def restore(client: Client, state: bytes) -> None:
         raise LocalProtocolError(f"the cursor is of namespace {body['namespace']!r}, not {client.namespace!r}")
     client.session, client.secret, client.generation = body["session"], body["secret"], body["generation"]
     client.rewinds = body.get("rewinds", {})
+    client.untold = Untold(body.get("untold", []))
     for room, epoch, offset, since, by_client, ticket in body["streams"]:
         stream = Stream(room, epoch, offset)
         stream.since, stream.by_client, stream.ticket = since, by_client, ticket

@@ -5,7 +5,8 @@ Nothing here waits, reads a clock or knows a socket; `client` decides what happe
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any
 
 from transport.codec import varint
@@ -27,14 +28,15 @@ class Stream:
         sink: where its events go; None while nobody wants them yet.
         held: those that wait for that.
         era: how often it has begun anew.
-        lingering: events and gaps of earlier eras that the program is not past.
+        waiting: messages, events or gaps, that the program is not past.
+        lingering: those of earlier eras.
         before: where the client was when the stream began anew, until the program is done with the gap that says so.
         gap_at: the offset of that gap, not of a later one; -1 until it has come.
     """
 
     __slots__ = (
         "alias", "before", "by_client", "epoch", "era", "gap_at", "held", "lingering", "paused", "room", "seek_top",
-        "seeking", "since", "sink", "stalled", "ticket", "tracker",
+        "seeking", "since", "sink", "stalled", "ticket", "tracker", "waiting",
     )  # fmt: skip
 
     def __init__(self, room: str, epoch: int = 0, offset: int = 0) -> None:
@@ -52,6 +54,7 @@ class Stream:
         self.sink: Any = None
         self.held: deque[Any] = deque()  # bounded: it counts as unfinished in the tracker
         self.era = 0
+        self.waiting = 0
         self.lingering = 0
         self.before: Claim | None = None
         self.gap_at = -1
@@ -79,6 +82,43 @@ class Stream:
             self.before, self.gap_at = None, -1
         self.epoch = epoch
         self.era += 1
-        self.lingering += len(self.tracker) - len(self.tracker.failed)
+        self.lingering += self.waiting
+        self.waiting = 0
         self.stalled = False
         self.tracker.rebase(offset)
+
+
+class Untold:
+    """Rooms that began anew with the session, and whose program has not been told so: by this process, or by the next.
+
+    No server would say it to the next one, for whom the session is as it has always been.
+    """
+
+    def __init__(self, rooms: Iterable[str] = ()) -> None:
+        self._open = Counter(rooms)
+        self._due = set(rooms)
+
+    def begin(self, room: str) -> None:
+        """The program is about to be told."""
+        self._open[room] += 1
+
+    def is_due(self, room: str) -> bool:
+        """Whether an earlier process was about to; once."""
+        is_due = room in self._due
+        self._due.discard(room)
+        return is_due
+
+    def told(self, room: str) -> None:
+        """The program has been told."""
+        self._open[room] -= 1
+        if self._open[room] <= 0:
+            self.forget(room)
+
+    def forget(self, room: str) -> None:
+        """The room was left."""
+        self._open.pop(room, None)
+        self._due.discard(room)
+
+    def rooms(self) -> list[str]:
+        """Those that the next process has to tell."""
+        return list(self._open)

@@ -59,6 +59,7 @@ class Message:
 
     __slots__ = (
         "_client",
+        "_effects",
         "_era",
         "_stream",
         "epoch",
@@ -80,7 +81,11 @@ class Message:
                  gap: Gap | None = None) -> None:  # fmt: skip
         self._client = client
         self._stream = stream
-        self._era = 0 if stream is None else stream.era
+        self._effects: dict[Any, bool] | None = None  # of `once`, and whether they are committed
+        self._era = 0
+        if stream is not None:
+            self._era = stream.era
+            stream.waiting += 1
         self.room = room
         self.epoch = epoch
         self.offset = offset
@@ -96,11 +101,11 @@ class Message:
 
     def done(self) -> None:
         """Counts it as done, so that the cursor may move over it. Iteration and handlers do that by themselves."""
-        if not self.is_done and self._stream is not None:
-            if self._stream.era == self._era:
-                self._client.finished(self._stream, self.epoch, self.offset)
-            elif not self.is_settled:
-                self._stream.lingering -= 1
+        if not self.is_done and self._stream is not None and self._stream.era == self._era:
+            self._client.finished(self._stream, self.epoch, self.offset)
+        if not self.is_done and not self.failed and self.gap is not None and not self.epoch:
+            self._client.told(self.room)
+        self._pass()
         self.is_done = True
 
     def settle(self) -> None:
@@ -109,7 +114,18 @@ class Message:
             self.done()
         elif not self.is_done and self._stream is not None:
             self._client.set_aside(self._stream, self.epoch, self.offset)
+        self._pass()
         self.is_settled = True
+
+    def _pass(self) -> None:
+        """Its stream counts it no more. Once."""
+        stream = self._stream
+        if stream is None or self.is_done or self.is_settled:
+            return
+        if stream.era == self._era:
+            stream.waiting -= 1
+        else:
+            stream.lingering -= 1
 
     @property
     def is_next(self) -> bool:
@@ -123,14 +139,39 @@ class Message:
         return self._stream is not None and self._stream.era != self._era
 
     @property
-    def has_older(self) -> bool:
-        """Whether the program is at work on what came before its stream began anew."""
-        return self._stream is not None and self._stream.lingering > 0
+    def is_placed(self) -> bool:
+        """Whether it has a place in a log that it could come from again."""
+        return self.epoch != 0 and not self.volatile
 
-    def committed(self) -> None:
-        """Its effect is in the database: it is done when the program is past it, for there may be more of them."""
-        self.failed = False
-        if self.is_settled:
+    @property
+    def begins(self) -> tuple[int, int]:
+        """Where the client was let in, and where its own account of the stream begins, which may be later."""
+        assert self._stream is not None
+        start = self._stream.tracker.start
+        return min(self._stream.since, start), start
+
+    @property
+    def has_older(self) -> bool:
+        """Whether the program may be at work on what came before its stream began anew."""
+        return self._stream is not None and (
+            self._stream.lingering > 0 or self._client.machine.streams.get(self.room) is not self._stream
+        )
+
+    def begun(self, effect: Any) -> bool:
+        """An effect of it is about to be had. False if that is committed already."""
+        if self._effects is None:
+            self._effects = {}
+        if self._effects.setdefault(effect, False):
+            return False
+        self.failed = True  # until it is committed
+        return True
+
+    def committed(self, effect: Any) -> None:
+        """An effect is in the database: it is done when the program is past it, and none of the others has failed."""
+        assert self._effects is not None
+        self._effects[effect] = True
+        self.failed = not all(self._effects.values())
+        if self.is_settled and not self.failed:
             self.done()
 
     def rolled_back(self) -> None:

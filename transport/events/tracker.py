@@ -12,17 +12,17 @@ class Tracker:
     """The cursor of one stream.
 
     Attributes:
+        start: where it began; it says nothing of what lies before.
         cursor: everything up to this offset is finished.
         received: everything up to this offset has come.
         waiting_bytes: of events that are not finished.
         failed, failed_bytes: those of them whose effect has failed, and that are not worked on any more.
     """
 
-    __slots__ = ("_open", "cursor", "failed", "failed_bytes", "received", "waiting_bytes")
+    __slots__ = ("_open", "cursor", "failed", "failed_bytes", "received", "start", "waiting_bytes")
 
     def __init__(self, offset: int = 0) -> None:
-        self.cursor = offset
-        self.received = offset
+        self.start = self.cursor = self.received = offset
         self.waiting_bytes = 0
         self._open: dict[int, tuple[int, int]] = {}  # offset, in order: size, and what had come before
         self.failed: set[int] = set()
@@ -72,7 +72,7 @@ class Tracker:
         self.failed.clear()
         self.failed_bytes = 0
         self.waiting_bytes = 0
-        self.cursor = self.received = offset
+        self.start = self.cursor = self.received = offset
 
     def __len__(self) -> int:
         """Events that are not finished."""
