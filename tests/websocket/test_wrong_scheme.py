@@ -29,7 +29,7 @@ async def test_a_tcp_client_of_a_websocket_server() -> None:
 
 async def test_a_websocket_client_of_a_tcp_server() -> None:
     async with asyncio.timeout(4), transport.serve("tcp://127.0.0.1:0", ignore) as server:
-        with pytest.raises(ConnectFailed, match="speaks something else, as tcp:// does"):
+        with pytest.raises(ConnectFailed, match="speaks another scheme, tcp:// perhaps"):
             await transport.connect(f"ws://127.0.0.1:{server.url.port}")
 
 

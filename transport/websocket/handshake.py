@@ -377,7 +377,10 @@ class ClientSide:
         if len(self._first) < len(START):
             self._first = (self._first + data)[: len(START)]
             if not START.startswith(self._first):  # h11 would wait for the end of a head
-                self.failure = (CloseCode.PROTOCOL_ERROR, "no HTTP answer: the peer speaks something else, as tcp:// does")
+                self.failure = (
+                    CloseCode.PROTOCOL_ERROR,
+                    "no HTTP answer: the peer speaks another scheme, tcp:// perhaps",
+                )
                 return
         try:
             self._h11.receive_data(data)
