@@ -227,6 +227,8 @@ class SioWire:
         self.number = 0
         self.connected = False
         self.recovered = False
+        self.due: set[int] = set()  # streams that are not caught up, of those that it was in
+        self.marked = False  # all of those are entered
         self.session: envelope.Welcome | None = None
         self._prefix = "" if name == "/" else name + ","
 
@@ -318,11 +320,20 @@ class SioWire:
                                       joined.ticket]  # fmt: skip
         if self.connected:
             self._say("2", dump([CURSOR, self._cursor()]))
+        elif joined.catching_up:
+            self.due.add(joined.alias)
+
+    def _settled(self, alias: int) -> None:
+        """Answers, if that was the last one of the streams that it was in."""
+        self.due.discard(alias)
+        if self.marked and not self.due and not self.connected:
+            self._answer()
+            self._say("2", dump([CURSOR, self._cursor()]))
 
     def _left(self, left: envelope.Left, _: str) -> None:
         if left.request == MARK:
-            self._answer()
-            self._say("2", dump([CURSOR, self._cursor()]))
+            self.marked = True
+            self._settled(0)
         self.streams = {alias: claim for alias, claim in self.streams.items() if claim[0] != left.room}
 
     def _event(self, event: envelope.Event, text: str) -> None:
@@ -336,7 +347,7 @@ class SioWire:
         self.streams[advance.alias][2] = advance.offset
 
     def _caughtup(self, caught_up: envelope.CaughtUp, _: str) -> None:
-        """Nothing of it is said."""
+        self._settled(caught_up.alias)
 
     def _gap(self, gap: envelope.Gap, _: str) -> None:
         self.recovered = False
@@ -344,6 +355,7 @@ class SioWire:
             self.streams[gap.alias][2] = gap.offset
         if self.connected:
             self._say("2", dump([GAP, gap.room, gap.lost]))
+        self._settled(gap.alias)
 
     def _call(self, call: envelope.Call, text: str) -> None:
         self._say("2", f"{call.call}{text}]")

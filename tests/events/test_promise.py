@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+import transport
 from tests.events.stepped import SteppedLog
 from tests.events.test_bounds import run
-import transport
 from transport import limits
 from transport.errors import UnsupportedDelivery, UnsupportedOperation
 from transport.events import (

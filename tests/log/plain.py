@@ -385,11 +385,13 @@ class PlainLog(Log):
 
     async def get_session(self, id: str) -> Session | None:  # noqa: A002
         self._check()
+        checks.name("session", id)
         known = self._alive(id)
         return None if known is None else known.session
 
     async def drop_session(self, id: str, generation: int) -> None:  # noqa: A002
         self._check()
+        checks.name("session", id)
         if self._alive(id) is not None:
             await self._forget(self._held(id, generation))
 
@@ -401,11 +403,14 @@ class PlainLog(Log):
 
     async def received(self, session: str) -> Received:
         self._check()
+        checks.name("session", session)
         known = self._alive(session)
         return Received() if known is None else known.received()
 
     async def reply(self, session: str, number: int) -> bytes | None:
         self._check()
+        checks.name("session", session)
+        checks.number("number", number)
         known = self._alive(session)
         return None if known is None else known.replies.get(number)
 

@@ -208,14 +208,15 @@ async def test_how_many_long_polls_there_may_be_is_an_option() -> None:
 
     url = "ws://127.0.0.1:0/ws"
     async with (
-        serve(url, echo, routes={"/": poll}, http_connections=2) as server,
+        serve(url, echo, routes={"/": poll}, http_connections=3) as server,
         stranger(server) as one, stranger(server) as two,
     ):  # fmt: skip
         for peer in (one, two):
             await peer.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await until(lambda: len(waiting) == 2)
         async with stranger(server) as three:
-            assert await three.hear() == b""
+            await three.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await three.hear(b"being answered")).startswith(b"HTTP/1.1 503 ")
         for future in waiting:
             future.set_result("news")
         await one.hear(b"news")

@@ -26,17 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("transport.events")
 KNOWN = frozenset(
-    {
-        "busy",
-        "closed",
-        "denied",
-        "failed",
-        "going_away",
-        "log",
-        "namespace",
-        "superseded",
-        "too_large",
-    }
+    ("busy", "closed", "denied", "failed", "going_away", "log", "namespace", "superseded", "too_large")
 )  # reasons of refusals that have counters of their own; those of a program are counted together
 
 

@@ -82,7 +82,8 @@ class Hello:
         namespace: its name.
         resuming: whether it comes back.
         remote_address: of its connection.
-        get_extra_info: as of its connection: "request" on ws, with `header("cookie")`; "peercert" on tls.
+        get_extra_info: as of its connection: `hello.get_extra_info("request").header("cookie")` on ws, "peercert" on
+            tls.
     """
 
     auth: Any
