@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
@@ -34,16 +35,27 @@ _DEFAULT_REGISTRY = Registry.default()
 
 
 class Opening(Generic[T]):
-    """What `serve` and `connect` return: await it, or use it with `async with`."""
+    """What `serve` and `connect` return: await it, or use it with `async with`. Forgotten, it warns."""
 
-    def __init__(self, start: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, T]], what: str = "serve() or connect()") -> None:
         self._start = start
+        self._what = what
         self._opened: T | None = None
+        self._is_used = False
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no {name!r} yet: write `await {self._what}`, or `async with {self._what} as ...`")
+
+    def __del__(self) -> None:
+        if not self.__dict__.get("_is_used", True):
+            warnings.warn(f"{self._what} was never awaited: nothing was opened", RuntimeWarning, stacklevel=2)
 
     def __await__(self) -> Generator[Any, None, T]:
+        self._is_used = True
         return self._start().__await__()
 
     async def __aenter__(self) -> T:
+        self._is_used = True
         self._opened = await self._start()
         return self._opened
 
@@ -146,9 +158,10 @@ def connect(
         )
         if protocol is not None or machine is not None or sock is not None:
             raise LocalProtocolError("reconnect goes with the coroutine style and without sock=")
-        return Opening(functools.partial(Reconnecting.start, again, reconnect))
+        return Opening(functools.partial(Reconnecting.start, again, reconnect), "connect(...)")
     return Opening(
-        functools.partial(_connect, url, protocol, machine, codec, framing, sock, registry, connect_timeout, options)
+        functools.partial(_connect, url, protocol, machine, codec, framing, sock, registry, connect_timeout, options),
+        "connect(...)",
     )
 
 
@@ -239,13 +252,15 @@ def serve(
             functools.partial(
                 serve_workers, url, handler, workers, {"codec": codec, "framing": framing, **options},
                 unsupported={"protocol": protocol, "machine": machine, "sock": sock, "registry": registry},
-            )
+            ),
+            "serve(...)",
         )  # fmt: skip
     if isinstance(handler, str):
         raise LocalProtocolError("a handler by name goes with workers=N; give the function itself")
     if handler is not None and not callable(handler):
         raise LocalProtocolError(f"handler must be a coroutine function, not {handler!r}")
-    return Opening(functools.partial(_serve, url, handler, protocol, machine, codec, framing, sock, registry, options))
+    serving = functools.partial(_serve, url, handler, protocol, machine, codec, framing, sock, registry, options)
+    return Opening(serving, "serve(...)")
 
 
 async def _serve(

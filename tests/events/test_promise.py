@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import transport
 from tests.events.stepped import SteppedLog
 from tests.events.test_bounds import run
 from transport import limits
@@ -394,9 +395,11 @@ def test_a_drain_has_an_end() -> None:
 async def test_what_is_unreliable_is_refused() -> None:
     app = Events()
     app.namespace("/")
-    async with app.serve("udp://127.0.0.1:0") as serving:
+    with pytest.raises(UnsupportedDelivery):
+        await app.serve("udp://127.0.0.1:0")
+    async with transport.serve("udp://127.0.0.1:0", lambda conn: conn.wait_closed()) as server:
         with pytest.raises(UnsupportedDelivery):
-            await connect_events(serving.url)
+            await connect_events(server.url)
 
 
 @pytest.mark.asyncio

@@ -10,7 +10,7 @@ import pytest
 
 import transport
 from tests.events.test_events import chat, until
-from transport.events import Denied, Events, FileCursor, History, connect_events
+from transport.events import Denied, Events, EventsClient, FileCursor, History, connect_events
 from transport.log.memory import MemoryLog
 
 QUICK = transport.Backoff(initial=0.01, maximum=0.05)
@@ -240,14 +240,14 @@ async def test_somebody_else_s_session(tmp_path: Path) -> None:
         session = thief.machine.session
         await thief.close()
         for auth, secret in (("bob", ann.machine.secret), ("ann", b"x" * 24)):
-            client = connect_events(serving.url, namespace="/chat", auth=auth, reconnect=None)._make()
+            client = EventsClient(serving.url, "/chat", auth, None, "processed", None, 1, {})
             client.machine.session, client.machine.secret = ann.machine.session, secret
             client.machine.start_over = lambda: None
             with pytest.raises(Denied, match="not this client's"):
                 await client.start()
         assert ann.machine.up, "nobody was thrown out by it"
         # A room of which the ticket is somebody else's
-        client = connect_events(serving.url, namespace="/chat", auth="bob", reconnect=None)._make()
+        client = EventsClient(serving.url, "/chat", "bob", None, "processed", None, 1, {})
         client.machine.session, client.machine.secret = session, thief.machine.secret
         client.machine.generation = 1
         stolen = client.machine.streams["r"] = type(ann.machine.streams["r"])("r", ann.machine.streams["r"].epoch, 0)

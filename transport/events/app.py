@@ -20,10 +20,11 @@ from transport.events.envelope import Policy
 from transport.events.errors import Busy, Refused
 from transport.events.hub import Hub
 from transport.events.link import Link
-from transport.events.namespace import History, Namespace, Position
+from transport.events.namespace import History, Namespace, Position, check_name
 from transport.events.session import Session
 from transport.events.streams import Subscription
 from transport.events.tokens import Tokens
+from transport.events.watch import Watch
 from transport.events.wire import Wire
 from transport.log.base import Log
 from transport.log.errors import Fenced, LogClosed, LogLimit
@@ -36,6 +37,17 @@ NEVER_MS = 10 * 366 * 86_400_000
 def wall_ms() -> int:
     """The wall clock in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def _check(log: Any, key: Any, **seconds: Any) -> None:
+    """The arguments of an app. Raises LocalProtocolError."""
+    if not hasattr(log, "set_history"):
+        raise LocalProtocolError(f"log is one of transport.log, such as SQLiteLog('events.db'), not {log!r:.60}")
+    if key is not None and (not isinstance(key, bytes) or len(key) < 16):
+        raise LocalProtocolError("the key of an Events has at least 16 bytes, and is bytes")
+    for name, value in seconds.items():
+        if not isinstance(value, int | float) or not value > 0:
+            raise LocalProtocolError(f"{name} is a number of seconds, not {value!r:.60}")
 
 
 class Events:
@@ -67,8 +79,7 @@ class Events:
             from transport.log.memory import MemoryLog
 
             log = MemoryLog()
-        if key is not None and len(key) < 16:
-            raise LocalProtocolError("the key of an Events has at least 16 bytes")
+        _check(log, key, handler_timeout=handler_timeout, session_s=session_s)
         self.log = log
         self.namespaces: dict[str, Namespace] = {}
         self.handler_timeout = handler_timeout
@@ -85,6 +96,7 @@ class Events:
         self._gate_of: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._owns_log = False
         self._sweeper: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # What a program says
@@ -111,10 +123,9 @@ class Events:
         Raises:
             LocalProtocolError: it exists, or an argument is wrong.
         """
+        check_name(name)
         if name in self.namespaces:
             raise LocalProtocolError(f"namespace {name!r} exists")
-        if not name.isprintable() or not 0 < len(name) <= limits.EVENTS_NAME_BYTES_MAX:
-            raise LocalProtocolError(f"a namespace is a name such as '/chat', not {name!r:.60}")
         if self._hub is not None:
             raise LocalProtocolError("namespaces are made before the app begins to serve")
         made = self.namespaces[name] = Namespace(self, name, history or History(), on_gap, concurrency, presence)
@@ -181,6 +192,11 @@ class Events:
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
+        for namespace in self.namespaces.values():
+            if namespace.policy is Policy.SNAPSHOT and namespace.snapshooter is None:
+                raise LocalProtocolError(f"{namespace.name!r}: on_gap='snapshot' needs @namespace.snapshot")
+        if not self.namespaces:
+            raise LocalProtocolError("the app has no namespace, so that no client could enter: app.namespace('/')")
         try:
             await self.log.statistics()
             self._owns_log = False
@@ -198,6 +214,7 @@ class Events:
         self.draining = False
         self._hub = Hub(self.log, Tokens(key, self._entropy), loop)
         self._sweeper = loop.create_task(self._sweep())
+        self._watch = Watch(loop)
 
     async def stop(self) -> None:
         """One server less; with the last one handlers are ended and the log is closed."""
@@ -221,6 +238,8 @@ class Events:
         for session in hub.sessions.values():
             session.inbox.cancel()
             tasks += [task for task in session.inbox.tasks if task is not own]
+        if self._watch is not None:
+            self._watch.end()
         if self._sweeper is not None:
             tasks.append(self._sweeper)
         for task in tasks:
@@ -273,7 +292,9 @@ class Events:
             raise Busy("going_away", "the server is about to end")
         namespace = self.namespaces.get(hello.namespace)
         if namespace is None:
-            raise Refused("namespace", f"there is no namespace {hello.namespace!r:.80}")
+            raise Refused(
+                "namespace", f"there is no namespace {hello.namespace!r:.80}; a client says which (namespace=)"
+            )
         if not self.door.enter(link.address, self.loop.time()):
             raise Busy("busy", "too many clients come at once")
         return namespace

@@ -7,17 +7,19 @@ what happened. It must never lose what the machine said, nor run two handlers of
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import transport
 from transport import CloseCode, limits
+from transport.api import Opening
 from transport.errors import ConnectionClosed, LocalProtocolError, MessageTooLarge, WouldBlock
 from transport.events import client as machine
-from transport.events import cursors, envelope
+from transport.events import cursors, envelope, handlers
 from transport.events.errors import CallFailed, CallTimeout, Denied, Refused, Uncertain
 from transport.events.following import Stream
 from transport.events.life import Life
@@ -39,8 +41,7 @@ class EventsClient(Life):
 
     def __init__(self, url: Any, namespace: str, auth: Any, cursor: Any, ack: str, reconnect: Any, concurrency: int,
                  options: dict[str, Any]) -> None:  # fmt: skip
-        if ack not in {"processed", "received"}:
-            raise LocalProtocolError(f"ack is 'processed' or 'received', not {ack!r}")
+        _check(namespace, cursor, ack, reconnect)
         Life.__init__(self, url, reconnect, options)
         self.loop = asyncio.get_running_loop()
         self.machine = machine.Client(namespace, auth)
@@ -67,6 +68,8 @@ class EventsClient(Life):
         self._room_for.clear()
         self._idle.clear()
         self._work.end()
+        if error is not None and not isinstance(error, asyncio.CancelledError):  # handlers alone would never hear of it
+            log.warning("the client of %s has ended and does not come back: %s", self._shown_url, error)
         for stream in self.machine.streams.values():
             if isinstance(stream.sink, Subscription):
                 stream.sink.end(error)
@@ -404,6 +407,8 @@ class EventsClient(Life):
 
     async def _enter(self, room: str, since: str) -> Position:
         check_room(room)
+        if since not in {"cursor", "now", "oldest"}:
+            raise LocalProtocolError(f"since is 'cursor', 'now' or 'oldest', not {since!r:.60}")
         self._check_open()
         stream = self.machine.streams.get(room)
         if since == "cursor" and stream is not None and stream.alias:
@@ -462,6 +467,7 @@ class EventsClient(Life):
         What it returns is the answer where the server calls. Events of rooms that are read by `subscribe` go there.
         """
         if function is None:
+            handlers.check_event(event)
             return lambda given: self.on(event, given, once=once)
         self._work.handlers.on(event, function, once)
         for stream in self.machine.streams.values():
@@ -479,6 +485,7 @@ class EventsClient(Life):
 
     def on_gap(self, function: Any) -> Any:
         """Decorator: `function(message)` for gaps in rooms that go to handlers; without it they are logged."""
+        handlers.check(function, "the function of `on_gap`", "message")
         self._work.on_gap = function
         return function
 
@@ -504,31 +511,27 @@ _HEAR: dict[type, Any] = {
 }  # fmt: skip
 
 
-class Connecting:
-    """What `connect_events` returns: await it, or use it with `async with`."""
-
-    def __init__(self, make: Callable[[], EventsClient]) -> None:
-        self._make = make
-        self._client: EventsClient | None = None
-
-    async def _start(self) -> EventsClient:
-        client = self._make()
-        await client.start()
-        return client
-
-    def __await__(self) -> Generator[Any, None, EventsClient]:
-        return self._start().__await__()
-
-    async def __aenter__(self) -> EventsClient:
-        self._client = await self._start()
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._client is not None:
-            await self._client.close()
+async def _begin(make: Callable[[], EventsClient]) -> EventsClient:
+    client = make()
+    await client.start()
+    return client
 
 
 _DEFAULT = object()
+
+
+def _check(namespace: Any, cursor: Any, ack: Any, reconnect: Any) -> None:
+    """The arguments of `connect_events`. Raises LocalProtocolError."""
+    if not isinstance(namespace, str) or not namespace:
+        raise LocalProtocolError(f"namespace is the name of one of the server's, such as '/', not {namespace!r:.60}")
+    if ack not in {"processed", "received"}:
+        raise LocalProtocolError(f"ack is 'processed' or 'received', not {ack!r:.60}")
+    if not isinstance(cursor, (str, os.PathLike, type(None))) and not (
+        hasattr(cursor, "load") and hasattr(cursor, "save")
+    ):
+        raise LocalProtocolError(f"cursor is a path, a FileCursor, a SQLiteCursor or None, not {cursor!r:.60}")
+    if reconnect is not None and not isinstance(reconnect, transport.Backoff):
+        raise LocalProtocolError(f"reconnect is a transport.Backoff, or None for one connection, not {reconnect!r:.60}")
 
 
 def connect_events(
@@ -541,7 +544,7 @@ def connect_events(
     reconnect: Any = _DEFAULT,
     concurrency: int = 1,
     **options: Any,
-) -> Connecting:
+) -> Opening[EventsClient]:
     """A client of an `Events` app: await it, or use it with `async with`.
 
     Args:
@@ -563,4 +566,4 @@ def connect_events(
     def make() -> EventsClient:
         return EventsClient(url, namespace, auth, cursor, ack, backoff, concurrency, options)
 
-    return Connecting(make)
+    return Opening(functools.partial(_begin, make), "connect_events(...)")

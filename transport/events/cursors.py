@@ -57,9 +57,16 @@ class FileCursor:
             with self.path.open("rb") as file:
                 state = file.read(limits.EVENTS_CURSOR_FILE_BYTES_MAX + 1)
         except FileNotFoundError:
+            if not self.path.parent.is_dir():
+                raise LocalProtocolError(f"the folder of the cursor {self.path} is not there: make it first") from None
             return None
         if len(state) > limits.EVENTS_CURSOR_FILE_BYTES_MAX:
             raise LocalProtocolError(f"{self.path} is no cursor file: it is too large")
+        if state:
+            try:
+                unpack(state)
+            except LocalProtocolError as error:
+                raise LocalProtocolError(f"{self.path}: {error}. Remove it, or give another path") from None
         return state or None
 
     def save(self, state: bytes) -> None:
@@ -93,6 +100,7 @@ class SQLiteCursor:
     """
 
     def __init__(self, db: Any, consumer: str = "") -> None:
+        check_db(db)
         self._db = db
         self._consumer = consumer
         make_tables(db)
@@ -113,6 +121,12 @@ class SQLiteCursor:
         self._db.execute("INSERT OR REPLACE INTO transport_sessions VALUES (?, ?)", (self._consumer, state))
         if not had and self._db.in_transaction:
             self._db.commit()
+
+
+def check_db(db: Any) -> None:
+    """Raises LocalProtocolError for what is no open connection, such as a path."""
+    if not hasattr(db, "in_transaction"):
+        raise LocalProtocolError(f"this takes an open sqlite3.Connection, as of sqlite3.connect(path), not {db!r:.60}")
 
 
 _TABLES = (
@@ -175,7 +189,7 @@ class Once:
         self._key = self._effect()
         is_new = message.begun(self._key)
         if db.in_transaction:
-            raise LocalProtocolError("once: a transaction is open already; its end would be the event's")
+            raise LocalProtocolError("once: a transaction is open already: commit or roll it back first")
         make_tables(db)
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -276,7 +290,7 @@ def unpack(state: bytes) -> dict[str, Any]:
         if not all(isinstance(room, str) for room in body.get("untold", [])):
             raise LocalProtocolError("a cursor has a stream that is none")
     except (CodecError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise LocalProtocolError(f"no cursor of a client: {error!r}") from None
+        raise LocalProtocolError(f"this is no cursor of a client ({error})") from None
     return dict(body)
 
 
@@ -284,7 +298,9 @@ def restore(client: Client, state: bytes) -> None:
     """Puts a client where it was. Raises LocalProtocolError; of another namespace's it takes nothing."""
     body = unpack(state)
     if body["namespace"] != client.namespace:
-        raise LocalProtocolError(f"the cursor is of namespace {body['namespace']!r}, not {client.namespace!r}")
+        raise LocalProtocolError(
+            f"the cursor is of namespace {body['namespace']!r}, not {client.namespace!r}: each needs its own"
+        )  # fmt: skip
     client.session, client.secret, client.generation = body["session"], body["secret"], body["generation"]
     client.rewinds = body.get("rewinds", {})
     client.untold = Untold(body.get("untold", []))

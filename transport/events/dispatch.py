@@ -167,24 +167,25 @@ class Inbox:
         try:
             async with limit:
                 value = await session.namespace.handle(session.context, message.name, message.data)
-            return envelope.result(True, handlers.plain(value))
+            return self._result(message, value)
         except TimeoutError:
             if limit.expired():
+                log.warning("the handler of %r took over %g s and was ended", message.name, app.handler_timeout)
                 return self._failed(message, "timeout", f"the handler took over {app.handler_timeout:g} s")
             log.exception("the handler of %r failed", message.name)
             return self._failed(message, "failed", "internal error")
         except handlers.Invalid as error:
+            self._note(message, f"its data does not fit: {error}")
             return self._failed(message, "invalid", str(error))
         except CallFailed as error:
+            if error.code == "unknown_event":
+                self._note(message, error.text)
             return self._failed(message, error.code, error.text)
         except Refused as error:
             return self._failed(message, error.reason, error.text)
         except LogFailed as error:
             log.warning("a handler of %r could not write to the log: %s", message.name, error)
             return self._failed(message, "log_full", "the log can't be written")
-        except CodecError:
-            log.exception("what the handler of %r returned can't be sent", message.name)
-            return self._failed(message, "failed", "internal error")
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._over or (task is not None and task.cancelling()):
@@ -198,6 +199,21 @@ class Inbox:
         finally:
             turn.open = False
             turn_now.reset(token)
+
+    def _result(self, message: envelope.Message, value: Any) -> bytes:
+        try:
+            return envelope.result(True, handlers.plain(value))
+        except CodecError as error:
+            log.error("what the handler of %r returned can't be sent: %s", message.name, error)  # noqa: TRY400
+            return self._failed(message, "failed", "internal error")
+
+    def _note(self, message: envelope.Message, why: str) -> None:
+        """An emitted event comes to nothing, and its client is not told: so a name that is misspelt is found."""
+        noted = self._session.namespace.noted
+        if not message.wants_reply and message.name not in noted and len(noted) < limits.EVENTS_UNHANDLED_MAX:
+            noted.add(message.name)
+            log.warning("an event %r of a client of %r was not handled: %s", message.name,
+                        self._session.namespace.name, why)  # fmt: skip
 
     def _failed(self, message: envelope.Message, code: str, text: str) -> bytes:
         self._app.hub.counters[f"failed_{code}" if code in KNOWN else "failed_by_program"] += 1

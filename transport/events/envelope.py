@@ -11,9 +11,25 @@ from typing import Any, NamedTuple
 
 from transport import MsgpackCodec, limits
 from transport.codec import varint
+from transport.errors import CodecError
 
 VERSION = 1
-_codec = MsgpackCodec()
+CARRIED = "events carry None, bool, int, float, str, bytes, lists and dicts of these"
+
+
+class _Codec(MsgpackCodec):
+    """Says of what can't be sent what could be in place of it: the codec is fixed here."""
+
+    def _judge(self, value: Any) -> str:
+        reason = super()._judge(value).partition(" (MsgpackCodec")[0]
+        hint = ", such as value.isoformat()" if reason.startswith("a datetime") else ""
+        return f"{reason} ({CARRIED}{hint})" if reason else ""
+
+    def _judge_key(self, key: Any) -> str:
+        return super()._judge_key(key).partition(", or else MsgpackCodec")[0]
+
+
+_codec = _Codec()
 encode_body = _codec.encode
 
 
@@ -285,7 +301,10 @@ def _head(kind: Kind, *numbers: int) -> bytearray:
 
 def payload(name: str, data: Any) -> bytes:
     """What the log keeps of an event, and the body of its frames. Raises CodecError."""
-    return encode_body((name, data))
+    try:
+        return encode_body((name, data))
+    except CodecError as error:
+        raise CodecError(str(error).replace("message[1]", f"the data of {name!r:.80}", 1)) from None
 
 
 def hello(message: Hello) -> bytes:

@@ -7,6 +7,7 @@ ask one that was asked for once a second time.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -86,10 +87,56 @@ def convert(data: Any, kind: type) -> Any:
         raise Invalid(str(error)) from None
 
 
-class Handlers:
-    """The functions of one namespace, or one client."""
+def check(function: Any, what: str, *arguments: str) -> None:
+    """Whether a function of a program can be called as it will be: a mistake is told here, not at the first event.
 
-    def __init__(self) -> None:
+    Raises:
+        LocalProtocolError: it is none, or does not take these arguments.
+    """
+    if not callable(function):
+        raise LocalProtocolError(f"{what} can't be called: {function!r:.60}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function in C that says nothing of itself
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        called, takes = ", ".join(arguments), str(signature).rpartition(" -> ")[0] or str(signature)
+        raise LocalProtocolError(f"{what} is called as {name}({called}), but is {name}{takes:.80}: {error}") from None
+
+
+def check_concurrency(count: Any) -> None:
+    """How many handlers may run at once. Raises LocalProtocolError."""
+    if not isinstance(count, int) or not 1 <= count <= limits.EVENTS_CONCURRENCY_MAX:
+        raise LocalProtocolError(f"concurrency is 1 to {limits.EVENTS_CONCURRENCY_MAX}, not {count!r:.60}")
+
+
+def check_event(event: Any) -> str:
+    """The name that a handler is for. Raises LocalProtocolError."""
+    name = name_of(event) if is_typed(event) else event
+    if not isinstance(name, str) or not name:
+        hint = ": write @namespace.on('name'), with the name of an event" if inspect.isfunction(event) else ""
+        raise LocalProtocolError(
+            f"a handler is for a name, a pattern such as 'room.*' or a class, not {event!r:.80}{hint}"
+        )  # fmt: skip
+    return name
+
+
+class Handlers:
+    """The functions of one namespace, or one client.
+
+    Args:
+        arguments: what they are called with.
+        pattern: the same for those of patterns.
+    """
+
+    def __init__(
+        self, arguments: tuple[str, ...] = ("ctx", "data"), pattern: tuple[str, ...] = ("ctx", "name", "data")
+    ) -> None:
+        self._arguments = arguments
+        self._pattern = pattern
         self._exact: dict[str, list[Handler]] = {}
         self._patterns: dict[str, list[Handler]] = {}
         self._count = 0
@@ -98,14 +145,12 @@ class Handlers:
         """Has `function` called for events of a name, pattern or class.
 
         Raises:
-            LocalProtocolError: neither of these, or EVENTS_HANDLERS_MAX are there.
+            LocalProtocolError: neither of these, it can't be called so, or EVENTS_HANDLERS_MAX are there.
         """
         kind = event if is_typed(event) else None
-        name = name_of(event) if kind is not None else event
-        if not isinstance(name, str) or not name:
-            raise LocalProtocolError(f"a handler is for a name, a pattern such as 'room.*' or a class, not {event!r}")
-        if not callable(function):
-            raise LocalProtocolError(f"the handler of {name!r} can't be called: {function!r}")
+        name = check_event(event)
+        arguments = self._pattern if name.endswith("*") else self._arguments
+        check(function, f"the handler of {name!r:.80}", *arguments)
         if self._count >= limits.EVENTS_HANDLERS_MAX:
             raise LocalProtocolError(f"more than {limits.EVENTS_HANDLERS_MAX} handlers")
         handler = Handler(name, function, once, kind)

@@ -76,6 +76,11 @@ class Life:
         self._first = True
 
     @property
+    def _shown_url(self) -> str:
+        """For people: without what is secret."""
+        return transport.url.parse(self._url).redacted()
+
+    @property
     def wire(self) -> Wire | None:
         """Its connection, if there is one."""
         return self._wire
@@ -131,6 +136,11 @@ class Life:
             self.machine.generation = error.generation
             return True
         if isinstance(error, Denied) and self.machine.session:
+            log.warning(
+                "%s does not take the session of this client (%s): it is another server's or another user's, or its key"
+                " was lost. A new one begins, and every room with a gap",
+                self._shown_url, error,
+            )  # fmt: skip
             self.machine.start_over()
             self._happened()
             return True
@@ -188,7 +198,7 @@ class Life:
         if refused.reason == "denied":
             return Denied(refused.text)
         if refused.reason == "superseded":
-            return Superseded(refused.text, refused.generation)
+            return Superseded(f"{refused.text}: one program at a time can use a cursor", refused.generation)
         return Refused(refused.reason, refused.text)
 
     async def _keep(self) -> None:

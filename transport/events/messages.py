@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transport import limits
 from transport.errors import LocalProtocolError
-from transport.events.cursors import Once
+from transport.events.cursors import Once, check_db
 from transport.events.errors import Denied
 from transport.events.following import Stream
 
@@ -185,7 +185,11 @@ class Message:
         one was asked for. Nothing would bring it back if this failed.
         """
         if self.is_done and not self.volatile and not self.is_old:
-            raise LocalProtocolError("once: this event counts as done already, so it can't be done exactly once")
+            raise LocalProtocolError(
+                "once: this event counts as done already, so it can't be done exactly once. It needs ack='processed',"
+                " the default, and has to come before done() and before the next event is asked for"
+            )  # fmt: skip
+        check_db(db)
         return Once(self, db, consumer)
 
     def __repr__(self) -> str:

@@ -36,6 +36,11 @@ BODY_BYTES_MAX = limits.MESSAGE_BYTES_DEFAULT - limits.EVENTS_FRAME_COST_BYTES
 _TOO_LARGE = {"code": "too_large", "text": "the call is over what this client takes"}
 
 
+def _count(value: Any) -> None:
+    if value is not None and (not isinstance(value, int) or value < 0):
+        raise ValueError(f"count is a number of events or None, not {value!r:.60}")
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """How much of each room of a namespace can be missed and still be had.
@@ -57,6 +62,7 @@ class History:
         if self.joiners not in {"now", "oldest"}:
             raise LocalProtocolError(f"joiners is 'now' or 'oldest', not {self.joiners!r}")
         try:
+            _count(self.count)
             self.kept()
         except ValueError as error:
             raise LocalProtocolError(f"History: {error}") from None
@@ -117,8 +123,8 @@ class Namespace:
     def __init__(self, app: Events, name: str, history: History, on_gap: str, concurrency: int, presence: bool) -> None:
         if on_gap not in _POLICIES:
             raise LocalProtocolError(f"on_gap is one of {', '.join(_POLICIES)}, not {on_gap!r}")
-        if not 1 <= concurrency <= limits.EVENTS_CONCURRENCY_MAX:
-            raise LocalProtocolError(f"concurrency is 1 to {limits.EVENTS_CONCURRENCY_MAX}, not {concurrency!r}")
+        check_history(history)
+        handlers.check_concurrency(concurrency)
         self.app = app
         self.name = name
         self.history = history
@@ -132,6 +138,8 @@ class Namespace:
         self.on_connected: Callable[[Context], Any] | None = None
         self.on_disconnected: Callable[[Context], Any] | None = None
         self.present: dict[str, dict[str, Session]] = {}
+        self.warned = False  # that rooms need somebody who is asked about them
+        self.noted: set[str] = set()  # names that have been logged
         self._middleware: list[Callable[[Context, Incoming, Next], Awaitable[Any]]] = []
 
     # What a program registers
@@ -139,8 +147,10 @@ class Namespace:
     def authorize(self, function: F) -> F:
         """Decorator. `await function(hello)` gives the client's identity, or raises Denied: on connect and on resume.
 
-        The identity is what msgpack carries. A session can be resumed only by the same identity.
+        The identity is what msgpack carries, such as a name; False is the same as Denied. A session can be resumed only
+        by the same identity.
         """
+        handlers.check(function, "the function of `authorize`", "hello")
         self.authorizer = function
         return function
 
@@ -149,27 +159,32 @@ class Namespace:
 
         Without it a client may be in what it asks to join, and on a resume in nothing else.
         """
+        handlers.check(function, "the function of `authorize_room`", "ctx", "room")
         self.room_authorizer = function
         return function
 
     def snapshot(self, function: F) -> F:
         """Decorator. `await function(room)` gives the state that closes a gap, under `on_gap="snapshot"`."""
+        handlers.check(function, "the function of `snapshot`", "room")
         self.snapshooter = function
         self.policy = Policy.SNAPSHOT
         return function
 
     def connected(self, function: F) -> F:
         """Decorator. `await function(ctx)` after each connect and resume, before any handler."""
+        handlers.check(function, "the function of `connected`", "ctx")
         self.on_connected = function
         return function
 
     def disconnected(self, function: F) -> F:
         """Decorator. `await function(ctx)` after each loss of a connection."""
+        handlers.check(function, "the function of `disconnected`", "ctx")
         self.on_disconnected = function
         return function
 
     def use(self, function: F) -> F:
         """Decorator: middleware. `await function(ctx, incoming, call_next)` around every handler, first one outside."""
+        handlers.check(function, "middleware", "ctx", "incoming", "call_next")
         if len(self._middleware) >= limits.EVENTS_MIDDLEWARE_MAX:
             raise LocalProtocolError(f"more than {limits.EVENTS_MIDDLEWARE_MAX} middleware functions")
         self._middleware.append(function)
@@ -181,6 +196,7 @@ class Namespace:
         Without a function it is a decorator. What the first handler returns is the reply.
         """
         if function is None:
+            handlers.check_event(event)
             return lambda given: self.on(event, given, once=once)
         self.handlers.on(event, function, once)
         return function
@@ -239,7 +255,25 @@ def _ids(skip: Any) -> tuple[str, ...]:
     if skip is None:
         return ()
     many: Iterable[Any] = skip if isinstance(skip, (list, tuple, set, frozenset)) else (skip,)
-    return tuple(one if isinstance(one, str) else one.id for one in many)
+    found = []
+    for one in many:
+        name = getattr(one, "id", one)
+        if not isinstance(name, str):
+            raise LocalProtocolError(f"skip is a context, the id of a session, or several of these, not {skip!r:.60}")
+        found.append(name)
+    return tuple(found)
+
+
+def check_name(name: Any) -> None:
+    """Of a namespace. Raises LocalProtocolError."""
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= limits.EVENTS_NAME_BYTES_MAX:
+        raise LocalProtocolError(f"a namespace is a name such as '/chat', not {name!r:.60}")
+
+
+def check_history(history: Any) -> None:
+    """Raises LocalProtocolError."""
+    if not isinstance(history, History):
+        raise LocalProtocolError(f"history is a History(count=..., age=..., bytes=...), not {history!r:.60}")
 
 
 def check_room(room: Any) -> str:

@@ -51,7 +51,7 @@ async def let_in(app: Events, link: Link, hello: envelope.Hello) -> None:
         link.log_failed(error)
     except Exception:
         log.exception("a client of %r could not be let in", hello.namespace)
-        link.refuse("failed", "internal error", CloseCode.INTERNAL_ERROR, app.retry_ms())
+        link.refuse("failed", "internal error, see the server's log", CloseCode.INTERNAL_ERROR, app.retry_ms())
     else:
         link.opened()
         if link.session is not None:
@@ -89,7 +89,10 @@ async def _identify(namespace: Namespace, link: Link, hello: envelope.Hello) -> 
         return None
     conn = link.conn
     asked = Hello(hello.auth, namespace.name, bool(hello.session), conn.remote_address, conn.get_extra_info)
-    return await _within(limits.EVENTS_AUTHORIZE_S, namespace.authorizer(asked))
+    identity = await _within(limits.EVENTS_AUTHORIZE_S, namespace.authorizer(asked))
+    if identity is False:  # a program that answers yes or no, and means no
+        raise Denied
+    return identity
 
 
 async def _session(
@@ -100,7 +103,7 @@ async def _session(
     try:
         encoded = envelope.encode_body(identity)
     except CodecError as error:
-        raise TypeError(f"authorize must give what msgpack carries: {error}") from None
+        raise TypeError(f"what authorize returns is kept as the client's identity, such as a name: {error}") from None
     expires = app.expires_ms()
     if not hello.session:
         session = Session(tokens.new_session(), namespace, 1, identity)
@@ -355,6 +358,13 @@ async def may_be_in(session: Session, room: str, by_client: bool) -> bool:
     """Whether a room is allowed. Without anybody to ask: what the client asked to join itself."""
     authorizer = session.namespace.room_authorizer
     if authorizer is None:
+        if not by_client and not session.namespace.warned:
+            session.namespace.warned = True
+            log.warning(
+                "a client that comes back is not let into %r of %r again: your program had put it there, and without"
+                " @namespace.authorize_room a client may be in the rooms only that it asked for",
+                room, session.namespace.name,
+            )  # fmt: skip
         return by_client
     try:
         return bool(await _within(limits.EVENTS_AUTHORIZE_S, authorizer(session.context, room)))

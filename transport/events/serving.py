@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import transport
 from transport import CloseCode, limits
-from transport.errors import LocalProtocolError
+from transport.api import Opening
+from transport.errors import LocalProtocolError, UnsupportedDelivery
 from transport.events import envelope
 from transport.events.link import Link
+from transport.url import parse
 
 if TYPE_CHECKING:
     from transport.events.app import Events
@@ -96,41 +97,23 @@ class Serving:
         await self.close()
 
 
-class Starting:
-    """What `Events.serve` returns: await it, or use it with `async with`."""
-
-    def __init__(self, app: Events, urls: tuple[str, ...], options: dict[str, Any]) -> None:
-        self._app = app
-        self._urls = urls
-        self._options = options
-        self._serving: Serving | None = None
-
-    async def _start(self) -> Serving:
-        app = self._app
-        await app.start()
-        serving = Serving(app)
-        try:
-            for url in self._urls:
-                made = await transport.serve(url, protocol=functools.partial(Link, app), codec="raw", **self._options)
-                serving.servers.append(made)
-        except BaseException:
-            await serving.close(grace=0)
-            raise
-        return serving
-
-    def __await__(self) -> Generator[Any, None, Serving]:
-        return self._start().__await__()
-
-    async def __aenter__(self) -> Serving:
-        self._serving = await self._start()
-        return self._serving
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._serving is not None:
-            await self._serving.close()
+async def _begin(app: Events, urls: tuple[str, ...], options: dict[str, Any]) -> Serving:
+    for url in urls:
+        if parse(url).scheme == "udp":
+            raise UnsupportedDelivery(f"{url}: events need a scheme that is reliable and ordered, such as rudp://")
+    await app.start()
+    serving = Serving(app)
+    try:
+        for url in urls:
+            made = await transport.serve(url, protocol=functools.partial(Link, app), codec="raw", **options)
+            serving.servers.append(made)
+    except BaseException:
+        await serving.close(grace=0)
+        raise
+    return serving
 
 
-def serve(app: Events, urls: tuple[str, ...], options: dict[str, Any]) -> Starting:
+def serve(app: Events, urls: tuple[str, ...], options: dict[str, Any]) -> Opening[Serving]:
     """See `Events.serve`. Raises LocalProtocolError for options that this layer sets itself."""
     if not urls:
         raise LocalProtocolError("serve needs a URL, such as 'tcp://127.0.0.1:0'")
@@ -142,4 +125,4 @@ def serve(app: Events, urls: tuple[str, ...], options: dict[str, Any]) -> Starti
     taken = {"protocol", "handler", "machine", "codec", "framing"} & set(options)
     if taken:
         raise LocalProtocolError(f"events choose {', '.join(sorted(taken))} themselves")
-    return Starting(app, urls, {**OPTIONS, **options})
+    return Opening(functools.partial(_begin, app, urls, {**OPTIONS, **options}), "app.serve(...)")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from transport import limits
-from transport.errors import CodecError, LocalProtocolError
+from transport.errors import CodecError
 from transport.events import handlers
 from transport.events.client import Asked
 from transport.events.errors import CallFailed
@@ -34,9 +34,8 @@ class Work:
     """
 
     def __init__(self, client: EventsClient, concurrency: int) -> None:
-        if not 1 <= concurrency <= limits.EVENTS_CONCURRENCY_MAX:
-            raise LocalProtocolError(f"concurrency is 1 to {limits.EVENTS_CONCURRENCY_MAX}, not {concurrency!r}")
-        self.handlers = handlers.Handlers()
+        handlers.check_concurrency(concurrency)
+        self.handlers = handlers.Handlers(("message",), ("message",))
         self.on_gap: Callable[[Message], Any] | None = None
         self.counters: Counter[str] = Counter()
         self._client = client
@@ -134,7 +133,10 @@ class Work:
     async def _handle(self, message: Message) -> None:
         if message.gap is not None:
             if self.on_gap is None:
-                log.warning("events of %r are missing: %s", message.room or "this client", message.gap)
+                log.warning(
+                    "events of %r are missing: %s. A function given to client.on_gap is told in place of this line",
+                    message.room or "this client", message.gap,
+                )  # fmt: skip
             else:
                 result = self.on_gap(message)
                 if hasattr(result, "__await__"):

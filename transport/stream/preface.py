@@ -20,8 +20,8 @@ HEAD_BYTES = len(MAGIC) + 3
 MAX_MESSAGE, CHANNELS, CHANNEL_WINDOW, CONNECTION_WINDOW, STREAM_WINDOW, CODEC = range(1, 7)
 
 _FOREIGN = (
-    ((b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"PATC", b"CONN", b"HTTP"), "HTTP"),
-    ((b"\x16\x03",), "TLS"),
+    ((b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"PATC", b"CONN", b"HTTP"), "HTTP; ws:// speaks that"),
+    ((b"\x16\x03", b"\x15\x03"), "TLS; tls:// speaks that"),
     ((b"SSH-",), "SSH"),
 )
 

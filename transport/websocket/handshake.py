@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ BODILESS = (204, 304)
 START = b"HTTP/1."  # of every answer
 INFORMATIONAL_MAX = 16  # answers of 1xx before the real one
 ERROR_CHARS_MAX = 200  # of what h11 says, which repeats what it did not like
+_FIRST = frozenset(b"!#$%&'*+-.^_`|~\r\n" + string.ascii_letters.encode() + string.digits.encode())  # of a request
 _UNSEEN = re.compile(r"[^\x20-\x7e\xa0-\xff]")
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
@@ -94,6 +96,9 @@ class ServerSide:
             return
         if not self._begun and data:
             self._begun = True
+            if data[0] not in _FIRST:  # h11 would wait for the end of a head that never comes
+                self._fail(Refused(400, "this port speaks HTTP and WebSocket: connect with ws://"), now)
+                return
             if self._requests:  # the first one has had its time since the connection began
                 self._arm(now, self._config.handshake_ns)
         self._feed(data, now)
@@ -372,7 +377,10 @@ class ClientSide:
         if len(self._first) < len(START):
             self._first = (self._first + data)[: len(START)]
             if not START.startswith(self._first):  # h11 would wait for the end of a head
-                self.failure = (CloseCode.PROTOCOL_ERROR, "no HTTP answer: the peer speaks something else")
+                self.failure = (
+                    CloseCode.PROTOCOL_ERROR,
+                    "no HTTP answer: the peer speaks another scheme, tcp:// perhaps",
+                )
                 return
         try:
             self._h11.receive_data(data)
