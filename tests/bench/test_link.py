@@ -135,7 +135,7 @@ def test_what_is_exact_on_any_machine(check: validation.Check) -> None:
 def test_a_hole_drops_what_comes_in_its_time() -> None:
     crossing = cross(Link(delay_ms=1, hole_at_s=0.2, hole_s=0.3), steady(1000, 0.8), QUIET, 0.8)
     assert crossing.server["missing"] == crossing.report["client"]["dropped"]["hole"]
-    assert 200 < crossing.server["missing"] < 310
+    assert 200 < crossing.server["missing"] < 500  # 300, and those that a machine with other work has put off
     assert crossing.server["longest_gap_ns"] >= 280e6
 
 

@@ -96,7 +96,7 @@ class ServerSide:
             return
         if not self._begun and data:
             self._begun = True
-            if data[0] not in _FIRST:  # h11 would wait for the end of a head that never comes
+            if not self._requests and data[0] not in _FIRST:  # h11 would wait for the end of a head that never comes
                 self._fail(Refused(400, "this port speaks HTTP and WebSocket: connect with ws://"), now)
                 return
             if self._requests:  # the first one has had its time since the connection began
