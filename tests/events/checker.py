@@ -3,16 +3,17 @@
     python -m tests.events.checker 1-1000                 # so many seeds; a failure names its own
     python -m tests.events.checker 1-1000 --log sqlite    # with a log in a file, killed and opened again
 
-Clients join rooms, are put into them once more by the program, send, read slowly, and lose their connections in every
-way; the server is killed, the log is trimmed, loses a room, or gives every stream a new epoch. A log in a file is
-killed with its server, as by kill -9: before a commit, or behind one of which nobody has heard. A witness that sits at
-the log writes down every event that ever was. In the end each client's account must be the witness's, but for what it
-was told is missing, and for what it was not meant to see:
+Clients join rooms, leave them and come back, are put into them once more by the program, have their readers overtaken,
+send, read slowly, and lose their connections in every way; the server is killed, the log is trimmed, loses a room, or
+gives every stream a new epoch. A log in a file is killed with its server, as by kill -9: before a commit, or behind one
+of which nobody has heard. A witness that sits at the log writes down every event that ever was. In the end each
+client's account must be the witness's, but for what it was told is missing, and for what it was not meant to see:
 
 - no silent loss: an offset that a client did not get is one that it must not see, or lies in a gap that it was told of;
 - no duplicate, nothing out of order, nothing that the log does not have;
 - no duplicate effect: every message of a client led to one event, however often it was sent;
 - one connection for each session: who came back has fenced what was there before;
+- no stream that stands still though its program is done, and no join, leave or reader that waits for ever;
 - no room that begins anew because a process was killed.
 """
 
@@ -45,6 +46,7 @@ class Seen:
     epoch: int
     start: int
     entries: list[tuple[Any, ...]] = field(default_factory=list)
+    left: bool = False
 
 
 @dataclass
@@ -124,8 +126,9 @@ class Actor:
         self.sent = 0
         self.settled: set[str] = set()
         self.slow = 0.0
-        self.readers: list[asyncio.Task[None]] = []
+        self.readers: dict[str, asyncio.Task[None]] = {}
         self.replayed = 0
+        self.is_moving = False
 
     async def begin(self, witness: Witness) -> None:
         self.client = await self.kit.client()
@@ -133,17 +136,22 @@ class Actor:
         await witness.watch(self.kit.app.log, Name("/", session, True))
         private = self.rooms["@" + session] = Seen(self.client.machine.streams[""].epoch, 0)
         self.client.on("note", lambda m: private.entries.append(("event", m.epoch, m.offset, m.event)))
-        self.client.on_gap(lambda m: private.entries.append(("gap", m.epoch, m.offset, m.gap.reason)))
+        self.client.on_gap(  # one of a room is told here where the client has just left it
+            lambda m: m.room or private.entries.append(("gap", m.epoch, m.offset, m.gap.reason))
+        )
         for room in self.kit.random.sample(ROOMS, self.kit.random.randint(1, len(ROOMS))):
-            self.readers.append(asyncio.create_task(self.read(room)))
+            self.readers[room] = asyncio.create_task(self.read(room))
 
     async def read(self, room: str) -> None:
-        """Keeps the account of one room."""
+        """Keeps the account of one room; it goes on where the client comes back after it has left."""
         try:
             room_events = self.client.subscribe(room)
             await room_events.begin()
             stream = self.client.machine.streams[room]
-            account = self.rooms[room] = Seen(stream.epoch, stream.since)
+            account = self.rooms.setdefault(room, Seen(stream.epoch, stream.since))
+            if account.left:
+                account.left = False
+                account.entries.append(("gap", stream.epoch, stream.tracker.start, "left"))
             async for m in room_events:
                 if m.gap is not None:
                     account.entries.append(("gap", m.epoch, m.offset, m.gap.reason))
@@ -154,6 +162,23 @@ class Actor:
                     await asyncio.sleep(self.slow)
         except TransportError as error:
             self.rooms.setdefault(room, Seen(0, 0)).entries.append(("failed", 0, 0, repr(error)))
+
+    async def again(self, room: str) -> None:
+        """Reads a room anew: in place of the reader of before, or after it was left. Or else joins it, which it is."""
+        reader = self.readers.get(room)
+        if self.is_moving or reader is None or room not in self.rooms:
+            return
+        self.is_moving = True
+        if self.kit.random.random() < 0.3:
+            await asyncio.gather(*[self.client.join(room) for _ in range(3)])
+        else:
+            if self.kit.random.random() < 0.5:
+                await self.client.leave(room)
+                self.rooms[room].left = True
+                await reader
+            self.readers[room] = asyncio.create_task(self.read(room))
+            await reader  # which ends, or goes on for ever
+        self.is_moving = False
 
     async def send(self, room: str) -> None:
         """One message, whose effect is one event."""
@@ -219,8 +244,10 @@ class Run:
             self.spawn(actor.send(random.choice(ROOMS)))
         elif what < 0.50:
             self.spawn(self.note(random.choice([1, 1, 20])))
-        elif what < 0.60:
+        elif what < 0.57:
             self.spawn(self.burst(random.choice(ROOMS), random.choice([1, 3, 30])))
+        elif what < 0.60:
+            self.spawn(actor.again(random.choice(ROOMS)))
         elif what < 0.70:
             kit.drop(actor.client)
         elif what < 0.80:
@@ -281,7 +308,7 @@ class Run:
 
     async def put(self, actor: Actor, room: str) -> None:
         """The program puts a client once more into a room that it is in: nothing comes of it, whatever else happens."""
-        for ctx in self.namespace.contexts() if self.app.serves else ():
+        for ctx in self.namespace.contexts() if self.app.serves and not actor.is_moving else ():
             if ctx.id == actor.client.machine.session and not room.startswith("@"):
                 with contextlib.suppress(TransportError):
                     await ctx.join(room)
@@ -323,6 +350,10 @@ class Run:
                 self.judge_room(actor, room, account, outcome)
             wrong += [f"{actor.name}: {number} was settled without effect" for number in actor.settled
                       if not self.witness.effects.get(number)]  # fmt: skip
+            if actor.is_moving or actor.client.machine.wishes:
+                wrong.append(f"{actor.name}: {actor.client.machine.wishes} joins and leaves were never answered")
+            wrong += [f"{actor.name}: {room!r} stands still" for room, stream in actor.client.machine.streams.items()
+                      if stream.paused or stream.seeking or stream.waiting]  # fmt: skip
             if actor.client.machine.unsettled:
                 wrong.append(f"{actor.name}: {actor.client.machine.unsettled} messages were never settled")
         wrong += [f"{number} had {count} effects" for number, count in self.witness.effects.items() if count > 1]

@@ -183,3 +183,38 @@ def test_a_crash_before_a_program_knows_that_its_session_was_forgotten(how: str,
         assert told == [1, "epoch", 3]
 
     run(scenario)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_events_between_a_forgotten_session_and_the_next_join(allowed: bool) -> None:
+    """The gap is told when the client is in the room again, or is not: what a program reads then is not too old."""
+
+    async def scenario(kit: Kit, namespace: Any) -> None:
+        client, may = await kit.client(), [True]
+        got: list[Any] = []
+
+        async def read() -> None:
+            try:
+                async for m in client.subscribe("r"):
+                    got.append((m.event if m.gap is None else m.gap.reason, last[0]))
+            except Denied:
+                got.append("denied")
+
+        last = [0]
+        namespace.authorize_room(lambda ctx, room: may[0])
+        kit.app.task(read())
+        await kit.advance(1)
+        kit.drop(client)
+        may[0] = allowed
+        client.machine.secret = bytes(len(client.machine.secret))
+        while client.machine.session:  # until the server says that it is denied
+            await kit.advance(0.001)
+        last[0] = 1
+        await namespace.to("r").emit("x", 1)
+        await kit.advance(5)
+        last[0] = 2
+        await namespace.to("r").emit("x", 2)
+        await kit.advance(1)
+        assert got == [("epoch", 1), (2, 2) if allowed else "denied"]
+
+    run(scenario)

@@ -224,14 +224,16 @@ class Client:
             stream.ticket = b""
             stream.rebase(0, 0, False)
             self.untold.begin(room)
-            self._say_anew(stream)
             if room and stream.by_client:
                 self._wish(_Wish(room, True, "now", None))
             elif room:  # the server's program has put it there, and may again
+                self._say_anew(stream)
                 self._forget(room)
                 self.happened.append(Outside(None, room, "denied: the session has begun anew", stream))
 
     def _say_anew(self, stream: Stream) -> None:
+        if not self.untold.is_due(stream.room):
+            return
         gap = envelope.Gap(0, Why.EPOCH, envelope.Policy.NOW, 0, stream.room, 0, 0, -1, None)
         self.happened.append(GapFound(stream.room, stream, 0, gap))
 
@@ -474,8 +476,7 @@ class Client:
         self._aliases[frame.alias] = stream
         tokens = [wish.token for wish in wishes] or [None]
         self.happened += [Entered(token, stream, frame.top) for token in tokens]
-        if self.untold.is_due(frame.room):
-            self._say_anew(stream)
+        self._say_anew(stream)
         if is_new and self._is_full(stream):  # since before: else each connection would bring some more
             self._pause(stream)
 
@@ -488,8 +489,11 @@ class Client:
     def _left(self, frame: envelope.Left) -> None:
         wishes = self._take_wishes(frame.request, frame.room)
         stream = None
-        if not frame.request or not wishes or not wishes[0].joins or frame.reason.startswith("denied"):
-            stream = self._forget(frame.room) if frame.room else None
+        is_own = bool(frame.request and wishes and wishes[0].joins and wishes[0].token is not None)  # the program's
+        if frame.room and (not is_own or frame.reason.startswith("denied")):
+            if frame.room in self.streams:
+                self._say_anew(self.streams[frame.room])
+            stream = self._forget(frame.room)
         tokens = [wish.token for wish in wishes] or [None]
         self.happened += [Outside(token, frame.room, frame.reason, stream) for token in tokens]
 

@@ -91,7 +91,8 @@ class Stream:
 class Untold:
     """Rooms that began anew with the session, and whose program has not been told so: by this process, or by the next.
 
-    No server would say it to the next one, for whom the session is as it has always been.
+    It is told when the client is in the room again, or is not let in: what comes between is missing, too. No server
+    would say it to the next process, for whom the session is as it has always been.
     """
 
     def __init__(self, rooms: Iterable[str] = ()) -> None:
@@ -99,11 +100,13 @@ class Untold:
         self._due = set(rooms)
 
     def begin(self, room: str) -> None:
-        """The program is about to be told."""
-        self._open[room] += 1
+        """The session is another one."""
+        if room not in self._due:
+            self._due.add(room)
+            self._open[room] += 1
 
     def is_due(self, room: str) -> bool:
-        """Whether an earlier process was about to; once."""
+        """Whether to tell the program now; once."""
         is_due = room in self._due
         self._due.discard(room)
         return is_due
