@@ -57,14 +57,16 @@ def lines(caplog: pytest.LogCaptureFixture) -> str:
 def test_functions_that_can_not_be_called_as_they_will_be() -> None:
     namespace = Events().namespace("/")
     wrong = r"the handler of 'say' is called as {}\(ctx, data\), but is {}"
-    for function, name in ((lambda ctx: 0, "<lambda>"), (lambda ctx, name, data: 0, "<lambda>")):
+    for wrong_one, name in ((lambda ctx: 0, "<lambda>"), (lambda ctx, name, data: 0, "<lambda>")):
         with pytest.raises(LocalProtocolError, match=wrong.format(name, name)):
-            namespace.on("say", function)
+            namespace.on("say", wrong_one)
     with pytest.raises(LocalProtocolError, match=r"is called as <lambda>\(ctx, name, data\)"):
         namespace.on("say.*", lambda ctx, data: 0)
     for bad in (None, "say"):
         with pytest.raises(LocalProtocolError, match="can't be called"):
             Handlers().on("say", bad)  # type: ignore[arg-type]
+    register: Any
+    function: Any
     for register in (
         namespace.authorize, namespace.authorize_room, namespace.snapshot, namespace.connected,
         namespace.disconnected, namespace.use,
@@ -230,6 +232,7 @@ def test_what_is_told_at_the_call_of_a_client() -> None:
 def test_once_that_can_not_be() -> None:
     async def scenario(kit: Kit, namespace: Any) -> None:
         db = sqlite3.connect(":memory:")
+        message: Any = None
         for ack, given, text in (
             ("received", db, "needs ack='processed'"),
             ("processed", "effects.db", r"sqlite3\.connect\(path\)"),
