@@ -146,4 +146,4 @@ def test_without_the_package_the_error_says_how_to_get_it() -> None:
         "try:\n    MsgspecCodec(int)\nexcept Exception as error:\n    print(type(error).__name__, error)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "LocalProtocolError MsgspecCodec needs msgspec: pip install 'transport[msgspec]'" in result.stdout
+    assert "LocalProtocolError MsgspecCodec needs msgspec: pip install msgspec" in result.stdout

@@ -66,6 +66,8 @@ def test_functions_that_can_not_be_called_as_they_will_be() -> None:
     for bad in (None, "say"):
         with pytest.raises(LocalProtocolError, match="can't be called"):
             Handlers().on("say", bad)  # type: ignore[arg-type]
+    register: Any
+    function: Any
     for register in (
         namespace.authorize, namespace.authorize_room, namespace.snapshot, namespace.connected,
         namespace.disconnected, namespace.use,

@@ -21,6 +21,7 @@ SAYS = {
         "HTTP/1.1 200 OK True",
         "ann reads hello\nbob reads hello\nnobody asked: True\nlate reads ['hello']",
     ],
+    "browser_room": ["[{'said': 'hello', 'replay': False}]\n[{'said': 'you have missed this', 'replay': True}]"],
     "chat": [
         "ada sees {'joined': 'ada', 'here': ['ada']}",
         "cyd heard ['hello from ada', 'hello from bob', 'hello from cyd']",

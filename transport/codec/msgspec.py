@@ -47,7 +47,7 @@ class MsgspecCodec:
         try:
             import msgspec
         except ImportError as error:
-            raise LocalProtocolError("MsgspecCodec needs msgspec: pip install 'transport[msgspec]'") from error
+            raise LocalProtocolError("MsgspecCodec needs msgspec: pip install msgspec") from error
         if format not in ("msgpack", "json"):
             raise LocalProtocolError(f"format: {format!r} is neither 'msgpack' nor 'json'")
         if ext_hook is not None and format == "json":

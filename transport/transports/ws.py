@@ -149,7 +149,7 @@ def _handshake() -> ModuleType:
     except ImportError as error:
         if error.name != "h11":
             raise
-        raise LocalProtocolError("ws:// and wss:// need h11: pip install 'transport[ws]'") from error
+        raise LocalProtocolError("ws:// and wss:// need h11: pip install h11") from error
     return handshake
 
 
