@@ -58,9 +58,9 @@ def test_functions_that_can_not_be_called_as_they_will_be() -> None:
     namespace = Events().namespace("/")
     wrong = r"the handler of 'say' is called as {}\(ctx, data\), but is {}"
     bad_ones: list[Any] = [lambda ctx: 0, lambda ctx, name, data: 0]
-    for function in bad_ones:
+    for wrong_one in bad_ones:
         with pytest.raises(LocalProtocolError, match=wrong.format("<lambda>", "<lambda>")):
-            namespace.on("say", function)
+            namespace.on("say", wrong_one)
     with pytest.raises(LocalProtocolError, match=r"is called as <lambda>\(ctx, name, data\)"):
         namespace.on("say.*", lambda ctx, data: 0)
     for bad in (None, "say"):
