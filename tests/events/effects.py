@@ -166,7 +166,7 @@ class Worker:
             await run.kit.advance(random.random() * 0.1)
         if self.at_once:
             for error in await asyncio.gather(*[self.tried(m, one) for one in range(2)], return_exceptions=True):
-                if isinstance(error, BaseException) and not self.catches:
+                if isinstance(error, LocalProtocolError) or (isinstance(error, BaseException) and not self.catches):
                     raise error
             return
         for which in range(len(self.places)):
