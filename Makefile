@@ -105,7 +105,7 @@ endef
 $(VENV)/.stamp: $(INPUTS)
 	$(call environment,$(VENV))
 	@$(PY) $(PIP) setuptools Cython
-	@TRANSPORT_PURE=1 $(PY) $(PIP_SELF) .
+	@TRANSPORT_PURE=1 $(PY) $(PIP_SELF) '.[ws]'
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp
