@@ -14,7 +14,7 @@ from tests.transports.conftest import Certificates, until
 from tests.transports.ws_peers import URL, echo, shaken, stranger
 from tests.websocket.by_hand import BINARY, CLOSE, CONTINUATION, PING, TEXT, close_body, frame, request
 from tests.websocket.test_turns import bombs
-from transport import HttpRequest, HttpResponse, connect, limits, serve
+from transport import HttpRequest, HttpResponse, Protocol, connect, limits, serve
 from transport.drive import stream
 
 CLOSING = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -266,3 +266,32 @@ async def test_websockets_asks_for_a_window(bits: int) -> None:
             for _ in range(2):
                 await other.send(b"window" * 1000)
                 assert await other.recv() == b"window" * 1000
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_a_stream_that_ends_behind_messages_that_wait_for_their_turn(
+    scheme: str, certificates: Certificates
+) -> None:
+    """They came: they are received, over TLS too, whose transport is gone at once."""
+    sizes: list[int] = []
+    lost = asyncio.Event()
+
+    class Sink(Protocol):
+        def message_received(self, message: Any, channel: int) -> None:
+            sizes.append(len(message))
+
+        def connection_lost(self, error: Exception | None) -> None:
+            lost.set()
+
+    secure = scheme == "wss"
+    options = {"certfile": certificates.certfile} if secure else {}
+    async with serve(f"{scheme}://127.0.0.1:0", protocol=Sink, codec="raw", compression=True, **options) as server:
+        context = ssl.create_default_context(cafile=certificates.cafile) if secure else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.url.port, ssl=context)
+        writer.write(request("Sec-WebSocket-Extensions: permessage-deflate"))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(bombs(20))
+        writer.close()
+        await lost.wait()
+    assert sizes == [limits.MIB] * 20

@@ -199,6 +199,24 @@ async def test_a_path_with_websockets_of_another_protocol() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("before", [b"", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first", "behind another"])
+@pytest.mark.parametrize("path", ["/ws", "/other"])
+async def test_a_protocol_that_can_not_be_made(path: str, before: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """The client gets an answer, and the server's program a line in its log."""
+
+    def wrong() -> Protocol:
+        raise ZeroDivisionError
+
+    routes = {"/other": SocketRoute(wrong), "/health": health}
+    async with serve("ws://127.0.0.1:0/ws", protocol=wrong, routes=routes) as server, stranger(server) as peer:
+        await peer.say(before + request(path=path))
+        assert b"HTTP/1.1 500 " in await peer.hear()
+        assert await peer.hear() == b""
+        assert not server.connections
+    assert "no protocol for a WebSocket" in caplog.text
+
+
+@pytest.mark.asyncio
 async def test_how_many_long_polls_there_may_be_is_an_option() -> None:
     waiting: list[asyncio.Future[str]] = []
 

@@ -75,8 +75,11 @@ class Gate(Owner):
         try:
             owner = self._gates.owner(self._session, self._driver, info)
         except ConnectionRefusedError as error:
-            self._session.refuse(503, str(error), self._driver.now())
-            self.deliver()
+            self._refuse(503, str(error))
+            return
+        except Exception:  # a mistake in this program, which is no reason to leave a client without an answer
+            log.exception("no protocol for a WebSocket of %s", self._info.remote)
+            self._refuse(500, "internal error")
             return
         self._gates.leave(self)
         if self._paused:
@@ -84,6 +87,10 @@ class Gate(Owner):
         self._driver.hand_over(owner)
         self._session.accept(self._driver.now(), route is not None)
         owner.deliver()
+
+    def _refuse(self, status: int, text: str) -> None:
+        self._session.refuse(status, text, self._driver.now())
+        self.deliver()
 
     async def _answer(self, request: Any, route: Any) -> None:
         """Runs one route. What it raises is the server's own fault, and its client is told no more than that."""

@@ -74,9 +74,22 @@ class LoopDriver(StreamDriver, asyncio.Protocol):
         if exc is None and not self._eof_in and not self._ended:
             self._blocked = True  # the machine may still answer, but nobody takes it
             self.feed(b"")
-        self.end(exc)
+        if exc is None and self._has_more():
+            self._gone = (exc,)  # what came before is looked at in turns, then this is over
+        else:
+            self.end(exc)
+
+    def _has_more(self) -> bool:
+        """Whether the machine holds input that it has not looked at."""
+        return not self._ended and getattr(self.machine, "is_full", False)
 
     # From the driver
+
+    def timer_fired(self, now: int) -> None:
+        """The machine's deadline, or its next turn: the last one, if the pipe is gone."""
+        StreamDriver.timer_fired(self, now)
+        if self._gone is not None and not self._early and not self._has_more():
+            self.end(self._gone[0])
 
     def start(self, owner: Owner) -> None:
         """Begins to read and write for `owner`."""
