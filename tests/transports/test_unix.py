@@ -118,7 +118,7 @@ async def test_what_is_no_socket_is_never_removed(tmp_path: Path, kind: str) -> 
 async def test_many_servers_that_start_at_once_on_a_stale_socket(tmp_path: Path) -> None:
     """One of them wins, and nobody removes its file."""
     stale(tmp_path / "s")
-    starts = [asyncio.ensure_future(serve(f"unix://{tmp_path}/s", echo)._start()) for _ in range(10)]
+    starts = [asyncio.ensure_future(serve(f"unix://{tmp_path}/s", echo)) for _ in range(10)]
     await asyncio.wait(starts)
     servers = [task.result() for task in starts if task.exception() is None]
     errors = [task.exception() for task in starts if task.exception() is not None]

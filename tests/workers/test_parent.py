@@ -262,7 +262,7 @@ async def test_closing_while_a_worker_is_down_or_starting(monkeypatch: pytest.Mo
     await until(lambda: server._workers[0]._pause is not None)
     await server.close()
     assert server.pids == ()
-    starting = asyncio.ensure_future(serve("tcp://127.0.0.1:0", "work_handlers:who", workers=2)._start())
+    starting = asyncio.ensure_future(serve("tcp://127.0.0.1:0", "work_handlers:who", workers=2))
     await asyncio.sleep(0.02)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
