@@ -112,7 +112,7 @@ def test_a_tool_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_log(tmp_path: Path) -> None:
-    found, seen = eventlog.run(nothing, rounds=1, seconds=0.05, place=tmp_path)
+    found, seen = eventlog.run(nothing, rounds=1, seconds=0.2, place=tmp_path)
     rows = by_id(found)
     assert len(rows) == 1 + len(eventlog.KINDS) * len(eventlog.MEASURES)
     assert {row["verdict"] for row in found} == {bars.INFORMATION}
